@@ -1,0 +1,120 @@
+"""``course``: the command line. ``course --help`` lists what it can do."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from course_lib.errors import CourseError
+
+FIRST_NOTEBOOK = "00_start_here.ipynb"
+BENCHMARKS = ("training", "throughput")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 when all went well, 1 when something is in the way (said in one line on stderr),
+        2 for a command that doesn't exist, 130 when you stopped it.
+    """
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except CourseError as error:
+        print(f"course: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("course: stopped.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="course", description="The course's helper.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    lab = commands.add_parser("lab", help="open JupyterLab on the course")
+    lab.add_argument("rest", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
+    lab.set_defaults(run=_lab)
+
+    doctor = commands.add_parser("doctor", help="check this machine: versions, weights, data")
+    doctor.set_defaults(run=_doctor)
+
+    data = commands.add_parser("data", help="the pictures").add_subparsers(required=True)
+    render = data.add_parser("render", help="draw the bundled pictures again")
+    render.add_argument("--to", help="another folder than data/hotdog_rendered")
+    render.set_defaults(run=_data_render)
+    verify = data.add_parser("verify", help="compare the bundled pictures with their manifest")
+    verify.set_defaults(run=_data_verify)
+    download = data.add_parser("download", help="fetch the d2l hot-dog archive")
+    download.set_defaults(run=_data_download)
+
+    books = commands.add_parser("notebooks", help="the chapters").add_subparsers(required=True)
+    build = books.add_parser("build", help="rebuild and execute what changed")
+    build.add_argument("names", nargs="*", metavar="CHAPTER", help="such as 02_hotdog")
+    build.add_argument("--all", action="store_true", help="rebuild every chapter")
+    build.set_defaults(run=_notebooks_build)
+
+    bench = commands.add_parser("bench", help="measure, side by side in one run")
+    bench.add_argument("what", choices=BENCHMARKS)
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+def _lab(options: argparse.Namespace) -> int:
+    from course_lib.notebooks import notebooks_dir
+
+    command = [
+        sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks_dir()}",
+        f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}", *options.rest,
+    ]  # fmt: skip
+    os.execv(sys.executable, command)
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from course_lib import doctor
+
+    report = doctor.examine()
+    print(report)
+    return 0 if report.ready else 1
+
+
+def _data_render(options: argparse.Namespace) -> int:
+    from course_lib.data import render
+    from course_lib.paths import data_dir
+
+    root = options.to or data_dir() / "hotdog_rendered"
+    render.build(root)
+    print(f"{render.verify(root)} pictures in {root}.")
+    return 0
+
+
+def _data_verify(_: argparse.Namespace) -> int:
+    from course_lib.data import render
+    from course_lib.paths import data_dir
+
+    print(f"{render.verify(data_dir() / 'hotdog_rendered')} pictures, all as the manifest says.")
+    return 0
+
+
+def _data_download(_: argparse.Namespace) -> int:
+    from course_lib.data import download_hotdog
+
+    print(f"The d2l hot-dog pictures are in {download_hotdog()}.")
+    return 0
+
+
+def _notebooks_build(options: argparse.Namespace) -> int:
+    from course_lib import notebooks
+
+    for name, rebuilt in notebooks.build(options.names, options.all):
+        print(f"{name}: {'rebuilt' if rebuilt else 'in step'}", flush=True)
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from importlib import import_module
+
+    import_module(f"course_lib.benchmarks.{options.what}").main()
+    return 0

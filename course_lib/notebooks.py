@@ -1,0 +1,142 @@
+"""Notebooks from their sources: build and execute them, and tell when the two are out of step.
+
+Authors edit ``notebooks/source/NN_name.py`` (jupytext's percent format); learners open
+``notebooks/NN_name.ipynb``, which is stored executed. ``make notebooks`` rebuilds what changed.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from course_lib.errors import CourseError, UnknownNameError, suggest
+from course_lib.paths import repo_root
+
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+CELL_TIMEOUT = 600  # seconds; a cell of the full profile never runs here
+
+
+def notebooks_dir() -> Path:
+    """The folder that learners open."""
+    return repo_root() / "notebooks"
+
+
+def sources() -> dict[str, Path]:
+    """Chapter name, such as ``"02_hotdog"``, to its percent script; in order."""
+    folder = notebooks_dir() / "source"
+    return {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.py"))}
+
+
+def notebook_path(name: str) -> Path:
+    """The executed notebook that belongs to a source."""
+    return notebooks_dir() / f"{name}.ipynb"
+
+
+def from_source(path: Path) -> NotebookNode:
+    """The notebook that a percent script describes, not yet executed.
+
+    The same script always gives the same notebook: cell ids come from position and text.
+    """
+    text = path.read_text(encoding="utf-8")
+    notebook = jupytext.reads(text, fmt="py:percent")
+    for position, cell in enumerate(notebook.cells):
+        cell.id = hashlib.sha256(f"{position}\0{cell.source}".encode()).hexdigest()[:12]
+    notebook.metadata = NotebookNode(
+        kernelspec=NotebookNode(KERNEL),
+        language_info=NotebookNode(name="python"),
+        course=NotebookNode(source_sha256=hashlib.sha256(text.encode()).hexdigest()),
+    )
+    return notebook
+
+
+def read(name: str) -> NotebookNode | None:
+    """The stored notebook, or None when there is none yet."""
+    path = notebook_path(name)
+    return nbformat.read(path, as_version=4) if path.exists() else None
+
+
+def _shape(notebook: NotebookNode) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What a source decides about a notebook: kind, text and tags of each cell."""
+    return [
+        (cell.cell_type, cell.source, tuple(cell.metadata.get("tags", ())))
+        for cell in notebook.cells
+    ]
+
+
+def in_step(name: str) -> bool:
+    """Whether the stored notebook was built from the source as it is now."""
+    stored, fresh = read(name), from_source(sources()[name])
+    if stored is None or _shape(stored) != _shape(fresh):
+        return False
+    return stored.metadata.get("course") == fresh.metadata.course
+
+
+def execute(notebook: NotebookNode) -> NotebookNode:
+    """Run all cells in ``notebooks/``, in the tiny profile at one thread; change it in place."""
+    environment = {**os.environ, "COURSE_PROFILE": "tiny", "OMP_NUM_THREADS": "1"}
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name=KERNEL["name"],
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(notebooks_dir())}},
+    )
+    client.execute(env=environment)
+    notebook.metadata.kernelspec = NotebookNode(KERNEL)
+    notebook.metadata.language_info = NotebookNode(name="python")
+    return notebook
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Store a notebook whole or not at all."""
+    nbformat.validate(notebook)
+    partial = path.with_suffix(".ipynb.partial")
+    nbformat.write(notebook, partial)
+    partial.replace(path)
+
+
+def build(names: Iterable[str] = (), everything: bool = False) -> Iterator[tuple[str, bool]]:
+    """Rebuild and execute the notebooks that are out of step, or those named.
+
+    Args:
+        names: chapters such as ``"02_hotdog"``; these are rebuilt even when in step.
+        everything: rebuild all.
+
+    Yields:
+        Each chapter with True when it was rebuilt, False when it was in step already.
+
+    Raises:
+        UnknownNameError: a chapter that has no source.
+        CourseError: a cell failed; the stored notebook is as it was.
+    """
+    known, wanted = sources(), list(names)
+    for name in wanted:
+        if name not in known:
+            raise UnknownNameError(
+                f"There is no chapter {name!r}; there are {', '.join(known)}.{suggest(name, known)}"
+            )
+    for name in wanted or known:
+        if not wanted and not everything and in_step(name):
+            yield name, False
+            continue
+        notebook = from_source(known[name])
+        try:
+            execute(notebook)
+        except Exception as error:
+            raise CourseError(f"{name} was not stored, since it failed: {error}") from error
+        write(notebook, notebook_path(name))
+        yield name, True
+
+
+def outputs(notebook: NotebookNode) -> Iterator[tuple[int, Any]]:
+    """Every output of a notebook, with the index of its cell."""
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", ()):
+            yield index, output

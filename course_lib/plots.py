@@ -1,0 +1,244 @@
+"""Every figure that the chapters share, in one style: readable in print, in the dark, in grey.
+
+Each figure has an opaque white ground (JupyterLab's dark theme leaves it so), the colour-blind safe
+colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), and a second cue beside colour: line
+style, marker or a printed number. :func:`show` displays it together with a text alternative.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+COLOURS = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "red": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "yellow": "#F0E442",
+    "black": "#000000",
+}
+CYCLE = [COLOURS[name] for name in ("blue", "red", "green", "purple", "orange", "black")]
+MARKERS = "osD^vP"
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+STYLE = {
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "legend.frameon": False,
+    "text.color": "#222222",
+    "axes.labelcolor": "#222222",
+    "xtick.color": "#222222",
+    "ytick.color": "#222222",
+}
+DPI = 100
+
+
+def new_figure(width: float = 6.4, height: float = 3.2) -> Figure:
+    """An empty figure in the course's style; sizes in inches. Not known to pyplot: no leaks."""
+    with matplotlib.rc_context(STYLE):
+        return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def new_axes(
+    width: float = 6.4, height: float = 3.2, rows: int = 1, columns: int = 1
+) -> tuple[Figure, np.ndarray]:
+    """A figure with a grid of axes, shape (rows, columns), in the course's style."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def show(figure: Figure, alt: str, photographs: bool = False) -> None:
+    """Display a figure in a notebook with a text alternative.
+
+    Args:
+        figure: what to show.
+        alt: what the picture tells, for people who can't see it and for screen readers.
+        photographs: store as JPEG, a fraction of PNG's size for pictures.
+
+    Raises:
+        ValueError: the text alternative is empty.
+    """
+    from IPython.display import Image, display
+
+    if not alt.strip():
+        raise ValueError("A figure needs a text alternative: say in alt what the picture tells.")
+    buffer = io.BytesIO()
+    kind = "jpeg" if photographs else "png"
+    extra = {"pil_kwargs": {"quality": 85}} if photographs else {}
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format=kind, **extra)
+    display(Image(buffer.getvalue(), format=kind, alt=" ".join(alt.split())))
+
+
+def gallery(
+    images: Sequence[Any],
+    titles: Sequence[str] | None = None,
+    columns: int = 8,
+    side: float = 0.95,
+) -> Figure:
+    """Pictures in rows; each keeps its own aspect ratio.
+
+    Args:
+        images: PIL pictures, or arrays of shape (H, W, 3) with values 0..1 or 0..255.
+        titles: a line above each.
+        columns: pictures in a row.
+        side: inches for each picture.
+    """
+    rows = -(-len(images) // columns)
+    height = rows * (side + (0.18 if titles else 0))
+    figure, axes = new_axes(columns * side, height, rows, columns)
+    for axis in axes.flat:
+        axis.axis("off")
+    for position, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
+        axis.imshow(np.asarray(image))
+        if titles:
+            axis.set_title(titles[position], fontsize=7, pad=2)
+    return figure
+
+
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    xlabel: str,
+    ylabel: str,
+    axis: Axes | None = None,
+    log_x: bool = False,
+) -> Figure:
+    """Several lines over one axis, told apart by colour, marker and dash.
+
+    Args:
+        series: name to (x values, y values).
+        xlabel: with the unit.
+        ylabel: with the unit.
+        axis: draw there instead of in a new figure.
+        log_x: a logarithmic horizontal axis.
+    """
+    if axis is None:
+        _, axes = new_axes()
+        axis = axes[0, 0]
+    for number, (name, (x, y)) in enumerate(series.items()):
+        axis.plot(
+            x, y, label=name, color=CYCLE[number % len(CYCLE)],
+            marker=MARKERS[number % len(MARKERS)], markersize=4,
+            linestyle=DASHES[number % len(DASHES)],
+        )  # fmt: skip
+    if log_x:
+        axis.set_xscale("log")
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    axis.legend(fontsize=8)
+    return axis.get_figure()  # type: ignore[return-value]
+
+
+def confusion(matrix: Any, classes: Sequence[str]) -> Figure:
+    """A confusion matrix with its counts.
+
+    Args:
+        matrix: shape (C, C); rows are the true classes, columns the predicted ones.
+        classes: the C names.
+    """
+    counts = np.asarray(matrix)
+    figure, axes = new_axes(0.9 * len(classes) + 1.8, 0.7 * len(classes) + 1.1)
+    axis = axes[0, 0]
+    axis.imshow(counts, cmap="Blues", vmin=0)
+    axis.grid(False)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if count > counts.max() / 2 else "#222222"
+        axis.text(column, row, str(int(count)), ha="center", va="center", color=colour)
+    axis.set_xticks(range(len(classes)), classes)
+    axis.set_yticks(range(len(classes)), classes)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    return figure
+
+
+def overlay(axis: Axes, image: Any, strength: Any) -> None:
+    """A picture with a map of strengths over it: bright where the strength is high.
+
+    Args:
+        axis: where to draw.
+        image: shape (H, W, 3), values 0..1.
+        strength: shape (H, W), values 0..1.
+    """
+    picture, strength = np.asarray(image, float), np.asarray(strength, float)[..., None]
+    grey = picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+    axis.imshow(np.clip(0.35 * grey * (1 - strength) + picture * strength, 0, 1))
+    axis.contour(strength[..., 0], levels=[0.5], colors=[COLOURS["yellow"]], linewidths=1)
+    axis.axis("off")
+
+
+def intervals(
+    rows: Mapping[str, tuple[float, float, float]], xlabel: str, zero: bool = True
+) -> Figure:
+    """Estimates with their intervals, one a row.
+
+    Args:
+        rows: name to (estimate, low, high).
+        xlabel: with the unit.
+        zero: draw a line at zero.
+    """
+    figure, axes = new_axes(6.4, 0.5 * len(rows) + 0.9)
+    axis = axes[0, 0]
+    for position, (_, (middle, low, high)) in enumerate(reversed(rows.items())):
+        axis.plot([low, high], [position, position], color=COLOURS["blue"], linewidth=2)
+        axis.plot(middle, position, "o", color=COLOURS["blue"])
+        axis.annotate(
+            f"{middle:.2f}", (middle, position), xytext=(0, 6), textcoords="offset points",
+            ha="center", fontsize=8,
+        )  # fmt: skip
+    axis.set_yticks(range(len(rows)), list(reversed(rows)))
+    axis.set_ylim(-0.5, len(rows) - 0.4)
+    axis.set_xlabel(xlabel)
+    if zero:
+        axis.axvline(0, color="#222222", linewidth=0.8)
+    return figure
+
+
+def course_map(
+    stops: Mapping[str, tuple[float, float, str]], roads: Sequence[tuple[str, str]]
+) -> Figure:
+    """The chapters as stops on a map, with the order in which they build on each other.
+
+    Args:
+        stops: chapter number to (x, y, title), x and y on a grid of 0..3 by 0..2.
+        roads: pairs of chapter numbers: from, to.
+    """
+    figure = new_figure(8, 3.6)
+    axis = figure.add_subplot()
+    axis.set_xlim(-0.55, 3.55)
+    axis.set_ylim(-0.5, 2.5)
+    axis.axis("off")
+    for start, end in roads:
+        (x0, y0, _), (x1, y1, _) = stops[start], stops[end]
+        arrow = FancyArrowPatch(
+            (x0, y0), (x1, y1), arrowstyle="-|>", mutation_scale=14, shrinkA=34, shrinkB=36,
+            color="#555555", linewidth=1.5,
+        )  # fmt: skip
+        axis.add_patch(arrow)
+    for number, (x, y, title) in stops.items():
+        box = FancyBboxPatch(
+            (x - 0.42, y - 0.3), 0.84, 0.6, boxstyle="round,pad=0.02,rounding_size=0.08",
+            facecolor="#EAF3FA", edgecolor=COLOURS["blue"], linewidth=1.5, zorder=2,
+        )  # fmt: skip
+        axis.add_patch(box)
+        axis.text(x, y + 0.13, number, ha="center", va="center", fontsize=12, weight="bold",
+                  color=COLOURS["blue"], zorder=3)  # fmt: skip
+        axis.text(x, y - 0.1, title, ha="center", va="center", fontsize=8.5, zorder=3)
+    return figure

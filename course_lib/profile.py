@@ -1,0 +1,162 @@
+"""The active profile: every number that differs between a laptop and a GPU, in one place.
+
+``tiny`` (the default) runs offline on one CPU thread; ``full`` uses the real data set, ResNet-18
+and a GPU if there is one. They differ in numbers, never in code. Choose with the environment
+variable ``COURSE_PROFILE``, before the notebook's kernel starts or in its first cell::
+
+    %env COURSE_PROFILE=full
+"""
+
+import os
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from course_lib.errors import UnknownNameError, suggest
+
+if TYPE_CHECKING:
+    import torch
+
+ENVIRONMENT_VARIABLE = "COURSE_PROFILE"
+NAMES = ("tiny", "full")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The numbers of one way to run the course.
+
+    Attributes:
+        name: ``"tiny"`` or ``"full"``.
+        backbone: name of the pretrained model, for :func:`course_lib.backbones.load`.
+        data: ``"bundled"`` (the drawn pictures) or ``"d2l"`` (the real ones, downloaded).
+        image_size: side of the square that a network sees, in pixels.
+        batch_size: examples a training step.
+        epochs: passes over the training data in a chapter's main run.
+        train_images: how many training pictures a chapter uses; None for all.
+        test_images: how many test pictures a chapter uses; None for all.
+        learning_rate: step size for the pretrained layers; a new head takes ten times as much.
+        device: ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        threads: CPU threads for torch; results are bit-identical only at equal counts.
+        workers: processes that load pictures; 0 means in the main process.
+        amp: mixed precision (only ever true on a CUDA device).
+        seed: the first seed of every random stream.
+    """
+
+    name: str
+    backbone: str
+    data: str
+    image_size: int
+    batch_size: int
+    epochs: int
+    train_images: int | None
+    test_images: int | None
+    learning_rate: float
+    device: str
+    threads: int
+    workers: int
+    amp: bool
+    seed: int = 0
+
+
+def current() -> Profile:
+    """The profile that ``COURSE_PROFILE`` names; ``tiny`` when it is unset or empty.
+
+    Raises:
+        UnknownNameError: the variable holds another name.
+    """
+    name = os.environ.get(ENVIRONMENT_VARIABLE, "").strip() or "tiny"
+    if name == "tiny":
+        return _tiny()
+    if name == "full":
+        return _full()
+    raise UnknownNameError(
+        f"{ENVIRONMENT_VARIABLE} is {name!r}; expected 'tiny' or 'full'."
+        f"{suggest(name.lower(), NAMES)} Set it again, or unset it for 'tiny'."
+    )
+
+
+def _tiny() -> Profile:
+    return Profile(
+        name="tiny",
+        backbone="efficientnet_lite0",
+        data="bundled",
+        image_size=96,
+        batch_size=16,
+        epochs=3,
+        train_images=96,
+        test_images=64,
+        learning_rate=0.01,
+        device="cpu",
+        threads=1,
+        workers=0,
+        amp=False,
+    )
+
+
+def _full() -> Profile:
+    device = best_device()
+    return Profile(
+        name="full",
+        backbone="resnet18",
+        data="d2l",
+        image_size=224,
+        batch_size=128,
+        epochs=5,
+        train_images=None,
+        test_images=None,
+        learning_rate=5e-5,
+        device=device,
+        threads=os.cpu_count() or 1,
+        workers=min(4, os.cpu_count() or 1),
+        amp=device == "cuda",
+    )
+
+
+def best_device() -> str:
+    """``"cuda"`` if torch sees a CUDA GPU, else ``"mps"`` on a Mac that has it, else ``"cpu"``."""
+    import torch  # here, not above: naming a profile must not cost the import of torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
+
+
+def start(profile: Profile | None = None) -> Profile:
+    """Fix threads and seeds for a chapter, so that a rerun gives the same bits.
+
+    Every chapter calls this once, in its first cell. Equal bits need an equal thread count and
+    the same kind of processor: the order of a sum is part of its result.
+
+    Args:
+        profile: the profile to start; by default the one that is active.
+
+    Returns:
+        The profile.
+    """
+    import torch
+
+    profile = profile or current()
+    torch.set_num_threads(profile.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    seed_everything(profile.seed)
+    return profile
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the random streams of Python, NumPy and torch (all devices)."""
+    import numpy
+    import torch
+
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def seeded_generator(seed: int) -> "torch.Generator":
+    """A random stream of its own: drawing from it leaves the global ones where they are."""
+    import torch
+
+    return torch.Generator().manual_seed(seed)
