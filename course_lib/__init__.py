@@ -11,10 +11,12 @@ __version__ = "0.1.0"
 _ROOMS = (
     "backbones",
     "benchmarks",
+    "chapters",
     "data",
     "doctor",
     "errors",
     "freezing",
+    "heatmaps",
     "notebooks",
     "paths",
     "plots",

@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from course_lib.chapters import Chapter
+
 COLOURS = {
     "blue": "#0072B2",
     "orange": "#E69F00",
@@ -28,7 +30,7 @@ COLOURS = {
 CYCLE = [COLOURS[name] for name in ("blue", "red", "green", "purple", "orange", "black")]
 MARKERS = "osD^vP"
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
-STYLE = {
+STYLE: Any = {  # the keys are matplotlib's own
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "axes.facecolor": "white",
@@ -82,7 +84,7 @@ def show(figure: Figure, alt: str, photographs: bool = False) -> None:
         raise ValueError("A figure needs a text alternative: say in alt what the picture tells.")
     buffer = io.BytesIO()
     kind = "jpeg" if photographs else "png"
-    extra = {"pil_kwargs": {"quality": 85}} if photographs else {}
+    extra: Any = {"pil_kwargs": {"quality": 85}} if photographs else {}
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format=kind, **extra)
     display(Image(buffer.getvalue(), format=kind, alt=" ".join(alt.split())))
@@ -196,14 +198,14 @@ def intervals(
     """
     figure, axes = new_axes(6.4, 0.5 * len(rows) + 0.9)
     axis = axes[0, 0]
-    for position, (_, (middle, low, high)) in enumerate(reversed(rows.items())):
+    for position, (_, (middle, low, high)) in enumerate(reversed(list(rows.items()))):
         axis.plot([low, high], [position, position], color=COLOURS["blue"], linewidth=2)
         axis.plot(middle, position, "o", color=COLOURS["blue"])
         axis.annotate(
             f"{middle:.2f}", (middle, position), xytext=(0, 6), textcoords="offset points",
             ha="center", fontsize=8,
         )  # fmt: skip
-    axis.set_yticks(range(len(rows)), list(reversed(rows)))
+    axis.set_yticks(range(len(rows)), list(reversed(list(rows))))
     axis.set_ylim(-0.5, len(rows) - 0.4)
     axis.set_xlabel(xlabel)
     if zero:
@@ -211,34 +213,39 @@ def intervals(
     return figure
 
 
-def course_map(
-    stops: Mapping[str, tuple[float, float, str]], roads: Sequence[tuple[str, str]]
-) -> Figure:
-    """The chapters as stops on a map, with the order in which they build on each other.
+def course_map(chapters: Sequence[Chapter]) -> Figure:
+    """The chapters as stops on a map, with arrows to what builds on them.
 
-    Args:
-        stops: chapter number to (x, y, title), x and y on a grid of 0..3 by 0..2.
-        roads: pairs of chapter numbers: from, to.
+    A chapter that isn't in this checkout yet has a dashed, grey frame.
     """
     figure = new_figure(8, 3.6)
     axis = figure.add_subplot()
     axis.set_xlim(-0.55, 3.55)
-    axis.set_ylim(-0.5, 2.5)
+    axis.set_ylim(-0.45, 2.45)
     axis.axis("off")
-    for start, end in roads:
-        (x0, y0, _), (x1, y1, _) = stops[start], stops[end]
-        arrow = FancyArrowPatch(
-            (x0, y0), (x1, y1), arrowstyle="-|>", mutation_scale=14, shrinkA=34, shrinkB=36,
-            color="#555555", linewidth=1.5,
-        )  # fmt: skip
-        axis.add_patch(arrow)
-    for number, (x, y, title) in stops.items():
-        box = FancyBboxPatch(
-            (x - 0.42, y - 0.3), 0.84, 0.6, boxstyle="round,pad=0.02,rounding_size=0.08",
-            facecolor="#EAF3FA", edgecolor=COLOURS["blue"], linewidth=1.5, zorder=2,
-        )  # fmt: skip
-        axis.add_patch(box)
-        axis.text(x, y + 0.13, number, ha="center", va="center", fontsize=12, weight="bold",
-                  color=COLOURS["blue"], zorder=3)  # fmt: skip
-        axis.text(x, y - 0.1, title, ha="center", va="center", fontsize=8.5, zorder=3)
+    places = {chapter.number: chapter.place for chapter in chapters}
+    boxes = {chapter.number: _stop(axis, chapter) for chapter in chapters}
+    for chapter in chapters:
+        for before in chapter.after:
+            arrow = FancyArrowPatch(
+                places[before], chapter.place, arrowstyle="-|>", mutation_scale=14,
+                patchA=boxes[before], patchB=boxes[chapter.number], shrinkA=2, shrinkB=3,
+                color="#555555", linewidth=1.5,
+            )  # fmt: skip
+            axis.add_patch(arrow)
     return figure
+
+
+def _stop(axis: Axes, chapter: Chapter) -> FancyBboxPatch:
+    (x, y), here = chapter.place, chapter.written
+    colour = COLOURS["blue"] if here else "#767676"
+    box = FancyBboxPatch(
+        (x - 0.33, y - 0.28), 0.66, 0.56, boxstyle="round,pad=0.02,rounding_size=0.08",
+        facecolor="#EAF3FA" if here else "white", edgecolor=colour, linewidth=1.5,
+        linestyle="-" if here else "--", zorder=2,
+    )  # fmt: skip
+    axis.add_patch(box)
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 3}
+    axis.text(x, y + 0.16, chapter.number, fontsize=12, weight="bold", color=colour, **middle)
+    axis.text(x, y - 0.08, chapter.title, fontsize=9, **middle)
+    return box

@@ -64,14 +64,22 @@ def current() -> Profile:
     Raises:
         UnknownNameError: the variable holds another name.
     """
-    name = os.environ.get(ENVIRONMENT_VARIABLE, "").strip() or "tiny"
+    return named(os.environ.get(ENVIRONMENT_VARIABLE, "").strip() or "tiny")
+
+
+def named(name: str) -> Profile:
+    """The profile of that name, whichever is active.
+
+    Raises:
+        UnknownNameError: there is no such profile.
+    """
     if name == "tiny":
         return _tiny()
     if name == "full":
         return _full()
     raise UnknownNameError(
-        f"{ENVIRONMENT_VARIABLE} is {name!r}; expected 'tiny' or 'full'."
-        f"{suggest(name.lower(), NAMES)} Set it again, or unset it for 'tiny'."
+        f"There is no profile {name!r}; expected 'tiny' or 'full'.{suggest(name.lower(), NAMES)} "
+        f"Set {ENVIRONMENT_VARIABLE} again, or unset it for 'tiny'."
     )
 
 

@@ -1,0 +1,57 @@
+"""The command line: what it prints, what it returns, and one line when something is wrong."""
+
+import subprocess
+import sys
+
+import pytest
+
+from course_lib import cli, notebooks
+from course_lib.paths import data_dir
+
+HERE = "course_lib.cli"
+
+
+def test_doctor_says_ready_in_a_complete_checkout(capsys):
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "Ready: every chapter runs on this machine." in out
+    assert "PROBLEM" not in out
+
+
+def test_doctor_finds_what_is_missing_and_says_what_to_do(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    monkeypatch.setenv("COURSE_PROFILE", "huge")
+    assert cli.main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "course data render" in out
+    assert "expected 'tiny' or 'full'" in out
+    assert "Not ready: 2 problems" in out
+
+
+def test_data_verify_counts_the_bundled_pictures(capsys):
+    assert cli.main(["data", "verify"]) == 0
+    count = len(list((data_dir() / "hotdog_rendered").rglob("*.jpg")))
+    assert capsys.readouterr().out.startswith(f"{count} pictures")
+
+
+def test_an_error_of_ours_is_one_line_without_a_traceback(tmp_path):
+    code = (
+        f"import sys; from {HERE} import main; sys.exit(main(['notebooks', 'build', '02_hotdg']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("course: There is no chapter '02_hotdg'")
+    assert "Did you mean '02_hotdog'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["dance"], [], ["bench", "nothing"], ["data"]])
+def test_a_command_that_does_not_exist_shows_the_usage(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    assert stop.value.code == 2
+    assert "usage: course" in capsys.readouterr().err
+
+
+def test_the_first_notebook_exists():
+    assert (notebooks.notebooks_dir() / cli.FIRST_NOTEBOOK).exists()
