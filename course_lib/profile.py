@@ -34,7 +34,9 @@ class Profile:
         epochs: passes over the training data in a chapter's main run.
         train_images: how many training pictures a chapter uses; None for all.
         test_images: how many test pictures a chapter uses; None for all.
-        learning_rate: step size for the pretrained layers; a new head takes ten times as much.
+        learning_rate: step size for the pretrained layers, for a loss that is the mean over a
+            batch; a new head takes ten times as much.
+        momentum: of SGD.
         device: ``"cpu"``, ``"cuda"`` or ``"mps"``.
         threads: CPU threads for torch; results are bit-identical only at equal counts.
         workers: processes that load pictures; 0 means in the main process.
@@ -51,6 +53,7 @@ class Profile:
     train_images: int | None
     test_images: int | None
     learning_rate: float
+    momentum: float
     device: str
     threads: int
     workers: int
@@ -89,11 +92,12 @@ def _tiny() -> Profile:
         backbone="efficientnet_lite0",
         data="bundled",
         image_size=96,
-        batch_size=16,
+        batch_size=8,
         epochs=3,
         train_images=96,
         test_images=64,
-        learning_rate=0.01,
+        learning_rate=0.001,
+        momentum=0.9,
         device="cpu",
         threads=1,
         workers=0,
@@ -112,7 +116,8 @@ def _full() -> Profile:
         epochs=5,
         train_images=None,
         test_images=None,
-        learning_rate=5e-5,
+        learning_rate=5e-5 * 128,  # the book's 5e-5 is for the sum over a batch of 128
+        momentum=0.0,
         device=device,
         threads=os.cpu_count() or 1,
         workers=min(4, os.cpu_count() or 1),

@@ -1,0 +1,134 @@
+# %% [markdown]
+# # Start here
+#
+# This course teaches three things about neural networks in PyTorch: how to **start from weights
+# that somebody else trained**, how to **fine-tune** them on your own pictures, and how to
+# **freeze** the parts that should stay as they are.
+#
+# It takes 10 minutes to read this page. You need to know Python, and to have seen a training loop
+# once. You don't need a GPU, and after the installation you don't need a network.
+
+# %% [markdown]
+# ## What the course promises
+#
+# Everything on these pages was executed, and is executed again by the tests. If a page says that an
+# accuracy is 0.9, there is a cell that computed it, and a test that compares the stored output with
+# a fresh one. When a result is disappointing, you will read that it is.
+
+# %% [markdown]
+# ## The way through
+#
+# Run this cell: click on it and press Shift and Enter together.
+
+# %%
+from course_lib import plots, profile
+from course_lib.chapters import CHAPTERS
+
+active = profile.start()
+plots.show(
+    plots.course_map(CHAPTERS),
+    alt="""Map of the course. Start here, chapter 00, leads to chapters 01 (pretrain, fine-tune)
+    and 02 (hot dogs). 02 leads to 03 (loading weights), to 04 (freezing layers) and, with 01, to
+    05 (features, classics). 04 and 05 lead to 06 (staged fine-tuning). A dashed frame marks a
+    chapter that is still being written.""",
+)
+for chapter in CHAPTERS:
+    state = f"{chapter.minutes} minutes" if chapter.written else "being written"
+    print(f"{chapter.number}  {chapter.question}  ({state})")
+
+# %% [markdown]
+# An arrow means "read this one first". If you have one evening, read
+# [02, the hot dogs](02_hotdog.ipynb): it has the whole story once, from the pictures to a network
+# that you can try on a picture of your own.
+
+# %% [markdown]
+# ## How a chapter works
+#
+# - It begins with **what you will be able to do**, and how long it takes.
+# - Before an important cell stands **Predict**. Write your guess down, on paper if you like, and
+#   only then run the cell. A guess that turns out wrong is worth more than a page read quickly.
+# - After it, the text explains what happened.
+# - **Pitfalls** lists what goes wrong in practice.
+# - **Exercises** are for you; a **summary** of five lines closes the chapter.
+#
+# Change whatever you like. To get a page back as it was, use *File → Revert Notebook to
+# Checkpoint*, or `git checkout notebooks` in a terminal.
+
+# %% [markdown]
+# ## Is this machine ready?
+#
+# The next cell looks at what the chapters need. It changes nothing and downloads nothing. You get
+# the same table in a terminal with `course doctor`.
+
+# %% tags=["nbval-ignore-output"]
+from course_lib import doctor
+
+report = doctor.examine()
+report
+
+# %%
+assert report.ready, "Do what stands in the table under 'What to do', then run this page again."
+print(report.verdict)
+
+# %% [markdown]
+# If it says that something is missing, the table tells you what to type. Most often the notebook
+# runs in another Python than the one you installed the course into. The kernel's name is at the
+# top right; start JupyterLab with `make lab`, and they are the same.
+
+# %% [markdown]
+# ## Two sizes: tiny and full
+#
+# Each chapter runs in one of two **profiles**. They differ in numbers, never in code.
+
+# %%
+from dataclasses import fields
+
+rows = ("backbone", "data", "image_size", "batch_size", "epochs", "amp")
+tiny, full = profile.named("tiny"), profile.named("full")
+print(f"{'':<12}{'tiny':<20}full")
+for row in [field.name for field in fields(tiny) if field.name in rows and field.name != "amp"]:
+    print(f"{row:<12}{getattr(tiny, row)!s:<20}{getattr(full, row)}")
+print(f"\nThis notebook runs in the profile {active.name!r}.")
+
+# %% [markdown]
+# **tiny** is the default. It uses 17 MB of real ImageNet weights that were installed with the
+# course, and pictures that come with it. A chapter takes about a minute on a laptop.
+#
+# **full** uses the real hot-dog pictures and ResNet-18, which are downloaded once (about 300 MB),
+# and a GPU if there is one. Take it on Colab or on a workstation.
+#
+# To switch, make this the first cell of a chapter, then *Kernel → Restart Kernel and Run All*:
+#
+# ```python
+# %env COURSE_PROFILE=full
+# ```
+#
+# With `full` your numbers differ from the stored ones: other data, another network. The text stays
+# about the stored ones.
+
+# %% [markdown]
+# ## Why your numbers can differ in the last digits
+#
+# The same code with the same seed gives the same bits on the same kind of processor with the same
+# number of threads. On another one, sums are added in another order, and rounding differs. After
+# some training steps that can show. So the pages print what does not hang on it, and the profile
+# fixes the number of threads.
+
+# %%
+import torch
+
+numbers = torch.tensor([1e8, 1.0, -1e8])
+print("in this order:    ", (numbers[0] + numbers[1] + numbers[2]).item())
+print("in another order: ", (numbers[0] + numbers[2] + numbers[1]).item())
+
+# %% [markdown]
+# Both are the sum of the same three numbers. In 32 bits, 100,000,000 + 1 is 100,000,000: the one is
+# lost when it is added first.
+
+# %% [markdown]
+# ## Go on
+#
+# Open [02_hotdog](02_hotdog.ipynb) and press *Run → Run All Cells*, or read and run cell by cell.
+#
+# *Code: Apache-2.0. Text and pictures: CC BY 4.0. The pretrained weights keep their own licences;
+# `course_lib.backbones.card(name)` tells each.*
