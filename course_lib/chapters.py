@@ -32,8 +32,8 @@ class Chapter:
 
     @property
     def written(self) -> bool:
-        """Whether the notebook is in this checkout."""
-        return (repo_root() / "notebooks" / f"{self.name}.ipynb").exists()
+        """Whether the chapter is in this checkout."""
+        return (repo_root() / "notebooks" / "source" / f"{self.name}.py").exists()
 
 
 CHAPTERS = (

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from course_lib.errors import CourseError
 
 FIRST_NOTEBOOK = "00_start_here.ipynb"
-BENCHMARKS = ("training", "throughput")
+BENCHMARKS = ("features", "loading", "training")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +55,19 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("names", nargs="*", metavar="CHAPTER", help="such as 02_hotdog")
     build.add_argument("--all", action="store_true", help="rebuild every chapter")
     build.set_defaults(run=_notebooks_build)
+
+    ledger = commands.add_parser("evidence", help="the claims ledger").add_subparsers(required=True)
+    for name, what in (
+        ("run", "run experiments; what is there already is not run again"),
+        ("show", "print the verdicts"),
+        ("check", "tell whether results and code agree"),
+    ):
+        step = ledger.add_parser(name, help=what)
+        step.add_argument("ids", nargs="*", metavar="CLAIM", help="such as C18; by default all")
+        step.set_defaults(run=globals()[f"_evidence_{name}"])
+
+    done = commands.add_parser("progress", help="which exercises you have solved")
+    done.set_defaults(run=_progress)
 
     bench = commands.add_parser("bench", help="measure, side by side in one run")
     bench.add_argument("what", choices=BENCHMARKS)
@@ -110,6 +123,31 @@ def _notebooks_build(options: argparse.Namespace) -> int:
 
     for name, rebuilt in notebooks.build(options.names, options.all):
         print(f"{name}: {'rebuilt' if rebuilt else 'in step'}", flush=True)
+    return 0
+
+
+def _evidence_run(options: argparse.Namespace) -> int:
+    from course_lib.evidence import cli_run
+
+    return cli_run(options.ids)
+
+
+def _evidence_show(options: argparse.Namespace) -> int:
+    from course_lib.evidence import cli_show
+
+    return cli_show(options.ids)
+
+
+def _evidence_check(options: argparse.Namespace) -> int:
+    from course_lib.evidence import cli_check
+
+    return cli_check(options.ids)
+
+
+def _progress(_: argparse.Namespace) -> int:
+    from course_lib.exercises import progress
+
+    print(progress())
     return 0
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
 
 from course_lib.chapters import Chapter
 
@@ -122,6 +123,7 @@ def lines(
     ylabel: str,
     axis: Axes | None = None,
     log_x: bool = False,
+    level: tuple[float, str] | None = None,
 ) -> Figure:
     """Several lines over one axis, told apart by colour, marker and dash.
 
@@ -130,7 +132,8 @@ def lines(
         xlabel: with the unit.
         ylabel: with the unit.
         axis: draw there instead of in a new figure.
-        log_x: a logarithmic horizontal axis.
+        log_x: a logarithmic horizontal axis; otherwise whole numbers get whole ticks.
+        level: a height to compare with, and its name, such as ``(0.5, "guessing")``.
     """
     if axis is None:
         _, axes = new_axes()
@@ -143,6 +146,14 @@ def lines(
         )  # fmt: skip
     if log_x:
         axis.set_xscale("log")
+    elif all(float(value).is_integer() for x, _ in series.values() for value in x):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if level:
+        axis.axhline(level[0], color="#666666", linewidth=0.8)
+        axis.annotate(
+            level[1], (0.995, level[0]), xycoords=("axes fraction", "data"), xytext=(0, 3),
+            textcoords="offset points", ha="right", fontsize=8, color="#444444",
+        )  # fmt: skip
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.legend(fontsize=8)

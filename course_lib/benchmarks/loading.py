@@ -1,0 +1,246 @@
+"""How long does loading weights take, and how much memory, next to what others do?
+
+Each way runs in a process of its own, on the same file, in one run of the benchmark: cold (the
+file is dropped from the system's cache before) and warm. Two situations are measured: from nothing
+to a model that is ready, and into a model that exists already. Memory is the process's own figure
+(its highest resident size, less what it was before), in units of the model's size; pages of the
+file that are mapped into memory count.
+
+    course bench loading
+"""
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MODELS = {
+    "mobilenet_v3_large": "torchvision",
+    "resnet18": "torchvision",
+    "resnet50": "torchvision",
+    "vit_b_16": "torchvision",
+}
+WAYS = ("ours .pth", "torch.load", "timm", "ours .safetensors", "safetensors", "bytes")
+SITUATIONS = ("new", "existing")
+REPEATS = 5
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, and print two tables: seconds and peak memory, side by side, with ratios."""
+    parser = argparse.ArgumentParser(prog="loading", description=__doc__)
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--child", nargs=4, metavar=("WAY", "SITUATION", "MODEL", "FOLDER"))
+    options = parser.parse_args([] if arguments is None else arguments)
+    if options.child:
+        way, situation, model, folder = options.child
+        print(json.dumps(measure(way, situation, model, Path(folder), options.repeats)))
+        return
+    results = run(options.models, options.repeats)
+    print(table(results))
+
+
+def run(models: list[str], repeats: int) -> list[dict[str, Any]]:
+    """All measurements, one process each."""
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for model in models:
+            write_files(model, Path(folder))
+            for situation in SITUATIONS:
+                for way in WAYS:
+                    command = [
+                        sys.executable, "-m", "course_lib.benchmarks.loading", "--repeats",
+                        str(repeats), "--child", way, situation, model, folder,
+                    ]  # fmt: skip
+                    done = subprocess.run(command, check=True, capture_output=True, text=True)
+                    results.append(json.loads(done.stdout.splitlines()[-1]))
+    return results
+
+
+def factory(model: str) -> Callable[[], Any]:
+    """Builds a model with random weights."""
+    import torchvision
+
+    return getattr(torchvision.models, model)
+
+
+def write_files(model: str, folder: Path) -> None:
+    """The same weights as ``torch.save`` and as safetensors write them."""
+    import safetensors.torch
+    import torch
+
+    torch.manual_seed(0)
+    built = factory(model)()
+    torch.save(built.state_dict(), folder / f"{model}.pth")
+    safetensors.torch.save_model(built, str(folder / f"{model}.safetensors"))
+
+
+def measure(way: str, situation: str, model: str, folder: Path, repeats: int) -> dict[str, Any]:
+    """One way, in this process: seconds (best of the repeats) cold and warm, and peak memory.
+
+    Returns:
+        ``way``, ``situation``, ``model``, ``megabytes`` (of the tensors), ``cold`` and ``warm`` in
+        seconds, ``peak`` as a multiple of the model's size.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    build = factory(model)
+    ending = "safetensors" if "safetensors" in way else "pth"
+    path = folder / f"{model}.{ending}"
+    with torch.device("meta"):
+        size = sum(each.nbytes for each in build().state_dict().values())
+    import_everything()
+    before = resident()
+    reset_peak()
+    existing = build() if situation == "existing" else None
+    action = action_for(way, build, existing, path)
+    result = action()
+    peak = peak_resident() - before
+    del result
+    times: dict[str, list[float]] = {"cold": [], "warm": []}
+    for kind in [*["cold"] * repeats, *["warm"] * repeats]:
+        gc.collect()
+        if kind == "cold":
+            drop_from_cache(path)
+        start = time.perf_counter()
+        result = action()
+        times[kind].append(time.perf_counter() - start)
+        del result
+    return {
+        "way": way,
+        "situation": situation,
+        "model": model,
+        "megabytes": size / 1e6,
+        "cold": min(times["cold"]),
+        "warm": min(times["warm"]),
+        "spread": statistics.median(times["warm"]) / min(times["warm"]),
+        "peak": peak / size,
+    }
+
+
+def import_everything() -> None:
+    """So that no way is charged with the memory of the libraries' own code."""
+    import safetensors.torch
+    import timm.models
+
+    import course_lib.weights
+
+    assert all((safetensors.torch, timm.models, course_lib.weights))
+
+
+def action_for(way: str, build: Callable[[], Any], existing: Any, path: Path) -> Callable[[], Any]:
+    """What is timed: in the situation ``existing`` without building the model."""
+    import safetensors.torch
+    import timm.models
+    import torch
+
+    from course_lib.weights import load_model, load_weights
+
+    def model() -> Any:
+        return build() if existing is None else existing
+
+    def ours() -> Any:
+        if existing is None:
+            return load_model(build, path)
+        return load_weights(existing, path)
+
+    def plain() -> Any:
+        made = model()
+        made.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        return made
+
+    def by_timm() -> Any:
+        made = model()
+        timm.models.load_checkpoint(made, str(path))
+        return made
+
+    def by_safetensors() -> Any:
+        made = model()
+        safetensors.torch.load_model(made, path)
+        return made
+
+    return {
+        "ours .pth": ours,
+        "ours .safetensors": ours,
+        "torch.load": plain,
+        "timm": by_timm,
+        "safetensors": by_safetensors,
+        "bytes": path.read_bytes,
+    }[way]
+
+
+def drop_from_cache(path: Path) -> None:
+    """Ask the system to forget the file, so that the next reading goes to the disk."""
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def resident() -> int:
+    """Bytes of memory that the process has now."""
+    if sys.platform == "linux":
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    return peak_resident()
+
+
+def reset_peak() -> None:
+    """Let the peak begin anew, where the system can (Linux); else it is that since the start."""
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_resident() -> int:
+    """The most bytes of memory that the process has had."""
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        line = next(each for each in status.splitlines() if each.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def rivals(way: str) -> tuple[str, ...]:
+    """The ways of others that load from the same file."""
+    return ("safetensors",) if "safetensors" in way else ("torch.load", "timm")
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Seconds, their ratio to the best of the others with the same file, and peak memory."""
+    lines = []
+    titles = {"new": "From nothing to a ready model", "existing": "Into a model that exists"}
+    for situation in SITUATIONS:
+        lines += ["", titles[situation], f"{'':<36}{'cold s':>9}{'ratio':>7}{'warm s':>9}"
+                  f"{'ratio':>7}{'peak/model':>12}"]  # fmt: skip
+        for model in dict.fromkeys(each["model"] for each in results):
+            rows = [r for r in results if r["model"] == model and r["situation"] == situation]
+            for row in rows:
+                others = [r for r in rows if r["way"] in rivals(row["way"])]
+                best = {kind: min(r[kind] for r in others) for kind in ("cold", "warm")}
+                name = f"{model} ({row['megabytes']:.0f} MB)" if row is rows[0] else ""
+                lines.append(
+                    f"{name:<28}{row['way']:<18}"[:46].ljust(46)
+                    + f"{row['cold']:>7.3f}{row['cold'] / best['cold']:>7.2f}{row['warm']:>9.3f}"
+                    f"{row['warm'] / best['warm']:>7.2f}{row['peak']:>12.2f}"
+                )
+    lines.append("")
+    lines.append(
+        "ratio: to the fastest of the others that read the same file; bytes: only reads it."
+    )
+    return "\n".join(lines[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

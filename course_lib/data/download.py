@@ -1,0 +1,266 @@
+"""Get the d2l book's hot-dog photos: checked, safely unpacked, all or nothing.
+
+They end up where d2l itself keeps them, ``data/hotdog.zip`` and ``data/hotdog/``, so that either
+finds what the other has downloaded. Whatever stops a run, at whatever byte, the next one starts
+cleanly: everything unfinished lives in one folder, ``data/hotdog.zip.partial/``, and each result is
+moved to its place in one step when it is complete.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pooch
+from filelock import FileLock, Timeout
+
+from course_lib import paths
+from course_lib.data.transfer import Patience, transfer
+from course_lib.data.unzip import members, unzip
+from course_lib.errors import CourseError, DataError, OfflineError
+
+_MANIFEST = ".complete.json"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip file on the web and what is known about it.
+
+    Attributes:
+        url: https, or http to this very machine.
+        sha1: of the file, in hexadecimal.
+        name: of the file, which is also where it is kept; what is used of it lies in a folder of
+            the same name without ``.zip``.
+        advice: what to do without a network; ``{folder}`` stands for where the file belongs.
+        largest: more bytes than this, packed or unpacked, are refused.
+    """
+
+    url: str
+    sha1: str
+    name: str
+    advice: str = ""
+    largest: int = 2 << 30
+
+    @property
+    def folder(self) -> str:
+        """The folder inside the archive, and the one that it is unpacked to."""
+        return self.name.removesuffix(".zip")
+
+
+HOTDOG = Archive(
+    url="https://d2l-data.s3-accelerate.amazonaws.com/hotdog.zip",
+    sha1="fba480ffa8aa7e0febbb511d181409f899b9baa5",
+    name="hotdog.zip",
+    advice=(
+        "Try again with a network, or put a copy of hotdog.zip into {folder}, or use the pictures "
+        "that come with the course: COURSE_PROFILE=tiny."
+    ),
+)
+"""The photos of the d2l book: the address that d2l uses, but https."""
+
+
+def download_hotdog(data_dir: Path | str | None = None, progress: bool = True) -> Path:
+    """The folder with the d2l book's hot-dog photos; downloads and unpacks them on first use.
+
+    Args:
+        data_dir: where ``hotdog.zip`` and ``hotdog/`` are or shall be; by default the course's
+            ``data/``.
+        progress: show bars.
+
+    Returns:
+        ``data_dir/hotdog``, complete.
+
+    Raises:
+        OfflineError: the server can't be reached, doesn't answer, or has no such file.
+        DataError: what arrived is not the archive, there is no room for it, or ``hotdog/`` holds
+            files of yours that would be lost.
+    """
+    return fetch(HOTDOG, data_dir, progress)
+
+
+def fetch(
+    archive: Archive,
+    data_dir: Path | str | None = None,
+    progress: bool = True,
+    patience: Patience | None = None,
+) -> Path:
+    """Download and unpack an archive, unless that is done already; see :func:`download_hotdog`."""
+    base = paths.data_dir() if data_dir is None else Path(data_dir).expanduser()
+    done = base / archive.folder
+    partial = base / f"{archive.name}.partial"
+    if _is_complete(done, archive) and not partial.exists():
+        return done
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        with _alone(base / f"{archive.name}.lock"), _workshop(partial) as workshop:
+            if not _is_complete(done, archive):  # another process may just have finished it
+                file = _get_file(archive, base, workshop, progress, patience)
+                _unpack(archive, file, done, workshop, progress)
+    except CourseError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{archive.name} can't be kept in {base}: {error.strerror or error}. Make room there, "
+            "or name another folder in COURSE_DATA, and try again."
+        ) from error
+    return done
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Let one process at a time do this; the system frees the lock even of a killed one."""
+    held = FileLock(lock)
+    try:
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            print(f"Waiting for another process that is filling {lock.parent} ...")
+            held.acquire(timeout=3600)
+    except Timeout:
+        raise DataError(
+            f"Another process has been filling {lock.parent} for an hour. End it, and try again."
+        ) from None
+    except NotImplementedError:
+        pass  # a file system without locks; moving things in one step still keeps them whole
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextlib.contextmanager
+def _workshop(folder: Path) -> Iterator[Path]:
+    """An empty folder for unfinished things; what a killed run left in it is removed first."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _get_file(
+    archive: Archive, base: Path, workshop: Path, progress: bool, patience: Patience | None
+) -> Path:
+    """The archive with the right hash: the one that is there, or else a fresh download."""
+    file = base / archive.name
+    if _has_sha1(file, archive.sha1):
+        return file
+    advice = archive.advice.format(folder=base)
+    if file.exists():
+        advice += f" (The {archive.name} that is there is another one: its sha1 differs.)"
+
+    def downloader(url: str, output_file: str, _: Any) -> None:
+        transfer(url, Path(output_file), archive.largest, progress, patience)
+
+    try:  # pooch downloads to a temporary name, compares the hash and moves what is right
+        with _quiet_pooch():
+            fresh = pooch.retrieve(
+                archive.url, f"sha1:{archive.sha1}", archive.name, workshop, downloader=downloader
+            )
+    except OfflineError as error:
+        raise OfflineError(f"{error} {advice}") from error
+    except DataError:
+        raise
+    except ValueError as error:
+        raise DataError(
+            f"What came from {archive.url} is not the right {archive.name}: its sha1 is not "
+            f"{archive.sha1}. It was thrown away. Try again on another network. {advice}"
+        ) from error
+    return Path(fresh).replace(file)
+
+
+@contextlib.contextmanager
+def _quiet_pooch() -> Iterator[None]:
+    """Pooch announces each download on stderr; the bar says enough."""
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel("WARNING")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _has_sha1(file: Path, sha1: str) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha1").hexdigest() == sha1
+
+
+def _unpack(archive: Archive, file: Path, done: Path, workshop: Path, progress: bool) -> None:
+    """Put the unpacked folder in its place, complete; keep one that d2l has unpacked."""
+    inside = members(file, archive.folder, archive.largest)
+    sizes = {name: info.file_size for name, info in inside.items()}
+    if done.is_dir() and all(_crc32(done / name) == info.CRC for name, info in inside.items()):
+        _write_manifest(done, archive, sizes)
+        return
+    if done.exists():
+        _refuse_to_lose(done, sizes, archive)
+    fresh = workshop / archive.folder
+    fresh.mkdir()
+    unzip(file, archive.folder, fresh, archive.largest, progress)
+    _write_manifest(fresh, archive, sizes)
+    if done.exists():
+        done.replace(workshop / "incomplete")
+    fresh.replace(done)
+
+
+def _refuse_to_lose(done: Path, sizes: dict[str, int], archive: Archive) -> None:
+    """An incomplete copy of the archive may be replaced, but not anything of the person's own."""
+    if not done.is_dir() or done.is_symlink():
+        raise DataError(f"{done} is not a folder of its own. Move it away, and try again.")
+    known = {*sizes, _MANIFEST, f"{_MANIFEST}.new"}
+    own = sorted(
+        name
+        for path in done.rglob("*")
+        if not path.is_dir()
+        and ((name := path.relative_to(done).as_posix()) not in known or _grown(path, sizes, name))
+    )
+    if own:
+        raise DataError(
+            f"{done} is not a complete copy of {archive.name}, and it holds {len(own)} files that "
+            f"are not from there, like {own[0]}. Move the folder away, and try again; or use your "
+            f"own pictures by naming the folder: hotdog(root={str(done)!r})."
+        )
+
+
+def _grown(path: Path, sizes: dict[str, int], name: str) -> bool:
+    """Whether a file is larger than the one in the archive: then it is no unfinished copy."""
+    return name in sizes and path.stat().st_size > sizes[name]
+
+
+def _is_complete(done: Path, archive: Archive) -> bool:
+    """Whether the folder was unpacked to the end and every file still has its size."""
+    try:
+        manifest = json.loads((done / _MANIFEST).read_text())
+        return bool(
+            manifest["sha1"] == archive.sha1
+            and all(
+                (done / name).stat().st_size == size for name, size in manifest["files"].items()
+            )
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _write_manifest(folder: Path, archive: Archive, sizes: dict[str, int]) -> None:
+    """Say that the folder is complete: the last thing written, and in one step."""
+    unfinished = folder / f"{_MANIFEST}.new"
+    unfinished.write_text(json.dumps({"sha1": archive.sha1, "files": sizes}, indent=0))
+    unfinished.replace(folder / _MANIFEST)
+
+
+def _crc32(file: Path) -> int | None:
+    """The checksum that zip files keep of each member; None if there is no such file."""
+    try:
+        return zlib.crc32(file.read_bytes())
+    except OSError:
+        return None

@@ -1,0 +1,123 @@
+"""Look at every file once, before training: what is a whole picture, what is damaged, what else.
+
+A truncated picture must be noticed now and not in the third epoch, so every picture is decoded.
+What was found whole is noted in the cache with the file's size and time, and not decoded again.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import PIL
+from tqdm import tqdm
+
+from course_lib.data.images import has_picture, read_bytes, verify
+from course_lib.paths import cache_dir
+
+_ENDINGS = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp"),
+    *(".heic", ".heif", ".avif", ".tif", ".tiff"),  # pictures too, which we can't read
+}
+_VERSION = f"1, Pillow {PIL.__version__}"
+
+
+@dataclass
+class Inspection:
+    """What was found.
+
+    Attributes:
+        whole: the pictures, in the order given, each with the SHA-256 of its bytes.
+        skipped: files that should be pictures and can't be read, with the reason.
+        ignored: files that are something else.
+    """
+
+    whole: dict[Path, str] = field(default_factory=dict)
+    skipped: dict[Path, str] = field(default_factory=dict)
+    ignored: list[Path] = field(default_factory=list)
+
+
+def inspect(files: Iterable[Path], root: Path) -> Inspection:
+    """Sort files into whole pictures, unreadable ones and other things.
+
+    A file with the ending of a picture must be one; any other file is a picture if it begins like
+    one.
+
+    Args:
+        files: to look at.
+        root: the data set they belong to; one note in the cache for each.
+    """
+    notes = _Notes(root)
+    found = Inspection()
+    # The bar appears only if this takes longer than a person waits without wondering.
+    for path in tqdm(list(files), "Checking the pictures", unit="file", delay=3, leave=False):
+        digest = notes.get(path)
+        try:
+            if digest is None:
+                data = read_bytes(path)
+                if path.suffix.lower() not in _ENDINGS and not has_picture(data):
+                    found.ignored.append(path)
+                    continue
+                verify(data)
+                digest = hashlib.sha256(data).hexdigest()
+                notes.add(path, digest)
+        except ValueError as error:
+            found.skipped[path] = str(error)
+        else:
+            found.whole[path] = digest
+    notes.save()
+    return found
+
+
+class _Notes:
+    """The pictures found whole before, by size and time of change, in a file of the cache."""
+
+    def __init__(self, root: Path) -> None:
+        name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:24]
+        self.file = cache_dir() / "inspected" / f"{name}.json"
+        self.root = root
+        self.changed = False
+        self.entries: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            notes = json.loads(self.file.read_text())  # any fault in it: look at all files again
+            if notes["version"] == _VERSION:
+                self.entries = dict(notes["files"])
+
+    def get(self, path: Path) -> str | None:
+        entry = self.entries.get(self._name(path))
+        try:
+            if isinstance(entry, list) and entry[:2] == self._state(path):
+                return str(entry[2])
+        except (OSError, IndexError):
+            pass
+        return None
+
+    def add(self, path: Path, digest: str) -> None:
+        with contextlib.suppress(OSError):
+            self.entries[self._name(path)] = [*self._state(path), digest]
+            self.changed = True
+
+    def save(self) -> None:
+        """Write the notes under another name, then move them: a reader never sees half of them."""
+        if not self.changed:
+            return
+        with contextlib.suppress(OSError):  # no cache can be written: then all is checked each time
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps({"version": _VERSION, "files": self.entries})
+            handle, name = tempfile.mkstemp(dir=self.file.parent)
+            with os.fdopen(handle, "w") as stream:
+                stream.write(text)
+            Path(name).replace(self.file)
+
+    def _name(self, path: Path) -> str:
+        return os.path.relpath(path, self.root)
+
+    @staticmethod
+    def _state(path: Path) -> list[int]:
+        status = path.stat()
+        return [status.st_size, status.st_mtime_ns]

@@ -1,0 +1,110 @@
+"""Batches in an order, and with augmentations, that a seed fixes for good."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from course_lib import profile
+from course_lib.errors import DataError
+
+
+def loader(
+    dataset: Dataset[Any],
+    batch_size: int | None = None,
+    shuffle: bool = False,
+    seed: int | None = None,
+    workers: int | None = None,
+) -> DataLoader[Any]:
+    """A :class:`~torch.utils.data.DataLoader` that gives the same batches every time.
+
+    The usual loader draws augmentations from the random stream of whichever process prepares the
+    picture, so they change with the number of workers and with everything else that draws numbers.
+    Here each picture of each epoch has a seed of its own. The batches are bit-identical for 0, 1, 2
+    or more workers, and the global random streams stay where they are.
+
+    Epochs differ from each other, as they must. To repeat the first one, make a new loader.
+
+    Args:
+        dataset: of examples by index.
+        batch_size: by default the profile's. The last, smaller batch is kept.
+        shuffle: a new order for every epoch.
+        seed: of order and augmentations; by default the profile's.
+        workers: processes that prepare batches, 0 for none; by default the profile's.
+
+    Raises:
+        DataError: an empty data set, a batch size below 1 or a negative number of workers.
+    """
+    chosen = profile.current()
+    batch_size = chosen.batch_size if batch_size is None else batch_size
+    workers = chosen.workers if workers is None else workers
+    if len(dataset) == 0:  # type: ignore[arg-type]
+        raise DataError("There is nothing to load: the data set is empty.")
+    if batch_size < 1 or workers < 0:
+        raise DataError(
+            f"Expected batch_size >= 1 and workers >= 0, found {batch_size} and {workers}."
+        )
+    generator = profile.seeded_generator(chosen.seed if seed is None else seed)
+    return DataLoader(
+        SeededItems(dataset),
+        batch_size=batch_size,
+        sampler=_SeededOrder(len(dataset), shuffle, generator),  # type: ignore[arg-type]
+        num_workers=workers,
+        generator=profile.seeded_generator(0),  # torch draws from it for streams we don't use
+        pin_memory=chosen.device == "cuda",
+    )
+
+
+class _SeededOrder(Sampler[tuple[int, int]]):
+    """Yields (index, seed) for every example; order and seeds are new in every epoch."""
+
+    def __init__(self, length: int, shuffle: bool, generator: torch.Generator) -> None:
+        self.length = length
+        self.shuffle = shuffle
+        self.generator = generator
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        seeds = torch.randint(2**32, (self.length,), generator=self.generator).tolist()
+        order = torch.arange(self.length)
+        if self.shuffle:
+            order = torch.randperm(self.length, generator=self.generator)
+        return iter(list(zip(order.tolist(), seeds, strict=True)))
+
+
+class SeededItems(Dataset[Any]):
+    """A data set whose item ``(index, seed)`` is ``dataset[index]``, prepared under that seed.
+
+    Every other attribute (``.classes``, ``.targets`` ...) is that of the data set inside.
+    """
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "dataset" or name.startswith("__"):  # not there yet while being unpickled
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __getitem__(self, index: int | tuple[int, int]) -> Any:
+        if isinstance(index, int):  # as a person writes it: loader.dataset[0]
+            return self.dataset[index]
+        index, seed = index
+        before = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+        try:
+            random.seed(seed)
+            numpy.random.seed(seed)
+            torch.default_generator.manual_seed(seed)
+            return self.dataset[index]
+        finally:
+            random.setstate(before[0])
+            numpy.random.set_state(before[1])
+            torch.set_rng_state(before[2])

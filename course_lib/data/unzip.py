@@ -1,0 +1,135 @@
+"""Unpack a zip file without ever leaving the folder it is meant for.
+
+A zip file is a list of names with bytes, and the names are whatever its author wrote:
+``../../.bashrc``, ``C:/Windows/...``, a link to ``/etc`` followed by a file "in" it. So the whole
+list is checked first, and nothing is written unless all of it is harmless.
+"""
+
+import contextlib
+import errno
+import shutil
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from course_lib.errors import CourseError, DataError
+
+_MOST_MEMBERS = 100_000
+
+
+def members(file: Path, folder: str, largest: int) -> dict[str, zipfile.ZipInfo]:
+    """The files in one folder of a zip file, by their path below it, if all members are harmless.
+
+    Args:
+        file: the zip file.
+        folder: the folder inside it; what lies beside it must be harmless, too.
+        largest: more unpacked bytes than this are refused.
+
+    Raises:
+        DataError: it is no zip file, there is nothing in the folder, or a member is not harmless.
+    """
+    with _opened(file) as archive:
+        return _checked(archive, file.name, folder, largest)
+
+
+def unzip(file: Path, folder: str, into: Path, largest: int, progress: bool = True) -> None:
+    """Unpack what lies in one folder of a zip file.
+
+    Args:
+        file: the zip file.
+        folder: the folder inside it; what lies beside it is left packed.
+        into: an empty folder that gets the contents of ``folder``.
+        largest: more unpacked bytes than this are refused.
+        progress: show a bar.
+
+    Raises:
+        DataError: as for :func:`members`, and then nothing was written; or a member is damaged.
+        OSError: it can't be written.
+    """
+    with _opened(file) as archive:
+        inside = _checked(archive, file.name, folder, largest)
+        size = sum(info.file_size for info in inside.values())
+        free = shutil.disk_usage(into).free
+        if free < size:
+            raise DataError(
+                f"{file.name} needs {size / 1e6:.0f} MB unpacked, and only {free / 1e6:.0f} MB are "
+                f"free at {into.parent}. Make room and try again."
+            )
+        bar = tqdm(inside.items(), f"Unpacking {file.name}", unit="file", disable=not progress)
+        for name, info in bar:
+            target = into / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(info) as source, target.open("xb") as copy:
+                shutil.copyfileobj(source, copy)
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except CourseError:
+        raise
+    except Exception as error:  # zipfile raises nearly anything on damaged bytes
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one: a bad offset
+            raise
+        raise DataError(f"{file.name} is no zip file, or damaged: {error}.") from error
+
+
+def _checked(
+    archive: zipfile.ZipFile, name: str, folder: str, largest: int
+) -> dict[str, zipfile.ZipInfo]:
+    """The files in one folder of an archive, after a look at the names of all members."""
+    infos = archive.infolist()
+    size = sum(info.file_size for info in infos)
+    if len(infos) > _MOST_MEMBERS or size > largest:
+        raise DataError(
+            f"{name} is refused: it claims {len(infos):,} members with {size:,} bytes; allowed are "
+            f"{_MOST_MEMBERS:,} and {largest:,}."
+        )
+    files: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    for info in infos:
+        path = PurePosixPath(info.filename)
+        problem = _problem(info) or ("is there twice" if path in files else "")
+        if problem:
+            raise DataError(_refusal(name, info.orig_filename, problem))
+        if not info.is_dir():
+            files[path] = info
+    for path in files:
+        for above in path.parents:
+            if above in files:
+                raise DataError(_refusal(name, str(above), "is both a file and a folder"))
+    inside = {
+        path.relative_to(folder).as_posix(): info
+        for path, info in files.items()
+        if path.parts[0] == folder and len(path.parts) > 1
+    }
+    if not inside:
+        raise DataError(f"{name} has no folder {folder}/ with files inside.")
+    return inside
+
+
+def _refusal(file: str, member: str, problem: str) -> str:
+    return f"{file} is refused, and nothing was unpacked: its member {member!r} {problem}."
+
+
+def _problem(info: zipfile.ZipInfo) -> str:
+    """Why a member is not harmless, to follow its name in a sentence; empty if it is."""
+    name = info.orig_filename  # as written; `filename` has been tidied up
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if name.startswith("/"):
+        return "has an absolute path"
+    if ".." in name.replace("\\", "/").split("/"):
+        return "leads out of the folder"
+    if not name.strip("/.") or any(each in name for each in "\\:\0"):
+        return "has a name that means something else on another system"
+    if kind == stat.S_IFLNK:
+        return "is a link"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is neither a file nor a folder"
+    if info.flag_bits & 1:
+        return "is encrypted"
+    return ""

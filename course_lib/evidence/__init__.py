@@ -1,0 +1,56 @@
+"""The claims ledger: what is said about transfer learning, tested, with intervals.
+
+``print(evidence.show())`` prints the verdicts; ``evidence.quote("C18")`` a number to cite;
+``evidence.run(["C18"])`` makes the results anew.
+"""
+
+from course_lib.evidence.claims import CLAIMS, Claim, claim
+from course_lib.evidence.commands import cli_check, cli_run, cli_show
+from course_lib.evidence.design import (
+    Contrast,
+    EvidenceError,
+    Experiment,
+    Measure,
+    Outcome,
+    experiment,
+    experiments,
+    get,
+)
+from course_lib.evidence.ledger import Entry, Finding, Ledger, check, entry, number, quote, show
+from course_lib.evidence.prose import check_document, check_prose, citations, fill
+from course_lib.evidence.runner import differences, run, run_seed
+from course_lib.evidence.statistics import Interval, paired_interval
+
+__all__ = [
+    "CLAIMS",
+    "Claim",
+    "Contrast",
+    "Entry",
+    "EvidenceError",
+    "Experiment",
+    "Finding",
+    "Interval",
+    "Ledger",
+    "Measure",
+    "Outcome",
+    "check",
+    "check_document",
+    "check_prose",
+    "citations",
+    "claim",
+    "cli_check",
+    "cli_run",
+    "cli_show",
+    "differences",
+    "entry",
+    "experiment",
+    "experiments",
+    "fill",
+    "get",
+    "number",
+    "paired_interval",
+    "quote",
+    "run",
+    "run_seed",
+    "show",
+]

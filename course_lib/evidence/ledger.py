@@ -1,0 +1,218 @@
+"""What the results say: a verdict for each claim, and the numbers that prose may cite."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from course_lib.errors import UnknownNameError, suggest
+from course_lib.evidence import table
+from course_lib.evidence.claims import CLAIMS, Claim, claim
+from course_lib.evidence.design import Contrast, EvidenceError, Experiment, experiments, get
+from course_lib.evidence.fingerprint import fingerprint
+from course_lib.evidence.statistics import Interval, Verdict, judge, overall, paired_interval
+from course_lib.evidence.table import Results
+
+NOT_RUN = "not run yet"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One contrast with its interval and what that says about the claim."""
+
+    contrast: Contrast
+    interval: Interval
+    verdict: Verdict
+    digits: int
+
+    @property
+    def text(self) -> str:
+        """The effect with its interval, such as ``"0.31 [0.20, 0.42]"``."""
+        return self.interval.text(self.digits)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger.
+
+    Attributes:
+        claim: what is claimed.
+        findings: one for each contrast, the main one first; empty while nothing was run.
+        seeds: how many were run.
+    """
+
+    claim: Claim
+    findings: tuple[Finding, ...]
+    seeds: int
+
+    @property
+    def verdict(self) -> str:
+        """``held``, ``did not hold``, ``undecided``, ``holds when ...`` or ``not run yet``."""
+        if not self.findings:
+            return NOT_RUN
+        verdicts = [each.verdict for each in self.findings]
+        return overall(verdicts, [each.contrast.when for each in self.findings])
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The claims with their verdicts; print it, or let a notebook show it as a table."""
+
+    entries: tuple[Entry, ...]
+
+    def __str__(self) -> str:
+        lines = []
+        for each in self.entries:
+            seeds = f" ({each.seeds} seeds)" if each.seeds else ""
+            lines += [f"{each.claim.id}: {each.verdict}{seeds}", f"  {each.claim.text}"]
+            lines += [
+                f"  {item.contrast.name}: {_describe(item.contrast)} {item.text}: {item.verdict}"
+                for item in each.findings
+            ]
+        return "\n".join(lines)
+
+    def _repr_markdown_(self) -> str:
+        rows = [
+            "| claim | what is said | verdict | effect with interval | seeds | chapters |",
+            "|---|---|---|---|---|---|",
+        ]
+        for each in self.entries:
+            effects = "<br>".join(
+                f"{_describe(item.contrast)} {item.text}" for item in each.findings
+            )
+            chapters = ", ".join(name[:2] for name in each.claim.chapters)
+            said = f"{each.claim.text} *({each.claim.source})*"
+            rows.append(
+                f"| {each.claim.id} | {said} | {each.verdict} | {effects} | {each.seeds or ''} "
+                f"| {chapters} |"
+            )
+        return "\n".join(rows)
+
+
+def show(ids: Sequence[str] | None = None) -> Ledger:
+    """The ledger as the files have it; nothing is run.
+
+    Args:
+        ids: of the claims; all by default.
+
+    Raises:
+        UnknownNameError: no such claim.
+    """
+    return Ledger(tuple(entry(each) for each in ids or [each.id for each in CLAIMS]))
+
+
+def entry(id: str) -> Entry:
+    """The ledger's line for one claim."""
+    said = claim(id)
+    experiment, results = experiments().get(id), table.read(id)
+    if experiment is None or results is None or len(results.seeds) < 2:
+        return Entry(said, (), 0)
+    found = tuple(_find(experiment, results, each) for each in experiment.contrasts)
+    return Entry(said, found, len(results.seeds))
+
+
+def check(ids: Sequence[str] | None = None) -> list[str]:
+    """Whether every experiment has results, complete and made with the code as it is now.
+
+    Returns:
+        One line for each problem; an empty list when all is well.
+    """
+    problems = []
+    for each in experiments().values() if ids is None else map(get, ids):
+        results, again = table.read(each.id), f"Run: course evidence run {each.id}"
+        if results is None:
+            problems.append(f"{each.id} was never run. {again}")
+            continue
+        if results.id != each.id:
+            problems.append(f"{table.path_of(each.id)} holds results of {results.id}.")
+        elif results.design != fingerprint(each):
+            problems.append(f"{each.id} was changed after its results were made. {again}")
+        elif results.seeds != list(range(each.seeds)):
+            problems.append(
+                f"{each.id} has {len(results.seeds)} of {each.seeds} seeds (0 to {each.seeds - 1} "
+                f"are wanted). {again}"
+            )
+        else:
+            try:
+                for outcome in results.outcomes.values():
+                    each.check_outcome(outcome)
+            except EvidenceError as error:
+                problems.append(f"{table.path_of(each.id)}: {error} {again}")
+    if ids is None:
+        known = {each.id for each in CLAIMS}
+        strangers = sorted(p.name for p in table.folder().glob("*.csv") if p.stem not in known)
+        problems += [f"data/evidence/{name} belongs to no claim." for name in strangers]
+    return problems
+
+
+def number(id: str, what: str = "effect") -> float:
+    """A number from the results, for instance to plot it or to compare it.
+
+    Args:
+        id: of the claim.
+        what: ``"effect"`` (of the main contrast) or a contrast's name, each also with ``.low``
+            or ``.high``; ``"seeds"``; or ``"ARM.MEASURE"`` for a mean over the seeds.
+
+    Raises:
+        UnknownNameError: no such claim, or no such number.
+        EvidenceError: not run yet.
+    """
+    value = _look_up(id, what)[0]
+    if isinstance(value, str):
+        raise EvidenceError(f"{id}.{what} is a text ({value!r}), not a number. Use quote().")
+    return value.value if isinstance(value, Interval) else value
+
+
+def quote(id: str, what: str = "effect") -> str:
+    """The same as the text that prose has to cite: ``"0.31 [0.20, 0.42]"`` for an effect.
+
+    ``what`` may be ``"verdict"`` too; the rest as for :func:`number`.
+    """
+    value, digits = _look_up(id, what)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Interval):
+        return value.text(digits)
+    return f"{value:.{digits}f}"
+
+
+def _look_up(id: str, what: str) -> tuple[float | str | Interval, int]:
+    line = entry(id)
+    if not line.findings:
+        raise EvidenceError(f"{id} has no results to cite. Run: course evidence run {id}")
+    known: dict[str, tuple[float | str | Interval, int]] = {
+        "verdict": (line.verdict, 0),
+        "seeds": (float(line.seeds), 0),
+    }
+    for item in line.findings:
+        names = [item.contrast.name] + ["effect"] * (item is line.findings[0])
+        for name in names:
+            known[name] = item.interval, item.digits
+            known[f"{name}.low"] = item.interval.low, item.digits
+            known[f"{name}.high"] = item.interval.high, item.digits
+            known[f"{name}.verdict"] = item.verdict, 0
+            known[f"{name}.value"] = item.interval.value, item.digits
+    experiment, results = get(id), table.read(id)
+    assert results is not None
+    for arm in experiment.arms:
+        for measure in experiment.measures:
+            mean = float(np.mean(results.column(arm, measure.name)))
+            known[f"{arm}.{measure.name}"] = mean, measure.digits
+    if what not in known:
+        raise UnknownNameError(
+            f"{id} has no number {what!r}; there are {', '.join(known)}.{suggest(what, known)}"
+        )
+    return known[what]
+
+
+def _find(experiment: Experiment, results: Results, contrast: Contrast) -> Finding:
+    treatment = results.column(contrast.treatment, contrast.measure)
+    control = results.column(contrast.control, contrast.measure)
+    interval = paired_interval(treatment, control, contrast.ratio, len(experiment.contrasts))
+    digits = experiment.measure(contrast.measure).digits
+    return Finding(contrast, interval, judge(contrast, interval), digits)
+
+
+def _describe(contrast: Contrast) -> str:
+    sign = "/" if contrast.ratio else "−"
+    return f"{contrast.measure}, {contrast.treatment} {sign} {contrast.control}:"

@@ -1,0 +1,172 @@
+"""C1, C2, C13, C18: where to start from. Pretrained weights against new ones, on digits.
+
+Common to all: the target task (digits 5 to 9), 200 steps of SGD with momentum for every training,
+the same four learning rates tried for every arm and the best taken by 150 validation pictures,
+accuracy on 450 test pictures. The seed draws weights, order and which pictures are in which part.
+"""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from course_lib.evidence import digits
+from course_lib.evidence.design import Contrast, Measure, Outcome, experiment
+
+ACCURACY = Measure("test_accuracy", digits=3)
+
+
+def scratch(seed: int) -> Callable[[], nn.Sequential]:
+    """New weights."""
+    return lambda: digits.new_network(7000 + seed)
+
+
+@experiment(
+    "C1",
+    seeds=8,
+    arms=("scratch", "fine-tuned"),
+    measures=(ACCURACY, Measure("steps", digits=1)),
+    contrasts=(
+        Contrast("gain", "fine-tuned", "scratch", "test_accuracy", "more", when="accuracy counts"),
+        Contrast(
+            "compute", "fine-tuned", "scratch", "steps", "less", ratio=True, when="compute counts"
+        ),
+    ),
+    minutes=2,
+)
+def fine_tuning_pays(seed: int) -> Outcome:
+    """Does fine-tuning raise accuracy and save compute?
+
+    Data: 50 pictures of the digits 5 to 9. Arms: new weights, and weights pretrained on the digits
+    0 to 4 with a new head; all layers trained in both. Budget: four learning rates, 200 steps
+    each, the best by validation. Measures: test accuracy; and steps until validation accuracy
+    reaches 0.8 (looked at every 10 steps; 210 if it never does), pretraining not counted, as
+    somebody else has paid for it. Prediction of the claim: more accuracy, and fewer steps.
+    """
+    task = digits.target_task(seed, 50)
+    starts = {"scratch": scratch(seed), "fine-tuned": lambda: digits.pretrained(seed)}
+    found = {arm: digits.tuned(start, task, seed, watch=True) for arm, start in starts.items()}
+    return {
+        arm: {"test_accuracy": each.test, "steps": digits.steps_until(each, 0.8)}
+        for arm, each in found.items()
+    }
+
+
+@experiment(
+    "C2",
+    seeds=8,
+    arms=("scratch", "related", "shuffled pixels", "drawn labels"),
+    measures=(ACCURACY,),
+    contrasts=(
+        Contrast(
+            "shuffled",
+            "shuffled pixels",
+            "scratch",
+            "test_accuracy",
+            "less",
+            when="the source's pictures have their pixels shuffled",
+        ),
+        Contrast(
+            "labels",
+            "drawn labels",
+            "scratch",
+            "test_accuracy",
+            "less",
+            when="the source's labels were drawn at random",
+        ),
+        Contrast(
+            "against_related",
+            "shuffled pixels",
+            "related",
+            "test_accuracy",
+            "less",
+            when="compared with a related source",
+        ),
+    ),
+    minutes=3,
+)
+def negative_transfer(seed: int) -> Outcome:
+    """Does a source that differs a lot from the target give bad results?
+
+    Data: 100 pictures of the digits 5 to 9. Arms: new weights; weights pretrained on the digits 0
+    to 4; on the same pictures with their pixels in another order (nothing local is left); on the
+    same pictures with labels drawn at random (there is nothing to learn but the pictures
+    themselves). All layers are trained. Budget: four learning rates, 200 steps each, the best by
+    validation. Measure: test accuracy. Prediction of the claim: the two odd sources are worse than
+    new weights (negative transfer), and worse than the related source.
+    """
+    task = digits.target_task(seed, 100)
+    starts = {
+        "scratch": scratch(seed),
+        "related": lambda: digits.pretrained(seed),
+        "shuffled pixels": lambda: digits.pretrained(seed, digits.shuffled_pixels),
+        "drawn labels": lambda: digits.pretrained(seed, drawn_labels=True),
+    }
+    return {
+        arm: {"test_accuracy": digits.tuned(start, task, seed).test}
+        for arm, start in starts.items()
+    }
+
+
+@experiment(
+    "C13",
+    seeds=8,
+    arms=tuple(f"{way} {n}" for n in (25, 100, 200) for way in ("scratch", "fine-tuned")),
+    measures=(ACCURACY,),
+    contrasts=(
+        Contrast(
+            "enough",
+            "scratch 200",
+            "fine-tuned 200",
+            "test_accuracy",
+            "more",
+            when="there are enough data (200 pictures): scratch is better",
+        ),
+        Contrast(
+            "fewer",
+            "fine-tuned 25",
+            "scratch 100",
+            "test_accuracy",
+            "more",
+            when="a quarter of the pictures is meant to do the same",
+        ),
+    ),
+    minutes=4,
+)
+def learning_curve(seed: int) -> Outcome:
+    """With enough data, is training from scratch better? And does transfer need fewer examples?
+
+    Data: 25, 100 and 200 pictures of the digits 5 to 9, the smaller sets part of the larger. Arms
+    at each: new weights, and weights pretrained on the digits 0 to 4; all layers trained. Budget:
+    four learning rates, 200 steps each, the best by validation. Measure: test accuracy. Prediction
+    of the claim: at 200 scratch is better; fine-tuned with 25 is better than scratch with 100.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for n in (25, 100, 200):
+        task = digits.target_task(seed, n)
+        found[f"scratch {n}"] = {"test_accuracy": digits.tuned(scratch(seed), task, seed).test}
+        tuned = digits.tuned(lambda: digits.pretrained(seed), task, seed)
+        found[f"fine-tuned {n}"] = {"test_accuracy": tuned.test}
+    return found
+
+
+@experiment(
+    "C18",
+    seeds=8,
+    arms=("scratch", "fine-tuned"),
+    measures=(ACCURACY,),
+    contrasts=(Contrast("gain", "fine-tuned", "scratch", "test_accuracy", "more"),),
+    minutes=1,
+)
+def few_examples(seed: int) -> Outcome:
+    """With a few examples only, is a model trained on them alone worse than a fine-tuned one?
+
+    Data: 10 pictures, two of each of the digits 5 to 9. Arms: new weights, and weights pretrained
+    on the digits 0 to 4; all layers trained. Budget: four learning rates, 200 steps each, the best
+    by validation. Measure: test accuracy. Prediction of the claim: the fine-tuned one has more.
+    """
+    task = digits.target_task(seed, 10)
+    starts = {"scratch": scratch(seed), "fine-tuned": lambda: digits.pretrained(seed)}
+    return {
+        arm: {"test_accuracy": digits.tuned(start, task, seed).test}
+        for arm, start in starts.items()
+    }

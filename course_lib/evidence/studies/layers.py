@@ -1,0 +1,136 @@
+"""C3, C5: which layers to train, by the amount and the likeness of the data. On digits.
+
+Common to both: 200 steps of SGD with momentum for every training, the same four learning rates
+tried for every arm and the best taken by 150 validation pictures, accuracy on 450 test pictures.
+The seed draws weights, order and which pictures are in which part.
+"""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from course_lib.evidence import digits
+from course_lib.evidence.design import Contrast, Measure, Outcome, experiment
+
+ACCURACY = Measure("test_accuracy", digits=3)
+STRATEGIES = ("head only", "first two frozen", "all layers", "scratch")
+
+# Cell: pictures, change of the target's pictures, what the rule recommends.
+CELLS: dict[str, tuple[int, digits.Change, str]] = {
+    "few similar": (25, digits.as_it_is, "head only"),
+    "few dissimilar": (25, digits.turned_inverted_noisy, "first two frozen"),
+    "many dissimilar": (200, digits.turned_inverted_noisy, "scratch"),
+    "many similar": (200, digits.as_it_is, "all layers"),
+}
+
+
+def starts(seed: int) -> dict[str, Callable[[], nn.Sequential]]:
+    """The four strategies: which weights to start from, which to train."""
+    return {
+        "head only": lambda: digits.freeze(digits.pretrained(seed), digits.BODY),
+        "first two frozen": lambda: digits.freeze(digits.pretrained(seed), digits.BODY[:2]),
+        "all layers": lambda: digits.pretrained(seed),
+        "scratch": lambda: digits.new_network(7000 + seed),
+    }
+
+
+@experiment(
+    "C3",
+    seeds=8,
+    arms=tuple(f"{cell}: {way}" for cell in CELLS for way in (*STRATEGIES, "best other")),
+    measures=(ACCURACY,),
+    contrasts=tuple(
+        Contrast(
+            cell.replace(" ", "_"),
+            f"{cell}: {recommended}",
+            f"{cell}: best other",
+            "test_accuracy",
+            "more",
+            when=f"data are {cell.replace(' ', ' and ')}",
+        )
+        for cell, (_, _, recommended) in CELLS.items()
+    ),
+    minutes=8,
+)
+def four_cases(seed: int) -> Outcome:
+    """In each of the four cases, is the recommended strategy the best?
+
+    Data: the digits 5 to 9; few: 25 pictures, many: 200; similar: as they are, dissimilar: turned
+    by 90 degrees, inverted and noisy. The pretrained weights are of the digits 0 to 4. Arms in each
+    case: train the head only; freeze the first two of four layers; train all layers; train new
+    weights; and "best other", which of the three that the rule does not recommend has the best
+    validation score. Budget: four learning rates, 200 steps each, the best by validation. Measure:
+    test accuracy. Prediction of the claim: the recommended one has more than the best other.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for cell, (n, change, recommended) in CELLS.items():
+        task = digits.target_task(seed, n, change)
+        scores = {way: digits.tuned(start, task, seed) for way, start in starts(seed).items()}
+        others = digits.best(each for way, each in scores.items() if way != recommended)
+        for way, each in {**scores, "best other": others}.items():
+            found[f"{cell}: {way}"] = {"test_accuracy": each.test}
+    return found
+
+
+@experiment(
+    "C5",
+    seeds=8,
+    arms=tuple(
+        [f"{n}: {way}" for n in (10, 50) for way in ("head only", "first two frozen", "all layers")]
+        + [f"kept {k}" for k in (0, 1, 2, 3)]
+    ),
+    measures=(ACCURACY,),
+    contrasts=(
+        Contrast(
+            "very_few",
+            "10: head only",
+            "10: all layers",
+            "test_accuracy",
+            "more",
+            when="there are very few data: the head only",
+        ),
+        Contrast(
+            "medium",
+            "50: first two frozen",
+            "50: all layers",
+            "test_accuracy",
+            "more",
+            when="there are some data: the first layers frozen",
+        ),
+        Contrast(
+            "general",
+            "kept 1",
+            "kept 0",
+            "test_accuracy",
+            "more",
+            when="first layers are said to be general: kept frozen, they beat new ones",
+        ),
+    ),
+    minutes=6,
+)
+def by_amount(seed: int) -> Outcome:
+    """How many layers should stay frozen, and how general are the first ones?
+
+    Data: the digits 5 to 9, 10 pictures (very few) or 50 (some); weights of the digits 0 to 4. Arms
+    at each amount: train the head only; freeze the first two of four layers; train all. And with 50
+    pictures, transferability by depth: keep and freeze the first 0, 1, 2 or 3 pretrained layers and
+    draw all later ones anew. Budget: four learning rates, 200 steps each, the best by validation.
+    Measure: test accuracy. Prediction of the claim: at 10 the head only beats all layers; at 50
+    freezing two beats all layers; a first layer that is kept beats a new one.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for n in (10, 50):
+        task = digits.target_task(seed, n)
+        for way, start in starts(seed).items():
+            if way != "scratch":
+                found[f"{n}: {way}"] = {"test_accuracy": digits.tuned(start, task, seed).test}
+
+    def kept(k: int) -> Callable[[], nn.Sequential]:
+        return lambda: digits.freeze(
+            digits.reset(digits.pretrained(seed), digits.LAYERS[k:], seed), digits.BODY[:k]
+        )
+
+    task = digits.target_task(seed, 50)
+    for k in (0, 1, 2, 3):
+        found[f"kept {k}"] = {"test_accuracy": digits.tuned(kept(k), task, seed).test}
+    return found

@@ -1,0 +1,131 @@
+"""What you have solved, kept in one small file on this machine and sent nowhere.
+
+The file is ``progress.json`` in :func:`course_lib.paths.cache_dir`, or where the environment
+variable ``COURSE_PROGRESS`` says; ``COURSE_PROGRESS=off`` keeps none. Keeping it never disturbs a
+check: a folder that can't be written to means only that nothing is kept.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from course_lib.paths import cache_dir
+
+ENVIRONMENT_VARIABLE = "COURSE_PROGRESS"
+VERSION = 1
+Entry = dict[str, Any]
+EMPTY: Entry = {"passed": False, "attempts": 0, "hints": 0, "solution": False}
+
+
+def location() -> Path | None:
+    """Where the file is or would be; None when no progress is kept."""
+    chosen = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
+    if chosen.lower() == "off":
+        return None
+    return Path(chosen).expanduser() if chosen else cache_dir() / "progress.json"
+
+
+def set_aside() -> list[Path]:
+    """Damaged files that were put aside earlier, so that nothing of yours is thrown away."""
+    path = location()
+    return sorted(path.parent.glob(f"{path.stem}.damaged*{path.suffix}")) if path else []
+
+
+def entries() -> dict[str, Entry]:
+    """Exercise or question number to what is known of it; empty when nothing is."""
+    path = location()
+    if path is None:
+        return {}
+    try:
+        return _understood(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return {}
+    except ValueError:  # no JSON, no text, or not our layout
+        with contextlib.suppress(OSError):
+            path.replace(_unused_name(path))
+        return {}
+    except OSError:
+        return {}
+
+
+def note_attempt(number: str, passed: bool) -> None:
+    """One more attempt; what was passed once stays passed."""
+
+    def note(entry: Entry) -> None:
+        entry["attempts"] += 1
+        entry["passed"] |= passed
+
+    _update(number, note)
+
+
+def note_hints(number: str, hints: int) -> None:
+    """How many hints were read."""
+    _update(number, lambda entry: entry.update(hints=max(hints, entry["hints"])))
+
+
+def note_solution(number: str) -> None:
+    """The solution was read."""
+    _update(number, lambda entry: entry.update(solution=True))
+
+
+def forget() -> None:
+    """Delete the file: begin anew."""
+    path = location()
+    if path is not None:
+        path.unlink(missing_ok=True)
+
+
+def _understood(content: Any) -> dict[str, Entry]:
+    """The entries, if this is a file of ours; ValueError otherwise."""
+    if not isinstance(content, dict) or content.get("version") != VERSION:
+        raise ValueError("not a progress file of this version")
+    found = content.get("entries")
+    if not isinstance(found, dict):
+        raise ValueError("no entries")
+    for entry in found.values():
+        if not isinstance(entry, dict) or {k: type(v) for k, v in entry.items()} != {
+            k: type(v) for k, v in EMPTY.items()
+        }:
+            raise ValueError("an entry of another kind")
+    return found
+
+
+def _unused_name(path: Path) -> Path:
+    """A free name beside the file: progress.damaged.json, progress.damaged-2.json, ..."""
+    candidate, count = path.with_name(f"{path.stem}.damaged{path.suffix}"), 1
+    while candidate.exists():
+        count += 1
+        candidate = path.with_name(f"{path.stem}.damaged-{count}{path.suffix}")
+    return candidate
+
+
+def _update(number: str, note: Callable[[Entry], None]) -> None:
+    """Read, change one entry, write: another notebook's entries are kept."""
+    path = location()
+    if path is None:
+        return
+    known = entries()
+    entry = dict(known.get(number, EMPTY))
+    note(entry)
+    if known.get(number) == entry:
+        return
+    content = {"version": VERSION, "entries": {**known, number: entry}}
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, json.dumps(content, indent=1, sort_keys=True))
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all: written beside the file, then moved into its place."""
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(partial).replace(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,255 @@
+"""Compute a frozen network's features once."""
+
+import hashlib
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from course_lib import profile
+from course_lib.features import cache as disk
+from course_lib.features import keys
+from course_lib.features.containers import Features, FeaturesError
+from course_lib.features.taps import Tap, pooled
+from course_lib.training.evaluation import evaluation_mode, model_device
+from course_lib.training.progress import bar
+
+PROBED = 3  # pictures that are prepared twice beforehand, to see that they come out the same
+RANDOM_MESSAGE = (
+    "Features are computed once, so every picture must be prepared the same way each time, and "
+    "{what}. Give the data set the transform for testing (such as preprocessing(...).eval)."
+)
+
+
+def extract(
+    model: nn.Module,
+    dataset: Dataset[Any],
+    *,
+    layer: str | None = None,
+    transform: Callable[[Any], Tensor] | None = None,
+    pool: Literal["mean"] | None = "mean",
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+    cache: bool = True,
+    cache_dir: Path | str | None = None,
+    progress: bool | None = None,
+) -> Features:
+    """The features of every example of a data set, in its order.
+
+    The network computes in evaluation mode and without gradients. Afterwards its modes, gradients,
+    flags and hooks are what they were, and so are the random streams.
+
+    They are kept on disk, under a hash of the network (structure, code, parameters, buffers), the
+    pictures (contents of the files), their preparation, the layer and torch's version: change
+    any of them, and they are computed anew. A damaged file is written anew as well.
+
+    Args:
+        model: the network, with any head.
+        dataset: of pairs (picture, class number).
+        layer: dotted name of the module whose output to take, such as ``"blocks.3"``; by default
+            what enters the head, the features proper.
+        transform: applied to each picture, after the data set's own transform.
+        pool: ``"mean"`` averages maps (B, C, H, W) to (B, C), and tokens (B, T, D) to (B, D);
+            None keeps them.
+        batch_size: pictures at once; by default the profile's. It may change last digits.
+        device: where to compute; by default where the model is.
+        cache: keep the features on disk and look there first.
+        cache_dir: where; by default ``features/`` in :func:`course_lib.paths.cache_dir`.
+        progress: show a bar or not; by default where somebody is watching.
+
+    Raises:
+        UnknownNameError: no such layer.
+        HeadError: ``layer`` isn't given and the head can't be told for certain.
+        FeaturesError: no examples, a random transform, examples that aren't pairs or differ in
+            size, a layer that isn't used exactly once, or features that aren't finite.
+    """
+    tap = Tap(model, layer)
+    if pool not in ("mean", None):
+        raise FeaturesError(f"pool must be 'mean' or None; got {pool!r}.")
+    if batch_size is not None and batch_size < 1:
+        raise FeaturesError(f"batch_size must be 1 or more; got {batch_size}.")
+    items = _Items(dataset, transform)
+    place = model_device(model) if device is None else torch.device(device)
+    with _own_streams():
+        items.probe()
+        by_files = keys.of_files(dataset) if keys.describe(transform) else None
+        data = f"{by_files} {keys.describe(transform)}" if by_files else items.hash()
+        key = keys.combined(
+            model=keys.of_model(model),
+            data=data,
+            layer=f"{tap.name} {pool}",
+            device=place.type,
+        )
+        folder = disk.folder(cache_dir)
+        found = disk.load(folder, key) if cache else None
+        if found is None:
+            found = _compute(
+                tap, items, pool, batch_size, place, progress, None if by_files else data
+            )
+            if cache:
+                _store(folder, key, *found)
+    values, targets = found
+    paths = getattr(dataset, "paths", None)
+    known = tuple(Path(each) for each in paths) if paths is not None else None
+    return Features(values, targets, torch.arange(len(targets)), known, tap.name, key)
+
+
+class _Items:
+    """The examples of a data set, prepared."""
+
+    def __init__(self, dataset: Dataset[Any], transform: Callable[[Any], Tensor] | None) -> None:
+        self.dataset = dataset
+        self.transform = transform
+        try:
+            self.length = len(dataset)  # type: ignore[arg-type]
+        except TypeError:
+            raise FeaturesError(
+                f"The data set is a {type(dataset).__name__} without a length; expected a Dataset "
+                "of examples by index."
+            ) from None
+        if self.length == 0:
+            raise FeaturesError("The data set is empty; expected at least one example.")
+        found = [name for each in keys.transforms_of(dataset) for name in keys.random_steps(each)]
+        found += keys.random_steps(transform)
+        if found:
+            raise FeaturesError(RANDOM_MESSAGE.format(what=f"{', '.join(found)} is random"))
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        item = self.dataset[index]
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise FeaturesError(
+                f"Example {index} is a {type(item).__name__}; expected a pair (picture, class)."
+            )
+        picture = item[0] if self.transform is None else self.transform(item[0])
+        if not isinstance(picture, Tensor):
+            raise FeaturesError(
+                f"The picture of example {index} is a {type(picture).__name__}; expected a tensor. "
+                "Give the data set, or this call, a transform that ends in one."
+            )
+        target = torch.as_tensor(item[1])
+        if target.ndim:
+            raise FeaturesError(
+                f"The target of example {index} has the shape {tuple(target.shape)}; expected one "
+                "number."
+            )
+        return picture, target
+
+    def probe(self) -> None:
+        """Prepare a few pictures twice; they must come out the same."""
+        for index in range(min(PROBED, self.length)):
+            for _ in range(PROBED):
+                if not _same(self[index], self[index]):
+                    raise FeaturesError(
+                        RANDOM_MESSAGE.format(what=f"example {index} came out in two ways")
+                    )
+
+    def hash(self) -> str:
+        """Hash of every prepared picture with its target."""
+        digest = hashlib.sha256()
+        for index in range(self.length):
+            _update(digest, self[index])
+        return digest.hexdigest()
+
+
+def _compute(
+    tap: Tap,
+    items: _Items,
+    pool: str | None,
+    batch_size: int | None,
+    place: torch.device,
+    progress: bool | None,
+    expected: str | None,
+) -> tuple[Tensor, Tensor]:
+    """Values and targets of all examples; ``expected`` is their hash, where it was taken."""
+    size = batch_size or profile.current().batch_size
+    starts = range(0, items.length, size)
+    values, targets, digest = [], [], hashlib.sha256()
+    with (
+        _on_device(tap.model, place),
+        evaluation_mode(tap.model),
+        torch.no_grad(),
+        tap.open(),
+        bar(len(starts), "features", progress) as shown,
+    ):
+        for start in starts:
+            batch = [items[index] for index in range(start, min(start + size, items.length))]
+            for each in batch:
+                _update(digest, each)
+            images = _stacked([each[0] for each in batch], start).to(place)
+            values.append(pooled(tap.take(images), pool, tap.name).cpu())
+            targets += [each[1] for each in batch]
+            if len(values[-1]) != len(batch):
+                raise FeaturesError(
+                    f"The layer {tap.name!r} gives {len(values[-1])} rows for {len(batch)} "
+                    "pictures; expected one a picture. Name another layer."
+                )
+            shown.update()
+    if expected is not None and digest.hexdigest() != expected:
+        raise FeaturesError(RANDOM_MESSAGE.format(what="these came out in two ways"))
+    table = torch.cat(values)
+    if not table.isfinite().all():
+        rows = (~table.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
+        raise FeaturesError(
+            f"The features of {len(rows)} examples are infinite or not a number, first of all "
+            f"example {rows[0]}. Look at its picture and at the network's weights."
+        )
+    return table, torch.stack(targets)
+
+
+def _store(folder: Path, key: str, values: Tensor, targets: Tensor) -> None:
+    try:
+        disk.store(folder, key, values, targets)
+    except OSError as error:  # a full or locked disk costs time later, not the features now
+        warnings.warn(f"The features can't be kept in {folder}: {error}.", stacklevel=3)
+
+
+def _stacked(pictures: list[Tensor], start: int) -> Tensor:
+    shapes = {tuple(each.shape) for each in pictures}
+    if len(shapes) > 1:
+        raise FeaturesError(
+            f"The pictures {start} to {start + len(pictures) - 1} differ in size: "
+            f"{', '.join(map(str, sorted(shapes)))}. Let the transform bring them to one."
+        )
+    return torch.stack(pictures)
+
+
+def _update(digest: Any, item: tuple[Tensor, Tensor]) -> None:
+    for each in item:
+        digest.update(f"{each.dtype} {tuple(each.shape)}".encode() + keys.tensor_bytes(each))
+
+
+def _same(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> bool:
+    return all(
+        a.shape == b.shape and keys.tensor_bytes(a) == keys.tensor_bytes(b)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+@contextmanager
+def _on_device(model: nn.Module, place: torch.device) -> Iterator[None]:
+    """The model on a device for a while; then back where it was."""
+    before = model_device(model)
+    model.to(place)
+    try:
+        yield
+    finally:
+        model.to(before)
+
+
+@contextmanager
+def _own_streams() -> Iterator[None]:
+    """Whatever is drawn inside leaves the random streams of Python, NumPy and torch alone."""
+    before = random.getstate(), numpy.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(before[0])
+        numpy.random.set_state(before[1])

@@ -1,0 +1,124 @@
+"""Take what a layer gives while a network computes, without changing the network."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from course_lib import backbones
+from course_lib.errors import UnknownNameError, suggest
+from course_lib.features.containers import FeaturesError
+
+BEFORE_HEAD = "before the head"
+
+
+class _ReachedError(Exception):
+    """The layer has given its output; the rest of the network needn't be computed."""
+
+
+class Tap:
+    """Collects one layer's output, or the head's input.
+
+    Args:
+        model: the network.
+        layer: dotted name of a module, or None for what enters the head.
+
+    Raises:
+        UnknownNameError: no such module.
+        HeadError: ``layer`` is None and the head can't be told for certain.
+    """
+
+    def __init__(self, model: nn.Module, layer: str | None) -> None:
+        self.model = model
+        self.name = layer if layer is not None else BEFORE_HEAD
+        self.at_input = layer is None
+        name = backbones.head_name(model) if layer is None else layer
+        modules = dict(model.named_modules())
+        if name not in modules:
+            direct = ", ".join(repr(each) for each, _ in model.named_children())
+            raise UnknownNameError(
+                f"The model has no layer {name!r}.{suggest(name, modules)} Its direct children are "
+                f"{direct or 'none'}."
+            )
+        self.module = modules[name]
+        self.caught: list[Tensor] = []
+        self.known_to_be_called_once = False
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """While it is open, running the model fills the tap; afterwards the hook is gone."""
+        if self.at_input:
+            # First of all hooks, as what enters the head is what the layer before it gave.
+            handle = self.module.register_forward_pre_hook(self._catch_input, prepend=True)
+        else:
+            handle = self.module.register_forward_hook(self._catch_output)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def take(self, images: Tensor) -> Tensor:
+        """The layer's output for a batch.
+
+        The first time the whole network is run, to be sure that the layer is used exactly once;
+        from then on it stops as soon as the layer has spoken.
+
+        Raises:
+            FeaturesError: the layer isn't used, or more than once.
+        """
+        self.caught.clear()
+        with suppress(_ReachedError):
+            self.model(images)
+        if len(self.caught) != 1:
+            times = f"{len(self.caught)} times" if self.caught else "not at all"
+            raise FeaturesError(
+                f"The layer {self.name!r} is used {times} for one batch; expected once. Name a "
+                "layer around it, or another one."
+            )
+        self.known_to_be_called_once = True
+        return self.caught.pop()
+
+    def _catch_output(self, _: nn.Module, __: Any, output: Any) -> None:
+        self._catch(output)
+
+    def _catch_input(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._catch(inputs[0] if inputs else None)
+
+    def _catch(self, value: Any) -> None:
+        if not isinstance(value, Tensor):
+            raise FeaturesError(
+                f"The layer {self.name!r} gives a {type(value).__name__}; expected a tensor. Name "
+                "a layer inside it."
+            )
+        # A copy: the next layer may work in place, as ReLU(inplace=True) does.
+        self.caught.append(value.detach().clone())
+        if self.known_to_be_called_once:
+            raise _ReachedError
+
+
+def pooled(values: Tensor, pool: str | None, layer: str) -> Tensor:
+    """One row a picture: maps (B, C, H, W) are averaged over H and W, tokens (B, T, D) over T.
+
+    With ``pool=None`` they are kept as they are. Where a network keeps channels last, as Swin
+    does, keep the maps and average them yourself.
+
+    Raises:
+        FeaturesError: a shape that is none of these.
+    """
+    if values.ndim < 2:
+        raise FeaturesError(
+            f"The layer {layer!r} gives the shape {tuple(values.shape)}; expected a row a picture."
+        )
+    values = values.to(torch.float32)
+    if pool is None or values.ndim == 2:
+        return values
+    if values.ndim == 4:
+        return values.mean(dim=(2, 3))
+    if values.ndim == 3:
+        return values.mean(dim=1)
+    raise FeaturesError(
+        f"The layer {layer!r} gives the shape {tuple(values.shape)}, and averaging is for "
+        "(B, C, H, W) and (B, T, D). Keep it with pool=None."
+    )

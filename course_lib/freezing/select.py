@@ -1,0 +1,226 @@
+"""From names to tensors: what exactly does ``"layer4"`` or ``"*.bias"`` mean in this model?
+
+A name is one of
+
+* a dotted module name (``"layer4.0.bn1"``): the module and everything below it,
+* a parameter name (``"fc.weight"``) or a buffer name (``"bn1.running_mean"``),
+* a shell-style pattern (``"layer[34].*"``, ``"*.bias"``): everything whose name it matches,
+  upper and lower case told apart; ``*`` also crosses dots,
+* a module, parameter or buffer of the model itself, as an object.
+
+A string is one name, never a sequence of characters. The model as a whole has no name and no
+pattern matches it: ``"*"`` is everything *inside*; hand over the model object to mean it too.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from course_lib.errors import CourseError, UnknownNameError, suggest
+
+Target = str | nn.Module | torch.Tensor
+Names = Target | Iterable[Target]
+
+
+class FreezingError(CourseError, ValueError):
+    """Freezing or unfreezing can't be done as asked; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place where a tensor lives: ``owner`` holds it under ``key``; ``name`` is the full name.
+
+    Two slots may hold one tensor: that is what tied weights are.
+    """
+
+    name: str
+    owner: nn.Module
+    key: str
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The tensor which is there now."""
+        parameter = self.owner._parameters.get(self.key)
+        found = parameter if parameter is not None else self.owner._buffers.get(self.key)
+        if found is None:
+            raise LookupError(f"{self.name} holds no tensor any more.")
+        return found
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Everything in a model that has a name. Shared things stand under each of their names."""
+
+    modules: dict[str, nn.Module]
+    parameters: dict[str, Slot]
+    buffers: dict[str, Slot]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Inventory":
+        """List the modules, parameters and buffers of ``model``."""
+        if not isinstance(model, nn.Module):
+            raise FreezingError(
+                f"The model must be a torch.nn.Module, not {type(model).__name__} ({model!r:.60})."
+            )
+        modules = dict(model.named_modules(remove_duplicate=False))
+        parameters: dict[str, Slot] = {}
+        buffers: dict[str, Slot] = {}
+        for module_name, module in modules.items():
+            prefix = f"{module_name}." if module_name else ""
+            for found, own in ((parameters, module._parameters), (buffers, module._buffers)):
+                for key, tensor in own.items():
+                    if tensor is not None:
+                        found[prefix + key] = Slot(prefix + key, module, key)
+        return cls(modules, parameters, buffers)
+
+    @property
+    def names(self) -> list[str]:
+        """All names one can select by; the model itself has none."""
+        return [name for name in (*self.modules, *self.parameters, *self.buffers) if name]
+
+    def slots_by_tensor(self) -> dict[int, list[Slot]]:
+        """All slots of each parameter, keyed by the tensor's ``id``: more than one means tied."""
+        places: dict[int, list[Slot]] = {}
+        for slot in self.parameters.values():
+            places.setdefault(id(slot.tensor), []).append(slot)
+        return places
+
+
+@dataclass
+class Selection:
+    """What a list of names stands for: modules (with all below), parameters and buffers."""
+
+    inventory: Inventory
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+    parameters: dict[str, Slot] = field(default_factory=dict)
+    buffers: dict[str, Slot] = field(default_factory=dict)
+
+    def add(self, name: str) -> None:
+        """Add what stands under the exact ``name``; a module brings all below it."""
+        if name in self.inventory.modules and name not in self.modules:
+            self.modules |= _at_or_below(name, self.inventory.modules)
+            self.parameters |= _at_or_below(name, self.inventory.parameters)
+            self.buffers |= _at_or_below(name, self.inventory.buffers)
+        if name in self.inventory.parameters:
+            self.parameters[name] = self.inventory.parameters[name]
+        if name in self.inventory.buffers:
+            self.buffers[name] = self.inventory.buffers[name]
+
+
+Thing = TypeVar("Thing")
+
+
+def _at_or_below(name: str, named: Mapping[str, Thing]) -> dict[str, Thing]:
+    prefix = f"{name}." if name else ""
+    return {each: thing for each, thing in named.items() if each == name or each.startswith(prefix)}
+
+
+def select(model: nn.Module, names: Names) -> Selection:
+    """Resolve ``names`` in ``model``, changing nothing.
+
+    Raises:
+        UnknownNameError: a name, pattern or object matches nothing in the model.
+        FreezingError: a name is empty, given twice, or isn't a name at all.
+    """
+    return select_in(Inventory.of(model), names)
+
+
+def select_in(inventory: Inventory, names: Names) -> Selection:
+    """As ``select``, in an inventory made before."""
+    selection = Selection(inventory)
+    seen: set[str] = set()
+    for target in _one_by_one(names):
+        found = _resolve(selection.inventory, target)
+        label = target if isinstance(target, str) else found[0]
+        if label in seen:
+            raise FreezingError(f"{_describe(target)} is named twice. Name each thing once.")
+        seen.add(label)
+        for name in found:
+            selection.add(name)
+    return selection
+
+
+def _one_by_one(names: Names) -> Iterator[Target]:
+    # Strings, tensors and nn.Sequential can be iterated over, but each of them is *one* thing.
+    if isinstance(names, (str, nn.Module, torch.Tensor)):
+        yield names
+    elif isinstance(names, Iterable) and not isinstance(names, (bytes, dict)):
+        yield from names
+    else:
+        raise FreezingError(
+            "Names are given as one name or a list of names (or modules, or parameters), "
+            f"not as {type(names).__name__} ({names!r:.60})."
+        )
+
+
+def _resolve(inventory: Inventory, target: Target) -> list[str]:
+    """The exact names that ``target`` stands for; at least one, or an error."""
+    if isinstance(target, str):
+        return _resolve_string(inventory, target)
+    if isinstance(target, nn.Module):
+        found = [name for name, module in inventory.modules.items() if module is target]
+    elif isinstance(target, torch.Tensor):
+        slots = inventory.parameters | inventory.buffers
+        found = [name for name, slot in slots.items() if slot.tensor is target]
+    else:
+        raise FreezingError(
+            f"{target!r:.60} is a {type(target).__name__}; a name is a string, a module, "
+            "a parameter or a buffer of the model. For indices there is freeze_by_idxs."
+        )
+    if not found:
+        raise UnknownNameError(
+            f"{_describe(target)} is not a part of this model. "
+            "Take it from the model that you freeze, not from a copy or another one."
+        )
+    return found[:1]
+
+
+def _resolve_string(inventory: Inventory, name: str) -> list[str]:
+    if not name.strip():
+        raise FreezingError(
+            "The empty name selects nothing. Use [] for nothing, '*' for everything inside the "
+            "model, or the model object for the model itself."
+        )
+    known = inventory.names
+    if name in known:
+        return [name]
+    if any(sign in name for sign in "*?["):
+        matches = [each for each in known if fnmatchcase(each, name)]
+        if matches:
+            return matches
+        raise UnknownNameError(
+            f"No module, parameter or buffer of this model matches the pattern {name!r}."
+            + suggest(name, known)
+        )
+    raise UnknownNameError(
+        f"This model has no module, parameter or buffer named {name!r}."
+        + (_parametrized(inventory, name) or suggest(name, known) or _top_level(inventory))
+    )
+
+
+def _parametrized(inventory: Inventory, name: str) -> str:
+    """``conv.weight`` under a parametrization (weight or spectral norm) is no parameter."""
+    owner, _, key = name.rpartition(".")
+    place = f"{owner}.parametrizations.{key}" if owner else f"parametrizations.{key}"
+    if place not in inventory.modules:
+        return ""
+    return f" It is computed by a parametrization; its parameters are under {place!r}."
+
+
+def _top_level(inventory: Inventory) -> str:
+    children = [name for name in inventory.modules if name and "." not in name]
+    return f" Its top-level modules: {', '.join(children[:12])}." if children else ""
+
+
+def _describe(target: Target) -> str:
+    if isinstance(target, str):
+        return repr(target)
+    if isinstance(target, nn.Module):
+        return f"The {type(target).__name__} given"
+    shape = "not yet known" if is_lazy(target) else tuple(target.shape)
+    return f"The tensor given (shape {shape})"

@@ -1,0 +1,97 @@
+"""The freeze state beside a checkpoint: flags and modes are not part of a ``state_dict``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from course_lib.errors import UnknownNameError, suggest
+from course_lib.freezing.core import check_can_freeze, hold_all, release_all, report
+from course_lib.freezing.hold import hold, hold_of, settle
+from course_lib.freezing.report import FreezeReport
+from course_lib.freezing.select import FreezingError, Inventory, select
+
+VERSION = 1
+
+
+def freeze_state(model: nn.Module) -> dict[str, Any]:
+    """What is frozen in ``model``, as plain dictionaries, lists, strings and booleans.
+
+    Save it next to the weights; it can be stored as JSON and read by
+    ``torch.load(weights_only=True)``:
+
+    >>> torch.save({"model": model.state_dict(), "frozen": freeze_state(model)}, path)
+    """
+    inventory = Inventory.of(model)
+    records = {name: hold_of(module) for name, module in inventory.modules.items()}
+    flags = {}
+    for name, slot in inventory.parameters.items():
+        record = hold_of(slot.owner)
+        if record is not None and slot.key in record.flags:
+            flags[name] = record.flags[slot.key]
+    buffers = []
+    for name, slot in inventory.buffers.items():
+        record = hold_of(slot.owner)
+        if record is not None and slot.key in record.buffers:
+            buffers.append(name)
+    return {
+        "version": VERSION,
+        "modules": [name for name, record in records.items() if record and record.whole],
+        "parameters": flags,
+        "buffers": buffers,
+    }
+
+
+def restore_freeze_state(model: nn.Module, state: Mapping[str, Any]) -> FreezeReport:
+    """Make exactly that frozen in ``model`` which was when ``freeze_state`` was called.
+
+    What is frozen now and wasn't then is unfrozen. ``requires_grad`` after a later ``unfreeze`` is
+    as it was before the freeze that was saved; a module's mode then is the one of this model.
+
+    Raises:
+        UnknownNameError: the state names something that this model lacks.
+        FreezingError: not a freeze state. Nothing has been changed.
+    """
+    inventory = Inventory.of(model)
+    modules, flags, buffers = _read(state)
+    for names, known in (
+        (modules, inventory.modules),
+        (flags, inventory.parameters),
+        (buffers, inventory.buffers),
+    ):
+        for name in names:
+            if name not in known:
+                raise UnknownNameError(
+                    f"The saved freeze state names {name!r}, which this model lacks."
+                    + suggest(name, known)
+                    + " It belongs to another architecture. Nothing was changed."
+                )
+    wanted = select(model, [*flags, *buffers])
+    check_can_freeze(wanted)
+
+    release_all(select(model, model))
+    hold_all(wanted)
+    places = inventory.slots_by_tensor()
+    for name, flag in flags.items():
+        for place in places[id(inventory.parameters[name].tensor)]:
+            hold(place.owner).flags[place.key] = flag
+    for name in modules:
+        hold(inventory.modules[name]).whole = True
+        settle(inventory.modules[name])
+    return report("froze", wanted, modules, list(flags), buffers, ())
+
+
+def _read(state: Mapping[str, Any]) -> tuple[list[str], dict[str, bool], list[str]]:
+    fine = (
+        isinstance(state, Mapping)
+        and state.get("version") == VERSION
+        and isinstance(state.get("modules"), list)
+        and isinstance(state.get("parameters"), dict)
+        and isinstance(state.get("buffers"), list)
+        and all(isinstance(flag, bool) for flag in state["parameters"].values())
+    )
+    if not fine:
+        raise FreezingError(
+            f"This is no freeze state (version {VERSION}), as freeze_state() returns it."
+        )
+    return list(state["modules"]), dict(state["parameters"]), list(state["buffers"])

@@ -1,0 +1,29 @@
+"""Train a model and measure it: the loop, parameter groups, evaluation, history.
+
+Start with :func:`finetune`; :func:`evaluate` and :func:`predict` look at the result.
+"""
+
+from course_lib.training.errors import NonFiniteLossError, TrainingError
+from course_lib.training.evaluation import Evaluation, Predictions, evaluate, predict
+from course_lib.training.groups import parameter_groups
+from course_lib.training.history import EpochRecord, History
+from course_lib.training.loop import EpochEnd, finetune
+from course_lib.training.metrics import accuracy, confusion_matrix
+from course_lib.training.snapshot import WeightSnapshot
+
+__all__ = [
+    "EpochEnd",
+    "EpochRecord",
+    "Evaluation",
+    "History",
+    "NonFiniteLossError",
+    "Predictions",
+    "TrainingError",
+    "WeightSnapshot",
+    "accuracy",
+    "confusion_matrix",
+    "evaluate",
+    "finetune",
+    "parameter_groups",
+    "predict",
+]

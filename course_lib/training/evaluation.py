@@ -1,0 +1,215 @@
+"""Measure a model without changing anything about it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from course_lib import profile
+from course_lib.training.batches import Data, as_batches, unpack, with_indices
+from course_lib.training.errors import TrainingError
+from course_lib.training.metrics import accuracy, check_outputs, confusion_matrix
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation:
+    """How a model does on a data set.
+
+    Attributes:
+        loss: mean over the examples.
+        accuracy: share of right predictions, every example counting the same.
+        n: number of examples.
+        confusion: (C, C) counts; rows are the true classes, columns the predicted ones.
+    """
+
+    loss: float
+    accuracy: float
+    n: int
+    confusion: Tensor
+
+    @property
+    def correct(self) -> int:
+        """Number of right predictions."""
+        return int(self.confusion.trace())
+
+    @property
+    def class_accuracy(self) -> Tensor:
+        """(C,): share of each class's examples that are right; nan for a class without any."""
+        return self.confusion.diagonal() / self.confusion.sum(dim=1)
+
+    def __repr__(self) -> str:
+        return f"loss {self.loss:.2f}, accuracy {self.accuracy:.2f} ({self.correct} of {self.n})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictions:
+    """What a model says about each example, in the order in which the loader gave them.
+
+    Attributes:
+        logits: (N, C) float32 on the CPU.
+        targets: (N,) class numbers.
+        indices: (N,) each row's place in the data set, right for a shuffled loader too; None if
+            the loader doesn't tell.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    indices: Tensor | None
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(N, C): the softmax of the logits."""
+        return self.logits.softmax(dim=1)
+
+    @property
+    def predicted(self) -> Tensor:
+        """(N,): the class with the highest score."""
+        return self.logits.argmax(dim=1)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right predictions."""
+        return accuracy(self.logits, self.targets)
+
+    def most_wrong(self, limit: int = 8) -> Tensor:
+        """Rows of wrong predictions, (at most ``limit``,), the most confident mistake first.
+
+        Take ``indices[rows]`` to find their pictures in the data set.
+        """
+        rows = (self.predicted != self.targets).nonzero().flatten()
+        confidence = self.probabilities[rows, self.predicted[rows]]
+        return rows[confidence.argsort(descending=True, stable=True)][:limit]
+
+    def __repr__(self) -> str:
+        n, classes = self.logits.shape
+        return f"{n} predictions over {classes} classes"
+
+
+def evaluate(
+    model: nn.Module,
+    data: Data,
+    loss: Loss | None = None,
+    device: str | torch.device | None = None,
+) -> Evaluation:
+    """Loss, accuracy and confusion matrix of a model on a data set.
+
+    The model computes as in inference and afterwards is in the mode it was in, module by module;
+    gradients and torch's random streams are left alone.
+
+    Args:
+        model: gives scores (B, C) for a batch of images.
+        data: a Dataset, a DataLoader or an iterable of (images, targets) batches.
+        loss: as for training; cross-entropy by default. A loss that averages over the batch is
+            weighted by the batch's size.
+        device: where to compute; by default where the model is. The model stays there.
+
+    Raises:
+        TrainingError: no data, or model and data don't fit each other.
+    """
+    loss = loss or nn.CrossEntropyLoss()
+    batches = _evaluation_batches(data)
+    losses, predicted, targets, classes = [], [], [], 0
+    with _looking(model, device) as place:
+        for logits, truth in _outputs(model, batches, place):
+            there = truth.to(place)
+            losses.append(summed(loss(logits, there), len(truth), loss))
+            predicted.append(logits.argmax(dim=1))
+            targets.append(truth)
+            classes = logits.shape[1]
+    total = sum(torch.stack(losses).tolist())  # one wait for a GPU, not one a batch
+    n = sum(len(each) for each in targets)
+    confusion = confusion_matrix(torch.cat(predicted), torch.cat(targets), classes)
+    return Evaluation(total / n, int(confusion.trace()) / n, n, confusion)
+
+
+def predict(model: nn.Module, data: Data, device: str | torch.device | None = None) -> Predictions:
+    """The model's scores for every example; arguments and promises as for :func:`evaluate`."""
+    batches, record = with_indices(_evaluation_batches(data))
+    logits, targets = [], []
+    with _looking(model, device) as place:
+        for scores, truth in _outputs(model, batches, place):
+            logits.append(scores.float().cpu())
+            targets.append(truth.cpu())
+    indices = None
+    if record and [len(each) for each in targets] == [len(each) for each in record.seen]:
+        indices = torch.tensor([index for batch in record.seen for index in batch])
+    return Predictions(torch.cat(logits), torch.cat(targets), indices)
+
+
+def _evaluation_batches(data: Data) -> Iterable[Any]:
+    return as_batches(data, "evaluation", batch_size=None, shuffle=False, seed=0)
+
+
+def _outputs(
+    model: nn.Module, batches: Iterable[Any], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The scores, and the targets where the loader left them, of every batch."""
+    empty = True
+    for number, batch in enumerate(batches, start=1):
+        images, targets = unpack(batch, number)
+        logits = model(images.to(device, non_blocking=device.type == "cuda"))
+        check_outputs(logits, targets)
+        empty = empty and len(targets) == 0
+        yield logits, targets
+    if empty:
+        raise TrainingError("There is no example to evaluate; give at least one.")
+
+
+@contextmanager
+def _looking(model: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
+    """The device, for a look that leaves modes, gradients and torch's random streams alone."""
+    place = model_device(model) if device is None else torch.device(device)
+    model.to(place)
+    # Every run through a DataLoader draws a number from the global stream. Without fork_rng, a
+    # look at the test set in between would give the training that follows other random numbers.
+    streams = torch.random.fork_rng(devices=[place] if place.type == "cuda" else [])
+    with evaluation_mode(model), torch.no_grad(), streams:
+        yield place
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """Where the model's first parameter or buffer is; the profile's device if it has none."""
+    for tensor in [*model.parameters(), *model.buffers()]:
+        return tensor.device
+    return torch.device(profile.current().device)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Compute as in inference; afterwards each module has the mode that it had.
+
+    ``model.train()`` afterwards would put *every* module into training mode, those too that you
+    had put into evaluation mode one by one. So the flags themselves are set, and set back.
+    """
+    modes = modes_of(model)
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def modes_of(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+    """Each module with its mode (True for training), the model itself first."""
+    return [(module, module.training) for module in model.modules()]
+
+
+def restore_modes(model: nn.Module, modes: list[tuple[nn.Module, bool]]) -> None:
+    """Undo a ``model.train()`` or ``model.eval()``."""
+    model.train(modes[0][1])  # for modules that keep a record of these calls, as frozen ones do
+    for module, mode in modes:
+        module.training = mode
+
+
+def summed(value: Tensor, n: int, loss: Loss) -> Tensor:
+    """The sum over a batch of ``n`` examples of what ``loss`` gave as a sum, mean or list."""
+    if value.ndim:
+        return value.sum()
+    return value if getattr(loss, "reduction", "mean") == "sum" else value * n

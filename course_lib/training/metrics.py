@@ -1,0 +1,91 @@
+"""How many predictions are right, and which classes are taken for which."""
+
+import torch
+from torch import Tensor
+
+from course_lib.training.errors import TrainingError
+
+
+def accuracy(logits: Tensor, targets: Tensor) -> float:
+    """The share of examples whose highest score is the right class (micro-averaged).
+
+    Every example counts the same. Averaging the accuracies of *batches* instead gives the
+    examples of a small last batch more weight than the others.
+
+    Args:
+        logits: scores (N, C).
+        targets: class numbers (N,).
+
+    Returns:
+        A number between 0 and 1.
+
+    Raises:
+        TrainingError: there are no examples, or the shapes don't fit.
+    """
+    check_outputs(logits, targets)
+    if len(targets) == 0:
+        raise TrainingError("The accuracy of no examples is not defined; give at least one.")
+    return count_correct(logits, targets).item() / len(targets)
+
+
+def count_correct(logits: Tensor, targets: Tensor) -> Tensor:
+    """How many of the batch are right, () int64, still on the batch's device."""
+    return (logits.argmax(dim=1) == targets).sum()
+
+
+def confusion_matrix(predicted: Tensor, targets: Tensor, num_classes: int) -> Tensor:
+    """Counts of (true class, predicted class).
+
+    Args:
+        predicted: class numbers (N,).
+        targets: class numbers (N,).
+        num_classes: C.
+
+    Returns:
+        (C, C) int64: row i, column j counts the examples of class i that were taken for class j.
+        The diagonal holds those that are right; a class that doesn't occur has a row of zeros.
+    """
+    cells = targets.cpu() * num_classes + predicted.cpu()  # each pair as one number
+    return torch.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def check_outputs(logits: object, targets: object) -> None:
+    """Refuse outputs and targets that don't fit each other, before a loss makes a riddle of it.
+
+    On a GPU a class number outside the head ends the whole process with "device-side assert";
+    targets are looked at where the loader left them, in the computer's own memory.
+
+    Raises:
+        TrainingError: the outputs are not (B, C); the targets are not B class numbers below C.
+    """
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        found = (
+            f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        )
+        raise TrainingError(
+            f"The model's output must be scores of shape (batch, classes); got {found}. Let "
+            "forward() return the logits alone, flattened to two dimensions."
+        )
+    if not isinstance(targets, Tensor) or targets.ndim != 1 or targets.is_floating_point():
+        found = (
+            f"{targets.dtype} of shape {tuple(targets.shape)}"
+            if isinstance(targets, Tensor)
+            else type(targets).__name__
+        )
+        raise TrainingError(
+            f"The targets must be class numbers: an integer tensor of shape (batch,); got {found}. "
+            "For one-hot targets take targets.argmax(1)."
+        )
+    if len(targets) != len(logits):
+        raise TrainingError(
+            f"The model gave {len(logits)} rows of scores for {len(targets)} targets; expected "
+            "one row an example. Look at the first dimension in forward()."
+        )
+    if len(targets):
+        lowest, highest = (int(each) for each in targets.aminmax())
+        if lowest < 0 or highest >= logits.shape[1]:
+            raise TrainingError(
+                f"The targets hold classes {lowest} to {highest}, but the model scores "
+                f"{logits.shape[1]} classes (0 to {logits.shape[1] - 1}). Give the model a head "
+                f"with at least {highest + 1} outputs, or number the classes from 0."
+            )

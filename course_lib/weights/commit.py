@@ -1,0 +1,130 @@
+"""Give tensors their new values: all of them, or on any trouble none."""
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import torch
+
+_CHUNK = 1 << 18  # bytes: old and new values of a chunk fit into the processor's cache
+
+
+@dataclass
+class Change:
+    """One tensor and its new value.
+
+    Attributes:
+        name: for messages.
+        target: the tensor in the model.
+        value: CPU, contiguous, same shape. It is used up: afterwards it holds the old values.
+        replace: give the target this memory (and its dtype) instead of copying into its own.
+    """
+
+    name: str
+    target: torch.Tensor
+    value: torch.Tensor
+    replace: bool = False
+
+
+def commit(changes: Sequence[Change]) -> None:
+    """Make all changes, each verified bit for bit; on any error undo those already made.
+
+    Old and new values change places, chunk by chunk, so that no third copy is needed: what was in
+    the model is in ``value`` afterwards, ready to go back. Ctrl-C waits until all is done.
+
+    Raises:
+        RuntimeError: a tensor refuses its values, or doesn't hold them afterwards.
+    """
+    done: list[Change] = []
+    spare = torch.empty(_CHUNK // 8, dtype=torch.int64)
+    with interrupts_delayed(), torch.no_grad():
+        try:
+            for change in changes:
+                _exchange(change, spare)
+                done.append(change)
+        except BaseException:
+            for change in reversed(done):
+                _undo(change)
+            raise
+
+
+def _exchange(change: Change, spare: torch.Tensor) -> None:
+    target = change.target.detach()
+    if change.replace:
+        change.target.data = change.value
+        change.value = target
+    elif target.is_contiguous() and target.device.type == "cpu":
+        old, new = _bits(target), _bits(change.value)
+        if old.dtype != new.dtype:  # one begins at an odd place in its memory
+            old, new = old.view(torch.uint8), new.view(torch.uint8)
+        spare = spare.view(old.dtype)
+        for start in range(0, len(new), len(spare)):
+            stop = min(start + len(spare), len(new))
+            try:
+                _swap(old[start:stop], new[start:stop], spare[: stop - start])
+            except BaseException:
+                old[:start].copy_(new[:start])
+                raise
+    else:
+        _swap(target, change.value, torch.empty_like(change.value))
+
+
+def _swap(target: torch.Tensor, value: torch.Tensor, spare: torch.Tensor) -> None:
+    """Exchange the contents of ``target`` and ``value``; on an error ``target`` has its own."""
+    spare.copy_(target)
+    try:
+        target.copy_(value)
+        if not same_bits(target, value):
+            raise RuntimeError("the tensor doesn't hold the values that were written to it")
+        value.copy_(spare)
+    except BaseException:
+        target.copy_(spare)
+        raise
+
+
+def _undo(change: Change) -> None:
+    if change.replace:
+        change.target.data = change.value
+    else:
+        change.target.detach().copy_(change.value)
+
+
+def same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two tensors of one shape and type hold the same bits, NaN for NaN."""
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    if first.dtype in (torch.int64, torch.uint8) and first.device == second.device:
+        return torch.equal(first, second)
+    a, b = (_bits(each.detach().cpu().contiguous()) for each in (first, second))
+    return (
+        torch.equal(a.view(torch.uint8), b.view(torch.uint8))
+        if a.dtype != b.dtype
+        else (torch.equal(a, b))
+    )
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The memory of a contiguous tensor as whole numbers, eight bytes at a time if it can be."""
+    flat = tensor.view(-1)
+    size, start = flat.numel() * flat.itemsize, flat.storage_offset() * flat.itemsize
+    whole = size % 8 == 0 and size and start % 8 == 0
+    return flat.view(torch.int64 if whole else torch.uint8)
+
+
+@contextmanager
+def interrupts_delayed() -> Iterator[None]:
+    """Keep Ctrl-C until the block is through (in the main thread; others never get it)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+        if caught and callable(before):
+            before(*caught[0])

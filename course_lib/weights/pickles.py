@@ -1,0 +1,109 @@
+"""Why a pickle was refused: which Python names it wants, without running any of it.
+
+A pickle is a small program. One of its instructions says "import this name", another "call it".
+``torch.load(weights_only=True)`` knows the few names that tensors need and refuses all others.
+This module reads such a program as text to say, in a sentence, what it wanted.
+"""
+
+import io
+import pickletools
+import re
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections.abc import Iterator
+
+from course_lib.weights.errors import UnsafeCheckpointError
+
+_TENSOR_NAMES = re.compile(
+    r"torch\.(_utils\._rebuild_\w+|_tensor\._rebuild_from_type_v2|\w*Storage|"
+    r"storage\.\w*Storage|nn\.parameter\.Parameter|Size|Tensor|device|float\w*|bfloat16|half|"
+    r"double|u?int\d*|long|short|bool|complex\w*|cuda\.\w+|serialization\._get_layout)"
+    r"|collections\.(OrderedDict|Counter)|_codecs\.encode|__builtin__\.set|builtins\.(set|complex|"
+    r"bytearray)"
+)
+
+# Names that turn up in honest checkpoints: the author saved more than weights.
+_USUAL = {
+    "argparse.Namespace": "the training script's options",
+    "numpy": "a NumPy number or array",
+    "pathlib": "a path",
+    "omegaconf": "a configuration",
+    "collections.defaultdict": "a dictionary with a default",
+    "datetime": "a date",
+}
+
+
+def wanted_names(program: bytes) -> tuple[str, ...]:
+    """The names that a pickle would import, other than those that tensors need, in its order.
+
+    Files of torch before 1.6 are several pickles in a row: all of them are looked through.
+    """
+    found = (name for name in _imports(program) if not _TENSOR_NAMES.fullmatch(name))
+    return tuple(dict.fromkeys(found))
+
+
+def _imports(program: bytes) -> Iterator[str]:
+    file = io.BytesIO(program)
+    strings: list[str] = []  # what STACK_GLOBAL takes its two words from
+    try:
+        while True:
+            for instruction, argument, _ in pickletools.genops(file):
+                if instruction.name in ("GLOBAL", "INST"):
+                    yield _today(str(argument))
+                elif instruction.name == "STACK_GLOBAL":
+                    yield ".".join(strings[-2:])
+                elif isinstance(argument, str):
+                    strings.append(argument)
+    except (ValueError, IndexError, OverflowError, MemoryError):
+        return  # a damaged program: what was found so far is what can be said
+
+
+def _today(words: str) -> str:
+    """``module name`` as Python 3 calls it: old protocols write the names of Python 2."""
+    module, _, name = words.partition(" ")
+    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+    return f"{module}.{name}"
+
+
+def refusal(where: str, program: bytes, reason: str) -> UnsafeCheckpointError:
+    """The error for a pickle that ``torch.load(weights_only=True)`` refused.
+
+    Args:
+        where: the file, for the message.
+        program: the bytes of the pickle.
+        reason: what torch said.
+    """
+    wanted = wanted_names(program)
+    if not wanted:
+        return UnsafeCheckpointError(
+            f"{where} was refused: it holds instructions that weights don't need, or it is "
+            f"damaged ({_first_sentence(reason)}). Nothing of it was run. Get the file again, or "
+            "ask its author for a .safetensors file."
+        )
+    shown = ", ".join(wanted[:5]) + (" ..." if len(wanted) > 5 else "")
+    usual = [f"{name} is {what}" for name in wanted[:5] for start, what in _USUAL.items()
+             if name == start or name.startswith(f"{start}.")]  # fmt: skip
+    if len(usual) == len(wanted):
+        cause = f"Such names are common in honest files ({'; '.join(usual)}). "
+    elif any(word in shown for word in (".models.", ".nn.modules.", "__main__", "_Module")):
+        cause = "It looks like a whole model saved with torch.save(model): a pickle of classes. "
+    else:
+        cause = "Weights never need that; if you don't know exactly why it is there, delete it. "
+    return UnsafeCheckpointError(
+        f"{where} was refused: to be read it wants to import and use {shown}, which may run any "
+        f"code on your machine. Nothing of it was run. {cause}Safe ways on: (1) look for the same "
+        "weights as .safetensors; (2) ask the author for torch.save(model.state_dict(), path); "
+        "(3) only if you wrote the file or trust its author as you trust a program, name the "
+        "classes: with torch.serialization.safe_globals([...]): read_checkpoint(path).",
+        wanted,
+    )
+
+
+def _first_sentence(text: str) -> str:
+    lines = [
+        line for line in text.split("WeightsUnpickler error:")[-1].splitlines() if line.strip()
+    ]
+    lines = [
+        line for line in lines if not line.startswith(("Weights only load failed", "Check the"))
+    ]
+    text = re.sub(r"\s+", " ", lines[0] if lines else "")
+    return text.strip().split(". ")[0][:160].rstrip(".") or "no reason given"

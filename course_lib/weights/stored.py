@@ -1,0 +1,237 @@
+"""A tensor that lies in a file: what it is, where its bytes are, and how they are read once."""
+
+import mmap
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import torch
+
+from course_lib.weights.errors import CheckpointError
+
+_CHUNK = 1 << 18  # bytes: small enough that a chunk is still in the processor's cache for its CRC
+_BUFFER = 1 << 14  # bytes: small tensors come from it; larger reads go past it, uncopied
+_ALIGN = 64
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of a file.
+
+    Attributes:
+        path: the file.
+        start: offset of the first byte.
+        nbytes: length in bytes.
+        crc: CRC-32 that the file states for it, or None when it states none.
+    """
+
+    path: Path
+    start: int
+    nbytes: int
+    crc: int | None = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a checkpoint that was not read yet, or (``tensor``) is in memory already.
+
+    Attributes:
+        shape: its shape.
+        dtype: its type.
+        block: where its storage lies; None when it is in memory.
+        offset: elements before its first one in the storage.
+        stride: steps, in elements; None for contiguous.
+        conj: whether the file stores the complex conjugate.
+        neg: whether the file stores the negative.
+        tensor: the values, when they had to be read in order to know the shapes.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    block: Block | None = None
+    offset: int = 0
+    stride: tuple[int, ...] | None = None
+    conj: bool = False
+    neg: bool = False
+    tensor: torch.Tensor | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> "Stored":
+        """A tensor in memory."""
+        return cls(tuple(tensor.shape), tensor.dtype, tensor=tensor)
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return self.numel * self.dtype.itemsize
+
+    @property
+    def whole(self) -> bool:
+        """Whether the bytes of its block, in order, are its values."""
+        return (
+            self.block is not None
+            and self.stride is None
+            and self.offset == 0
+            and self.block.nbytes == self.nbytes
+            and not (self.conj or self.neg)
+        )
+
+
+class Arena:
+    """One stretch of fresh memory from which tensors are cut.
+
+    Fresh memory costs more than the reading: the system hands it out in pages of 4 kB, at some
+    1 GB/s. Asked for large pages, where it has them, it is several times faster. The memory lives
+    as long as any tensor in it.
+    """
+
+    def __init__(self, sizes: Iterable[int]) -> None:
+        total = sum(-(-size // _ALIGN) * _ALIGN for size in sizes)
+        if hasattr(mmap, "MAP_PRIVATE"):  # private: a forked process must not write into our model
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            self._memory = mmap.mmap(-1, max(total, 1), flags=flags)
+        else:
+            self._memory = mmap.mmap(-1, max(total, 1))
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):  # the system has no large pages
+                self._memory.madvise(mmap.MADV_HUGEPAGE)
+        self._used = 0
+
+    def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """A contiguous CPU tensor of zeros, to be filled."""
+        count = prod(shape)
+        if count == 0:
+            return torch.empty(shape, dtype=dtype)
+        start = self._used
+        self._used += -(-count * dtype.itemsize // _ALIGN) * _ALIGN
+        flat = torch.frombuffer(self._memory, dtype=dtype, count=count, offset=start)
+        return flat.view(shape)
+
+
+class Reader:
+    """Reads stored tensors from their files, each file opened once, checking every checksum.
+
+    Use it in a ``with`` statement.
+    """
+
+    def __init__(self, stamps: dict[Path, tuple[int, int]]) -> None:
+        self._stamps = stamps
+        self._files: dict[Path, BinaryIO] = {}
+        self._last: tuple[Block, torch.Tensor] | None = None
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for file in self._files.values():
+            file.close()
+        self._last = None
+
+    def read(self, stored: Stored, out: torch.Tensor) -> torch.Tensor:
+        """Fill ``out`` (CPU, contiguous, same shape and dtype) and return it.
+
+        Raises:
+            CheckpointError: the bytes can't be read, are too few, or differ from their checksum.
+        """
+        if stored.tensor is not None:
+            return out.copy_(stored.tensor)
+        assert stored.block is not None
+        if stored.whole:
+            self._fill(stored.block, out)
+            return out
+        values = self._storage(stored.block)
+        if stored.numel == 0:
+            return out
+        size = stored.dtype.itemsize
+        if stored.stride is None:
+            stop = stored.offset + stored.numel
+            view = values[stored.offset * size : stop * size].view(stored.dtype).view(stored.shape)
+        else:
+            usable = values[: len(values) // size * size].view(stored.dtype)
+            view = usable.as_strided(stored.shape, stored.stride, stored.offset)
+        out.copy_(view)
+        if stored.conj:
+            out.copy_(out.conj())
+        return out.neg_() if stored.neg else out
+
+    def _storage(self, block: Block) -> torch.Tensor:
+        """A whole storage; the last one is kept, since tensors that share one follow each other."""
+        if self._last is None or self._last[0] != block:
+            self._last = (block, torch.empty(block.nbytes, dtype=torch.uint8))
+            self._fill(block, self._last[1])
+        return self._last[1]
+
+    def _fill(self, block: Block, out: torch.Tensor) -> None:
+        if block.nbytes == 0:
+            return
+        file = self._open(block.path)
+        view = out.view(-1).view(torch.uint8).numpy().data
+        crc, done = 0, 0
+        try:
+            file.seek(block.start)
+            while done < block.nbytes:
+                stop = block.nbytes if block.crc is None else min(done + _CHUNK, block.nbytes)
+                count = file.readinto(view[done:stop])  # type: ignore[attr-defined]
+                if not count:
+                    raise CheckpointError(
+                        f"{block.path} ends in the middle of a tensor: truncated. "
+                        "Get the file again."
+                    )
+                if block.crc is not None:
+                    crc = zlib.crc32(view[done : done + count], crc)
+                done += count
+        except OSError as error:
+            raise CheckpointError(f"{block.path} can't be read: {error.strerror}.") from error
+        if block.crc is not None and crc != block.crc:
+            raise CheckpointError(
+                f"{block.path} is damaged or was tampered with: {block.nbytes:,} bytes from offset "
+                f"{block.start:,} don't fit their checksum (CRC-32 {crc:08x}, expected "
+                f"{block.crc:08x}). Get the file again."
+            )
+
+    def _open(self, path: Path) -> BinaryIO:
+        if path not in self._files:
+            try:
+                file = path.open("rb", buffering=_BUFFER)
+            except OSError as error:
+                raise CheckpointError(f"{path} can't be opened: {error.strerror}.") from error
+            self._files[path] = file
+            if path in self._stamps and stamp(file.fileno()) != self._stamps[path]:
+                raise CheckpointError(f"{path} was changed while it was being read. Try again.")
+        return self._files[path]
+
+
+def stamp(file: int | Path) -> tuple[int, int]:
+    """Size and time of last change of an open file or a path: equal stamps, same content."""
+    status = os.fstat(file) if isinstance(file, int) else file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes a parser raise into a :class:`CheckpointError`."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
+        raise CheckpointError(
+            f"{path} is damaged: {what} can't be read ({reason}). Get the file again."
+        ) from error

@@ -1,0 +1,150 @@
+import hashlib
+import json
+import os
+
+import pytest
+
+from course_lib.data import inspection
+from course_lib.data.inspection import inspect
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    """The sizes of what is really decoded, by watching the real check."""
+    seen = []
+    real = inspection.verify
+
+    def watched(data):
+        seen.append(len(data))
+        real(data)
+
+    monkeypatch.setattr(inspection, "verify", watched)
+    return seen
+
+
+def test_pictures_damaged_ones_and_other_things(tmp_path, save_picture):
+    good = save_picture(tmp_path / "good.jpg")
+    nameless = save_picture(tmp_path / "photo", format="PNG")
+    wrong_ending = save_picture(tmp_path / "photo.txt", format="WEBP")
+    lying = save_picture(tmp_path / "lying.png", format="JPEG")
+    broken = tmp_path / "broken.JPG"
+    broken.write_bytes(good.read_bytes()[:-30])
+    broken_too = tmp_path / "nameless-and-broken"
+    broken_too.write_bytes(good.read_bytes()[:-30])
+    text = tmp_path / "labels.csv"
+    text.write_text("file,label")
+    fake = tmp_path / "fake.png"
+    fake.write_text("file,label")
+    phone = tmp_path / "IMG_1.HEIC"
+    phone.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+
+    paths = [good, nameless, wrong_ending, lying, broken, broken_too, text, fake, phone]
+    found = inspect(paths, tmp_path)
+    assert list(found.whole) == [good, nameless, wrong_ending, lying]
+    assert found.whole[good] == hashlib.sha256(good.read_bytes()).hexdigest()
+    assert list(found.skipped) == [broken, broken_too, fake, phone]
+    assert "truncated" in found.skipped[broken]
+    assert "HEIC" in found.skipped[phone]
+    assert found.ignored == [text]
+
+
+def test_links_and_special_files_are_reported(tmp_path):
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "self.jpg").symlink_to(tmp_path / "self.jpg")
+    files = [tmp_path / "link.jpg", tmp_path / "self.jpg"]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.jpg")
+        files.append(tmp_path / "pipe.jpg")
+    found = inspect(files, tmp_path)
+    assert list(found.skipped) == files
+    assert not found.whole
+
+
+def test_what_was_whole_is_not_looked_at_again(tmp_path, save_picture, looked_at, own_cache):
+    files = [save_picture(tmp_path / f"{n}.jpg") for n in range(3)]
+    first = inspect(files, tmp_path)
+    assert len(looked_at) == 3
+    again = inspect(files, tmp_path)
+    assert len(looked_at) == 3
+    assert again.whole == first.whole
+    assert [each.suffix for each in (own_cache / "inspected").iterdir()] == [".json"]
+
+
+def test_a_changed_file_is_looked_at_again(tmp_path, save_picture, looked_at):
+    path = save_picture(tmp_path / "x.jpg")
+    inspect([path], tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])  # another size
+    assert inspect([path], tmp_path).skipped
+    path.write_bytes(whole[:-20] + bytes(20))  # the old size, at another time
+    os.utime(path, ns=(1, 1))
+    assert inspect([path], tmp_path).skipped
+    assert len(looked_at) == 3
+
+
+def test_damaged_files_are_looked_at_every_time(tmp_path, save_picture, looked_at):
+    path = save_picture(tmp_path / "x.jpg")
+    path.write_bytes(path.read_bytes()[:-20])
+    for _ in range(2):
+        assert path in inspect([path], tmp_path).skipped
+    assert len(looked_at) == 2
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"version": "0", "files": {}}',
+        '{"version": 1}',
+        "\0",
+        '{"files": 3}',
+    ],
+)
+def test_damaged_notes_do_no_harm(tmp_path, save_picture, looked_at, own_cache, notes):
+    path = save_picture(tmp_path / "x.jpg")
+    inspect([path], tmp_path)
+    (file,) = (own_cache / "inspected").iterdir()
+    file.write_text(notes)
+    assert list(inspect([path], tmp_path).whole) == [path]
+    assert len(looked_at) == 2
+    inspect([path], tmp_path)
+    assert len(looked_at) == 2  # and they are good again
+
+
+@pytest.mark.parametrize("entry", [None, [], [1], "x", {"a": 1}, [1, 2, 3, 4]])
+def test_a_damaged_entry_does_no_harm(tmp_path, save_picture, own_cache, entry):
+    path = save_picture(tmp_path / "x.jpg")
+    expected = inspect([path], tmp_path).whole
+    (file,) = (own_cache / "inspected").iterdir()
+    notes = json.loads(file.read_text())
+    notes["files"]["x.jpg"] = entry
+    file.write_text(json.dumps(notes))
+    assert inspect([path], tmp_path).whole == expected
+
+
+def test_without_a_cache_it_works_all_the_same(tmp_path, save_picture, monkeypatch):
+    (tmp_path / "file").write_text("a file where the cache should be")
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "file"))
+    path = save_picture(tmp_path / "x.jpg")
+    for _ in range(2):
+        assert list(inspect([path], tmp_path).whole) == [path]
+
+
+def test_two_data_sets_have_notes_of_their_own(tmp_path, save_picture, own_cache):
+    for name in "ab":
+        inspect([save_picture(tmp_path / name / "x.jpg")], tmp_path / name)
+    assert len(list((own_cache / "inspected").iterdir())) == 2
+
+
+def test_strange_file_names(tmp_path, save_picture):
+    names = ["with space.jpg", "Käse.jpg", "香肠.jpg", "a;b'c.jpg", "100%.jpg"]
+    if os.name == "posix":
+        names += ["new\nline.jpg", os.fsdecode(b"latin-\xe4.jpg")]
+    files = [save_picture(tmp_path / name, seed=1, format="JPEG") for name in names]
+    for _ in range(2):
+        assert list(inspect(files, tmp_path).whole) == files

@@ -1,0 +1,164 @@
+import shutil
+import ssl
+import subprocess
+
+import pytest
+
+from course_lib.data.transfer import Patience, transfer
+from course_lib.errors import DataError, OfflineError
+from tests.data.loopback import Loopback
+
+BODY = bytes(range(256)) * 400
+HASTY = Patience(seconds=0.4, least=1000, attempts=2, pause=0)
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory):
+    """A server's certificate for 127.0.0.1 that nobody but the test trusts; and its file."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl to make a certificate")
+    key, certificate = (tmp_path_factory.mktemp("tls") / name for name in ("key", "certificate"))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-keyout", key, "-out", certificate, "-subj", "/CN=127.0.0.1",
+         "-addext", "subjectAltName=IP:127.0.0.1",
+         "-addext", "keyUsage=digitalSignature,keyCertSign"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate
+
+
+@pytest.fixture
+def web():
+    with Loopback(BODY) as server:
+        yield server
+
+
+def fetch(url, tmp_path, patience=HASTY, largest=10**6):
+    file = tmp_path / "photos.zip"
+    transfer(url, file, largest, progress=False, patience=patience)
+    return file.read_bytes()
+
+
+def message(error, url, tmp_path, **options):
+    """What is said when it fails: one line with the address."""
+    with pytest.raises(error) as caught:
+        fetch(url, tmp_path, **options)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "127.0.0.1" in text or "localhost" in text or url in text
+    return text
+
+
+def test_a_good_answer(web, tmp_path):
+    assert fetch(web.url("good"), tmp_path) == BODY
+    assert len(web.requests) == 1
+
+
+def test_redirects_are_followed(web, tmp_path):
+    assert fetch(web.url("to/to/to/good"), tmp_path) == BODY
+    assert len(web.requests) == 4
+
+
+def test_redirects_without_end(web, tmp_path):
+    assert "without end" in message(OfflineError, web.url("round"), tmp_path)
+    assert len(web.requests) == 6
+
+
+@pytest.mark.parametrize("to", ["http://example.com/x.zip", "ftp://127.0.0.1/x", "file:///etc/x"])
+def test_redirects_to_what_isnt_safe_are_refused(web, tmp_path, to):
+    web.elsewhere = to
+    text = message(DataError, web.url("to/good"), tmp_path)
+    assert "only https is safe" in text
+    assert to in text
+    assert len(web.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://example.com/x.zip", "http://127.0.0.1.example.com/x", "http://localhost.example/x",
+     "http://user@example.com:80/127.0.0.1", "http://10.0.0.1/x", "ftp://127.0.0.1/x", "x.zip", ""],
+)  # fmt: skip
+def test_plain_http_is_only_for_this_machine(tmp_path, url):
+    with pytest.raises(DataError, match="only https is safe"):
+        fetch(url, tmp_path)
+
+
+def test_https_with_a_trusted_certificate(tls, tmp_path, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls[1]))
+    with Loopback(BODY, tls[0]) as web:
+        assert fetch(web.url("good"), tmp_path) == BODY
+
+
+def test_https_never_leads_to_http_not_even_on_this_machine(tls, tmp_path, monkeypatch, web):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls[1]))
+    with Loopback(BODY, tls[0]) as safe:
+        safe.elsewhere = web.url("good")
+        text = message(DataError, safe.url("to/good"), tmp_path)
+    assert f"{web.url('good')}, where {safe.url('to/good')} leads" in text
+    assert web.requests == []
+
+
+def test_an_unknown_certificate_is_refused(tls, tmp_path):
+    with Loopback(BODY, tls[0]) as web:
+        text = message(OfflineError, web.url("good"), tmp_path)
+    assert "certificate of 127.0.0.1 was not accepted" in text
+    assert web.requests == []
+
+
+def test_a_broken_connection_is_tried_again(web, tmp_path):
+    text = message(OfflineError, web.url("short"), tmp_path)
+    assert "the connection broke off" in text
+    assert "(tried 2 times)" in text
+    assert len(web.requests) == 2
+
+
+def test_a_failing_server_is_tried_again_and_may_recover(web, tmp_path):
+    assert fetch(web.url("flaky-2"), tmp_path, Patience(seconds=5, attempts=3, pause=0)) == BODY
+    assert len(web.requests) == 3
+
+
+@pytest.mark.parametrize(("status", "tries"), [(404, 1), (403, 1), (204, 1), (500, 2), (503, 2)])
+def test_errors_of_the_server(web, tmp_path, status, tries):
+    assert f"answers with error {status}" in message(
+        OfflineError, web.url(f"status-{status}"), tmp_path
+    )
+    assert len(web.requests) == tries
+
+
+@pytest.mark.parametrize("how", ["silent", "stall-0", "stall-5000"])
+def test_a_stalled_server_is_given_up(web, tmp_path, how):
+    text = message(OfflineError, web.url(how), tmp_path)
+    assert "127.0.0.1 sent nothing for 0.4 s (tried 2 times)" in text
+
+
+def test_a_trickle_is_given_up(web, tmp_path):
+    text = message(OfflineError, web.url("trickle"), tmp_path)
+    assert "bytes came in 0.4 s (tried 2 times)" in text
+
+
+@pytest.mark.parametrize("how", ["good", "endless"])
+def test_more_than_allowed_is_refused_at_once(web, tmp_path, how):
+    assert "50,000" in message(DataError, web.url(how), tmp_path, largest=50_000)
+    assert len(web.requests) == 1
+
+
+def test_no_server_at_all(tmp_path):
+    with Loopback(b"") as gone:
+        url = gone.url("good")
+    assert "no connection to 127.0.0.1; is there a network?" in message(OfflineError, url, tmp_path)
+
+
+def test_a_proxy_has_no_business_on_this_machine(web, tmp_path, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert fetch(web.url("to/good"), tmp_path) == BODY
+
+
+def test_the_bar_shows_the_bytes(web, tmp_path, capsys):
+    transfer(web.url("good"), tmp_path / "photos.zip", 10**6, progress=True, patience=HASTY)
+    assert "photos.zip: 100%" in capsys.readouterr().err

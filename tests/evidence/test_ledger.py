@@ -1,0 +1,94 @@
+"""Verdicts, numbers and the prose that cites them."""
+
+import json
+
+import pytest
+
+from course_lib import evidence
+from course_lib.errors import UnknownNameError
+from course_lib.evidence import EvidenceError, table
+
+
+@pytest.fixture
+def done(toy):
+    evidence.run()
+    return toy
+
+
+def test_the_ledger_shows_a_verdict_with_its_interval(done):
+    assert evidence.entry("C18").verdict == "held"
+    (finding,) = evidence.entry("C18").findings
+    differences = [
+        row["b"]["accuracy"] - row["a"]["accuracy"] for row in table.read("C18").outcomes.values()
+    ]
+    assert finding.interval.value == pytest.approx(sum(differences) / 6)
+    text = str(evidence.show(["C18"]))
+    assert text.startswith("C18: held (6 seeds)")
+    assert f"accuracy, b − a: {finding.text}: held" in text
+    page = evidence.show()._repr_markdown_()
+    assert page.count("\n") == len(evidence.CLAIMS) + 1
+    assert "not run yet" in page
+
+
+def test_numbers_and_quotes(done):
+    assert evidence.quote("C18") == evidence.quote("C18", "gain")
+    assert evidence.quote("C18").startswith("0.2")
+    assert evidence.quote("C18", "verdict") == "held"
+    assert evidence.quote("C18", "seeds") == "6"
+    assert evidence.quote("C18", "a.accuracy") == "0.50"
+    assert evidence.number("C18", "a.accuracy") == 0.5
+    assert evidence.number("C18", "gain.low") < evidence.number("C18") < 0.23
+    with pytest.raises(UnknownNameError, match="Did you mean 'gain'"):
+        evidence.number("C18", "gains")
+    with pytest.raises(EvidenceError, match="is a text"):
+        evidence.number("C18", "verdict")
+    with pytest.raises(EvidenceError, match="C1 has no results to cite"):
+        evidence.quote("C1")
+
+
+def test_prose_is_compared_to_the_character(done):
+    right = f"It gained <!-- evidence: C18.effect -->{evidence.quote('C18')}<!-- end -->."
+    assert evidence.check_prose(right) == []
+    assert len(evidence.citations(right)) == 1
+    wrong = right.replace("0.2", "0.3", 1)
+    assert "the text says '0.3" in evidence.check_prose(wrong)[0]
+    assert evidence.fill(wrong) == right
+    assert evidence.fill("<!-- evidence: C18.verdict --><!-- end -->").count("held") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<!-- evidence: C18.effect -->0.31", "opened and not closed"),
+        (
+            "<!-- evidence: C18.effect -->1 <!-- evidence: C18.seeds -->6<!-- end -->",
+            "opened and not closed",
+        ),
+        ("<!-- evidence: C1.effect -->0.31<!-- end -->", "no results to cite"),
+        ("<!-- evidence: C99.effect -->0.31<!-- end -->", "no claim 'C99'"),
+        ("<!-- evidence: C18.gian -->0.31<!-- end -->", "Did you mean 'gain"),
+    ],
+)
+def test_citations_that_can_not_be_right(done, text, said):
+    assert said in evidence.check_prose(text)[0]
+
+
+def test_documents(done, tmp_path):
+    cite = "<!-- evidence: C18.seeds -->7<!-- end -->"
+    page = tmp_path / "page.md"
+    page.write_text(f"Over {cite} seeds.")
+    assert evidence.check_document(page) == [
+        "page.md: C18.seeds: the text says '7', the results say '6'."
+    ]
+    book = tmp_path / "book.ipynb"
+    cells = [
+        {"cell_type": "markdown", "source": ["Over ", cite]},
+        {"cell_type": "code", "source": [f"# {cite}"]},
+    ]
+    book.write_text(json.dumps({"cells": cells}))
+    assert len(evidence.check_document(book)) == 1
+
+
+def test_a_stranger_in_the_folder_is_named(done):
+    table.path_of("C77").write_text("")
+    assert evidence.check() == ["data/evidence/C77.csv belongs to no claim."]

@@ -1,0 +1,127 @@
+"""Runs: resumed where they stopped, identical when repeated, written whole or not at all."""
+
+import pytest
+
+from course_lib import evidence, profile
+from course_lib.evidence import EvidenceError, table
+
+
+def read_text():
+    return table.path_of("C18").read_text()
+
+
+def test_a_run_writes_a_row_for_each_seed_and_arm(toy):
+    lines = []
+    results = evidence.run(report=lines.append)["C18"]
+    assert results.seeds == [0, 1, 2, 3, 4, 5]
+    text = read_text().splitlines()
+    assert text[0] == "# experiment: C18"
+    assert text[3] == "seed,arm,accuracy,seconds"
+    assert len(text) == 4 + 6 * 2
+    assert lines[0].startswith("C18 seed 0: ")
+    assert len(lines) == 6
+    assert evidence.check() == []
+
+
+def test_a_stopped_run_goes_on(toy):
+    evidence.run(seeds=2)
+    assert toy.calls == [0, 1]
+    assert "2 of 6 seeds" in evidence.check()[0]
+    evidence.run()
+    assert toy.calls == [0, 1, 2, 3, 4, 5]
+    evidence.run()
+    assert len(toy.calls) == 6
+    evidence.run(again=True, seeds=6)
+    assert len(toy.calls) == 12
+
+
+def test_an_interruption_keeps_the_seeds_that_are_done(toy, monkeypatch):
+    original = toy.run
+
+    def interrupted(seed):
+        if seed == 3:
+            raise KeyboardInterrupt
+        return original(seed)
+
+    object.__setattr__(toy, "run", interrupted)
+    monkeypatch.setattr("course_lib.evidence.runner.fingerprint", lambda _: "0" * 16)
+    with pytest.raises(KeyboardInterrupt):
+        evidence.run()
+    assert table.read("C18").seeds == [0, 1, 2]
+    assert [path.name for path in table.folder().iterdir()] == ["C18.csv"]
+
+
+def test_another_design_starts_anew(toy):
+    evidence.run(seeds=3)
+    results = table.read("C18")
+    results.design = "another"
+    table.write(toy, results)
+    assert "was changed after its results" in evidence.check()[0]
+    evidence.run(seeds=1)
+    assert table.read("C18").seeds == [0]
+
+
+def test_reruns_are_identical_but_for_timings(toy):
+    evidence.run()
+    before = table.read("C18")
+    assert evidence.differences("C18", 2) == []
+    before.outcomes[2]["b"]["accuracy"] += 0.1
+    table.write(toy, before)
+    assert "C18 seed 2, b, accuracy" in evidence.differences("C18", 2)[0]
+    with pytest.raises(EvidenceError, match="no results for seed 9"):
+        evidence.differences("C18", 9)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        ({"a": {"accuracy": 1, "seconds": 1}}, "announced the arms a, b and gave a"),
+        ({"a": {"accuracy": 1}, "b": {"accuracy": 1}}, "announced the measures"),
+        (
+            {arm: {"accuracy": float("nan"), "seconds": 1} for arm in "ab"},
+            "accuracy of 'a' is nan",
+        ),
+    ],
+)
+def test_an_outcome_that_was_not_announced_is_refused(toy, monkeypatch, outcome, said):
+    monkeypatch.setattr("course_lib.evidence.runner._timed", lambda *_: (outcome, 0.0))
+    with pytest.raises(EvidenceError, match=said):
+        evidence.run()
+    assert not table.path_of("C18").exists()
+
+
+def test_numbers_below_one_are_refused(toy):
+    with pytest.raises(EvidenceError, match="seeds must be 1 or more; got 0"):
+        evidence.run(seeds=0)
+    with pytest.raises(EvidenceError, match="jobs must be 1 or more; got -1"):
+        evidence.run(jobs=-1)
+    assert toy.calls == []
+
+
+def test_a_damaged_file_says_what_to_do(toy):
+    evidence.run()
+    table.path_of("C18").write_text("# experiment: C18\nseed,arm\nx,y\n")
+    with pytest.raises(EvidenceError, match="Delete it and run: course evidence run C18"):
+        table.read("C18")
+
+
+def test_the_conditions_are_put_back(toy, monkeypatch):
+    import torch
+
+    monkeypatch.setenv(profile.ENVIRONMENT_VARIABLE, "full")
+    torch.set_num_threads(2)
+    evidence.run_seed("C18", 0)
+    assert torch.get_num_threads() == 2
+    assert profile.current().name == "full"
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_commands(toy, capsys):
+    assert evidence.cli_check() == 1
+    assert "C18 was never run. Run: course evidence run C18" in capsys.readouterr().out
+    assert evidence.cli_run(["C18"], jobs=1) == 0
+    assert "C18: held (6 seeds)" in capsys.readouterr().out
+    assert evidence.cli_show() == 0
+    assert "C1: not run yet" in capsys.readouterr().out
+    assert evidence.cli_check(recompute=True) == 0
+    assert "Results and code agree." in capsys.readouterr().out

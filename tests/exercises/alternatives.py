@@ -1,0 +1,339 @@
+"""Other right answers, written another way than the solutions: each must pass too."""
+
+ALTERNATIVES: dict[str, list[str]] = {
+    "0.1": ["pictures_shown = 288", "pictures_shown = 3 * 96.0"],
+    "2.1": [
+        """
+import numpy as np
+
+def channel_numbers(pictures):
+    pixels = np.concatenate([p.numpy().reshape(3, -1) for p in pictures], axis=1) / 255
+    return tuple(pixels.mean(axis=1)), list(pixels.std(axis=1))
+""",
+        """
+def channel_numbers(pictures):
+    count = sum(p.shape[1] * p.shape[2] for p in pictures)
+    total = sum(p.double().sum((1, 2)) for p in pictures)
+    squares = sum((p.double() ** 2).sum((1, 2)) for p in pictures)
+    mean = total / count
+    return torch.stack([mean, (squares / count - mean**2).sqrt()]) / 255
+""",
+    ],
+    "2.2": [
+        """
+def undo_normalising(batch, mean, std):
+    channels = [batch[:, c] * std[c] + mean[c] for c in range(3)]
+    return torch.stack(channels, dim=1).clamp(0, 1)
+""",
+        """
+from torchvision.transforms.v2.functional import normalize
+
+def undo_normalising(batch, mean, std):
+    return normalize(batch, [-m / s for m, s in zip(mean, std)], [1 / s for s in std])
+""",
+    ],
+    "2.3": [
+        """
+def swap_head(model, classes):
+    setattr(model, "fc", nn.Sequential(nn.Dropout(0.1), nn.LazyLinear(classes)))
+    model(torch.zeros(1, 3, 4, 4))
+    return model
+""".replace("    model(torch.zeros(1, 3, 4, 4))\n", "    model.eval()(torch.zeros(1, 3, 4, 4))\n"),
+        """
+def swap_head(model, classes):
+    del model.fc
+    model.add_module("fc", nn.Linear(6, classes, bias=False))
+    return model
+""",
+    ],
+    "2.4": [
+        """
+def two_rates(model, eta):
+    groups = [
+        {"params": [p], "lr": eta * (10 if name in ("fc.weight", "fc.bias") else 1)}
+        for name, p in model.named_parameters()
+    ]
+    return torch.optim.AdamW(groups)
+""",
+        """
+def two_rates(model, eta):
+    body = [p for name, p in model.named_parameters() if not name.startswith("fc.")]
+    return [{"params": body}, {"params": list(model.fc.parameters()), "lr": 10 * eta}]
+""",
+    ],
+    "2.5": [
+        """
+def only_the_head(model):
+    for name, child in model.named_children():
+        if name != "fc":
+            child.requires_grad_(False)
+            child.eval()
+            child.train = lambda mode=True, child=child: child
+""",
+        """
+def only_the_head(model):
+    model.requires_grad_(False).fc.requires_grad_(True)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return model
+""",
+    ],
+    "2.6": [
+        """
+def share_right(batches):
+    logits = torch.cat([each for each, _ in batches])
+    labels = torch.cat([each for _, each in batches])
+    return (logits.softmax(1).argmax(1) == labels).double().mean()
+""",
+        """
+def share_right(batches):
+    right = [bool(r) for z, y in batches for r in z.numpy().argmax(1) == y.numpy()]
+    return torch.tensor(right, dtype=torch.float64).mean().reshape(1)
+""",
+    ],
+    "2.7": [
+        """
+def head_from_row(old, row, scale=1.0):
+    new = nn.Linear(old.in_features, 2)
+    mix = torch.full((2, old.out_features), 1 / (old.out_features - 1))
+    mix[0], mix[1, row] = torch.eye(old.out_features)[row], 0
+    new.weight = nn.Parameter(scale * mix @ old.weight.detach())
+    rest = torch.cat([old.bias.data[:row], old.bias.data[row + 1 :]])
+    new.bias.data = scale * torch.stack([old.bias.data[row], rest.exp().sum().log()])
+    return new
+""",
+        """
+def head_from_row(old, row, scale=1.0):
+    new = nn.Linear(old.in_features, 2)
+    rest = torch.arange(old.out_features) != row
+    shares = old.bias[rest].softmax(0)
+    weights = torch.stack([old.weight[row], shares @ old.weight[rest]])
+    biases = torch.stack([old.bias[row], old.bias[rest].logsumexp(0)])
+    new.load_state_dict({"weight": weights * scale, "bias": biases * scale})
+    return new
+""",
+    ],
+    "2.8": [
+        """
+def rate_for_mean(rate_for_sum, batch_size):
+    return torch.tensor(batch_size) * rate_for_sum
+""",
+    ],
+}
+
+ALTERNATIVES |= {
+    "4.1": [
+        """
+def freeze_fc1(model):
+    for parameter in (model.fc1.weight, model.fc1.bias):
+        parameter.requires_grad = False
+    return torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
+""",
+    ],
+    "4.2": [
+        """
+def thaw_fc1(model, optimizer):
+    model.fc1.requires_grad_(True)
+    for p in model.fc1.parameters():
+        if not any(p is known for group in optimizer.param_groups for known in group["params"]):
+            optimizer.param_groups[0]["params"].append(p)
+    return optimizer
+""",
+    ],
+    "4.3": [
+        """
+def let_in(model, optimizer):
+    optimizer.add_param_group({"params": list(model.fc1.parameters()), "lr": 0.1})
+    optimizer.zero_grad(set_to_none=False)
+""",
+        """
+def let_in(model, optimizer):
+    model.zero_grad()
+    optimizer.param_groups[0]["params"] += list(model.fc1.parameters())
+""",
+    ],
+    "4.4": [
+        """
+def keep(layer):
+    saved = copy.deepcopy(layer.state_dict())
+    return lambda: layer.load_state_dict(saved)
+""",
+        """
+def keep(layer):
+    saved = [p.detach().numpy().copy() for p in layer.parameters()]
+
+    @torch.no_grad()
+    def restore():
+        for parameter, numbers in zip(layer.parameters(), saved):
+            parameter[...] = torch.from_numpy(numbers)
+
+    return restore
+""",
+    ],
+    "4.5": [
+        """
+from torch.func import functional_call
+
+def scores_with_fc1_frozen(model, text):
+    fixed = {n: p.detach() if n.startswith("fc1.") else p for n, p in model.named_parameters()}
+    return functional_call(model, fixed, (text,))
+""",
+        """
+def scores_with_fc1_frozen(model, text):
+    model.fc1.requires_grad_(False)
+    scores = model(text)
+    model.fc1.requires_grad_(True)
+    return scores
+""",
+    ],
+    "4.6": [
+        """
+def freeze_children(model, names):
+    wanted = {names} if isinstance(names, str) else set(names)
+    found = {name: child for name, child in model.named_children() if name in wanted}
+    assert len(found) == len(wanted), "unknown name"
+    for child in found.values():
+        for parameter in child.parameters():
+            parameter.requires_grad = False
+    return model
+""",
+    ],
+    "4.7": [
+        """
+def hold_body(model):
+    model.body.requires_grad_(False)
+    model.body.register_forward_pre_hook(lambda module, inputs: module.eval() and None)
+""",
+        """
+class Held(nn.Sequential):
+    def train(self, mode=True):
+        return super().train(False)
+
+def hold_body(model):
+    model.body.requires_grad_(False)
+    model.body.__class__ = Held
+    model.body.eval()
+    return model
+""",
+        """
+from course_lib.freezing import freeze
+
+def hold_body(model):
+    freeze(model, "body")
+""",
+    ],
+    "4.8": [
+        """
+def what_moved(model, step):
+    old = copy.deepcopy(model)
+    step()
+    pairs = list(zip(old.named_parameters(), model.parameters()))
+    pairs += zip(old.named_buffers(), model.buffers())
+    return [name for (name, before), after in pairs if (before != after).any()]
+""",
+    ],
+}
+
+ALTERNATIVES |= {
+    "3.1": [
+        """
+def snapshot(model):
+    return copy.deepcopy(model).state_dict()
+""",
+        """
+import io
+
+def snapshot(model):
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+""",
+    ],
+    "3.2": [
+        """
+import re
+
+def without_wrapper(state):
+    renamed = {}
+    for name in state:
+        renamed[re.sub(r"^module[.]", "", name)] = state[name].clone()
+    return renamed
+""",
+        """
+def without_wrapper(state):
+    head = "module."
+    return {n[len(head):] if n.startswith(head) else n: t for n, t in state.items()}
+""",
+    ],
+    "3.3": [
+        """
+def what_fits(model_state, file_state):
+    fits = {}
+    for name in set(model_state) & set(file_state):
+        if list(model_state[name].size()) == list(file_state[name].size()):
+            fits[name] = file_state[name]
+    return fits
+""",
+    ],
+    "3.4": [
+        """
+def find_state(checkpoint):
+    def states(here):
+        if isinstance(here, dict):
+            if {type(value) for value in here.values()} == {torch.Tensor}:
+                yield here
+            for value in here.values():
+                yield from states(value)
+
+    return sorted(states(checkpoint), key=len)[-1]
+""",
+    ],
+    "3.5": [
+        """
+def load_whole(model, state):
+    before = copy.deepcopy(model.state_dict())
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError:
+        model.load_state_dict(before)
+        raise
+""",
+        """
+def load_whole(model, state):
+    trial = copy.deepcopy(model)
+    trial.load_state_dict(state)
+    model.load_state_dict(trial.state_dict())
+""",
+        """
+from course_lib.weights import load_weights
+
+def load_whole(model, state):
+    load_weights(model, state)
+""",
+    ],
+    "3.6": [
+        """
+def rename_in_order(model_state, file_state):
+    theirs = list(file_state)
+    assert len(theirs) == len(model_state)
+    result = {}
+    for place, (name, tensor) in enumerate(model_state.items()):
+        assert tensor.shape == file_state[theirs[place]].shape
+        result[name] = file_state[theirs[place]]
+    return result
+""",
+    ],
+    "3.7": [
+        """
+import io
+
+def make_checkpoint(model, optimizer):
+    file = io.BytesIO()
+    torch.save({"optimizer": optimizer.state_dict(), "model": model.state_dict(), "n": 3}, file)
+    file.seek(0)
+    return torch.load(file)
+""",
+    ],
+}

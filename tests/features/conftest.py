@@ -1,0 +1,58 @@
+"""A small network, a small data set of tensors, a folder of pictures; a cache folder a test."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import TensorDataset
+
+
+class Net(nn.Module):
+    """Convolutions with BatchNorm and ReLU in place, dropout, a linear head."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+        self.body = nn.Sequential(nn.Conv2d(4, 6, 3, bias=False), nn.BatchNorm2d(6))
+        self.drop = nn.Dropout(0.5)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.body(self.stem(x)).relu().mean(dim=(2, 3))
+        return self.fc(self.drop(x))
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(1)
+    model = Net()
+    for module in model.modules():  # statistics that matter
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return model
+
+
+@pytest.fixture
+def data():
+    images = torch.randn(11, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    return TensorDataset(images, torch.arange(11) % 3)
+
+
+@pytest.fixture
+def cache_dir(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of eleven small pictures in two classes, train and test."""
+    drawn = np.random.default_rng(0)
+    for number in range(11):
+        split, name = ("train", "test")[number > 7], ("cat", "dog")[number % 2]
+        folder = tmp_path / "pictures" / split / name
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = drawn.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "pictures"

@@ -1,0 +1,238 @@
+"""The cache is used when nothing changed, and never when anything did."""
+
+import copy
+import functools
+import multiprocessing
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import Subset, TensorDataset
+from torchvision.transforms import v2
+
+from course_lib import backbones, features
+from course_lib import data as course_data
+from course_lib.features import keys
+from course_lib.features.taps import Tap
+
+STEPS = (v2.Resize(10), v2.ToImage(), v2.ToDtype(torch.float32, scale=True))
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Counts how many batches a network computes."""
+    count, take = [], Tap.take
+    monkeypatch.setattr(Tap, "take", lambda tap, images: count.append(1) or take(tap, images))
+    return count
+
+
+def extract(net, data, cache_dir, **settings):
+    return features.extract(net, data, cache_dir=cache_dir, batch_size=100, **settings)
+
+
+def test_the_second_time_nothing_is_computed(net, data, cache_dir, runs):
+    first = extract(net, data, cache_dir)
+    again = extract(net, data, cache_dir)
+    assert len(runs) == 1
+    assert first.key == again.key
+    assert torch.equal(first.values, again.values)
+    assert torch.equal(first.targets, again.targets)
+    net.train()  # neither mode nor flags change the features
+    net.fc.requires_grad_(False)
+    assert extract(net, data, cache_dir).key == first.key
+    extract(net, data, cache_dir, cache=False)
+    assert len(runs) == 2
+
+
+def bump(tensor):
+    with torch.no_grad():
+        tensor.view(-1)[0] += 1e-6 + tensor.view(-1)[0].abs() * 1e-6
+
+
+CHANGES = {
+    "a weight, a little": lambda net: bump(net.stem[0].weight),
+    "a bias": lambda net: bump(net.stem[0].bias),
+    "a running mean": lambda net: bump(net.body[1].running_mean),
+    "epsilon": lambda net: setattr(net.stem[1], "eps", 1e-2),
+    "stride": lambda net: setattr(net.body[0], "stride", (2, 2)),
+    "another activation": lambda net: net.stem.__setitem__(2, nn.GELU()),
+    "one layer more": lambda net: net.body.append(nn.Identity()),
+    "dtype": lambda net: net.double(),
+    "forward": lambda net: setattr(net, "forward", functools.partial(other_forward, net)),
+    "a method": lambda net: setattr(net, "forward", lambda x: other_forward(net, x)),
+    "a hook": lambda net: net.body.register_forward_hook(lambda m, i, o: o * 2),
+    "an attribute": lambda net: setattr(net, "scale", 2.0),
+    "a tensor that isn't registered": lambda net: vars(net).update(extra=torch.ones(3)),
+    "a module that isn't registered": lambda net: vars(net).update(extra=[nn.Linear(2, 2)]),
+}
+
+
+def other_forward(net, x):
+    return net.fc(net.body(net.stem(x)).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_of_the_network_changes_the_key(net, change):
+    before = keys.of_model(net)
+    assert keys.of_model(copy.deepcopy(net)) == before
+    change(net)
+    assert keys.of_model(net) != before
+
+
+def test_a_change_of_the_code_changes_the_key():
+    """As when a cell that defines a class is edited and run again."""
+    source = """
+from torch import nn
+FACTOR = 2
+def double(x):
+    return x * FACTOR
+class Edited(nn.Module):
+    def forward(self, x):
+        return double(x) + 1
+"""
+
+    def key(text):
+        space = {"__name__": "notebook"}
+        exec(text, space)
+        return keys.of_model(space["Edited"]())
+
+    assert key(source) == key(source)
+    assert key("# a remark\n" + source) == key(source)
+    for old, new in [("x * FACTOR", "x / FACTOR"), ("FACTOR = 2", "FACTOR = 3"), ("+ 1", "+ 2")]:
+        assert key(source.replace(old, new)) != key(source)
+
+
+def test_networks_that_name_themselves_come_to_an_end(net):
+    net.stem.parents = [net]
+    net.everything = {"me": [net.body]}
+    net.everything["again"] = net.everything
+    assert keys.of_model(net) == keys.of_model(net)
+
+
+def test_real_networks_have_a_key_that_stays():
+    model = backbones.load("efficientnet_lite0", pretrained=False)
+    assert keys.of_model(model) == keys.of_model(copy.deepcopy(model))
+
+
+def test_other_tensors_other_key(net, data, cache_dir, runs):
+    first = extract(net, data, cache_dir)
+    images, targets = data.tensors
+    bump(images[10])
+    assert extract(net, data, cache_dir).key != first.key
+    other = TensorDataset(images, targets.flip(0))
+    assert torch.equal(extract(net, other, cache_dir).targets, targets.flip(0))
+    assert len(extract(net, Subset(data, [1, 0]), cache_dir)) == 2
+    assert len(runs) == 4
+
+
+def test_other_layers_and_pools_other_keys(net, data, cache_dir):
+    settings = [{}, {"layer": "fc"}, {"layer": "body"}, {"layer": "body", "pool": None}]
+    found = {extract(net, data, cache_dir, **each).key for each in settings}
+    assert len(found) == 4
+
+
+def test_files_are_known_by_their_content(net, pictures, cache_dir, runs):
+    def keyed(*steps):
+        train = course_data.image_folder(pictures, "train", v2.Compose(steps))
+        return extract(net, train, cache_dir)
+
+    first = keyed(*STEPS)
+    assert keyed(*STEPS).key == first.key
+    assert len(runs) == 1
+    others = [
+        keyed(v2.Resize(9), *STEPS[1:]).key,
+        keyed(v2.Resize(10, interpolation=v2.InterpolationMode.NEAREST), *STEPS[1:]).key,
+        keyed(*STEPS, v2.Normalize([0.5] * 3, [0.5] * 3)).key,
+        keyed(*STEPS, v2.Normalize([0.4] * 3, [0.5] * 3)).key,
+    ]
+    path = first.paths[0]
+    (path.parent / "renamed.png").write_bytes(path.read_bytes())
+    path.unlink()
+    renamed = keyed(*STEPS)
+    pixels = Image.open(renamed.paths[0])
+    pixels.putpixel((0, 0), (255 - pixels.getpixel((0, 0))[0], 0, 0))
+    pixels.save(renamed.paths[0])
+    others.append(keyed(*STEPS).key)
+    assert len({first.key, *others}) == 6
+    expected = features.extract(net, course_data.image_folder(pictures, "train",
+                                v2.Compose(STEPS)), cache=False)  # fmt: skip
+    assert torch.equal(keyed(*STEPS).values, expected.values)
+
+
+def test_a_transform_of_ones_own_is_never_trusted_by_its_name(net, pictures, cache_dir):
+    """Two functions of one name with different constants: what they give is hashed instead."""
+
+    def made(factor):
+        def scale(image):
+            return v2.functional.to_image(image).float() * factor
+
+        return scale
+
+    found = [
+        extract(net, course_data.image_folder(pictures, "train", made(f)), cache_dir)
+        for f in (1.0, 2.0, 1.0)
+    ]
+    assert found[0].key == found[2].key
+    assert found[0].key != found[1].key
+    assert not torch.equal(found[0].values, found[1].values)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text", "swap"])
+def test_damaged_files_are_made_anew(net, data, cache_dir, runs, damage):
+    first = extract(net, data, cache_dir)
+    (path,) = cache_dir.iterdir()
+    whole = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif damage == "flip":
+        path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "text":
+        path.write_text("not a table of features")
+    else:  # a whole file, of another key
+        other = extract(net, Subset(data, [0, 1]), cache_dir)
+        path.write_bytes((cache_dir / f"{other.key}.safetensors").read_bytes())
+    before = len(runs)
+    again = extract(net, data, cache_dir)
+    assert len(runs) == before + 1
+    assert torch.equal(first.values, again.values)
+    extract(net, data, cache_dir)
+    assert len(runs) == before + 1
+
+
+def test_a_folder_that_can_not_be_written_costs_only_time(net, data, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.warns(UserWarning, match="can't be kept"):
+        found = extract(net, data, blocked / "cache")
+    assert len(found) == 11
+
+
+def test_the_default_folder_is_the_course_cache(net, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    found = features.extract(net, data)
+    assert (tmp_path / "features" / f"{found.key}.safetensors").is_file()
+
+
+def _work(place, queue):
+    torch.set_num_threads(1)
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.Linear(4, 2))
+    rows = TensorDataset(torch.arange(60.0).reshape(5, 12), torch.zeros(5, dtype=torch.int64))
+    sums = [float(features.extract(net, rows, cache_dir=place).values.sum()) for _ in range(20)]
+    queue.put(sums)
+
+
+def test_processes_at_the_same_time(cache_dir):
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    workers = [context.Process(target=_work, args=(cache_dir, queue)) for _ in range(3)]
+    for each in workers:
+        each.start()
+    sums = [value for _ in workers for value in queue.get(timeout=60)]
+    for each in workers:
+        each.join(timeout=60)
+    assert len(set(sums)) == 1
+    assert [path.suffix for path in cache_dir.iterdir()] == [".safetensors"]

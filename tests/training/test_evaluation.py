@@ -1,0 +1,178 @@
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+
+from course_lib import data
+from course_lib.training import TrainingError, accuracy, confusion_matrix, evaluate, predict
+
+from .conftest import batches_of, make_net, make_set, same_tensors, tensors_of
+
+
+class Scores(nn.Module):
+    """A model whose input is its output."""
+
+    def forward(self, x):
+        return x
+
+
+@st.composite
+def tasks(draw):
+    """Scores and targets, cut into batches of any sizes, a class maybe absent."""
+    n, classes = draw(st.integers(1, 30)), draw(st.integers(2, 5))
+    numbers = draw(st.lists(st.integers(-3, 3), min_size=n * classes, max_size=n * classes))
+    logits = torch.tensor(numbers, dtype=torch.float32).reshape(n, classes)  # ties too
+    targets = torch.tensor(draw(st.lists(st.integers(0, classes - 1), min_size=n, max_size=n)))
+    return logits, targets, draw(st.integers(1, n))
+
+
+@given(tasks())
+def test_accuracy_and_confusion_are_those_of_torchmetrics(task):
+    logits, targets, size = task
+    classes = logits.shape[1]
+    found = evaluate(Scores(), batches_of(TensorDataset(logits, targets), size))
+    expected = multiclass_accuracy(logits, targets, num_classes=classes, average="micro")
+    assert torch.tensor(found.accuracy) == expected
+    assert torch.tensor(accuracy(logits, targets)) == expected
+    wanted = multiclass_confusion_matrix(logits, targets, num_classes=classes)
+    assert torch.equal(found.confusion, wanted)
+    assert found.n == len(targets) == int(found.confusion.sum())
+    assert found.correct == int((logits.argmax(1) == targets).sum())
+
+
+@given(tasks(), st.sampled_from(["mean", "sum", "none"]))
+def test_loss_is_the_mean_over_the_examples_whatever_the_batches(task, reduction):
+    logits, targets, size = task
+    loss = nn.CrossEntropyLoss(reduction=reduction)
+    found = evaluate(Scores(), batches_of(TensorDataset(logits, targets), size), loss)
+    assert found.loss == pytest.approx(float(nn.CrossEntropyLoss()(logits, targets)), rel=1e-5)
+
+
+def test_a_function_as_loss_is_taken_for_a_mean(net, batches):
+    by_module = evaluate(net, batches)
+    by_function = evaluate(net, batches, lambda x, y: nn.functional.cross_entropy(x, y))
+    assert by_function.loss == by_module.loss
+
+
+def test_evaluation_leaves_everything_as_it_was(batches):
+    net = make_net(dropout=0.5).train()
+    net[1].eval()
+    net[5].weight.grad = torch.ones_like(net[5].weight)
+    before, modes = tensors_of(net), [module.training for module in net.modules()]
+    stream = torch.get_rng_state()
+    first = evaluate(net, DataLoader(make_set(), batch_size=5, shuffle=True))
+    assert same_tensors(net, before)
+    assert [module.training for module in net.modules()] == modes
+    assert torch.equal(net[5].weight.grad, torch.ones_like(net[5].weight))
+    assert torch.equal(torch.get_rng_state(), stream)
+    assert torch.is_grad_enabled()
+    assert first.confusion.equal(evaluate(net, batches).confusion)  # dropout was off
+
+
+def test_modes_come_back_after_an_error(net, batches):
+    net.train()
+    net[1].eval()
+    with pytest.raises(ZeroDivisionError):
+        evaluate(net, batches, loss=lambda logits, targets: 1 / 0)
+    assert [module.training for module in net] == [True, False, True, True, True, True]
+    assert torch.is_grad_enabled()
+
+
+def test_an_absent_class_has_no_accuracy():
+    logits = torch.eye(3)[torch.tensor([0, 0, 1])]
+    found = evaluate(Scores(), [(logits, torch.tensor([0, 0, 0]))])
+    assert found.class_accuracy[0] == pytest.approx(2 / 3)
+    assert found.class_accuracy.isnan().tolist() == [False, True, True]
+    assert repr(found) == "loss 0.88, accuracy 0.67 (2 of 3)"
+
+
+def test_predictions_are_the_scores_in_order(net):
+    dataset = make_set()
+    found = predict(net, DataLoader(dataset, batch_size=5))
+    net.eval()
+    assert torch.allclose(found.logits, net(dataset.tensors[0]).detach(), atol=1e-6)
+    assert torch.equal(found.targets, dataset.tensors[1])
+    assert torch.equal(found.indices, torch.arange(26))
+    assert torch.allclose(found.probabilities.sum(1), torch.ones(26))
+    assert found.accuracy == evaluate(net, DataLoader(dataset, batch_size=5)).accuracy
+    assert repr(found) == "26 predictions over 3 classes"
+    assert not found.logits.requires_grad
+    assert not found.logits.is_inference()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_indices_lead_to_the_pictures_of_a_shuffled_loader(net, workers):
+    dataset = make_set()
+    loader = DataLoader(dataset, batch_size=4, shuffle=True, num_workers=workers)
+    found = predict(net, loader)
+    assert found.indices.tolist() != list(range(26))
+    assert sorted(found.indices.tolist()) == list(range(26))
+    assert torch.equal(found.targets, dataset.tensors[1][found.indices])
+    net.eval()
+    again = net(dataset.tensors[0][found.indices]).detach()
+    assert torch.allclose(found.logits, again, atol=1e-6)
+
+
+def test_indices_of_the_course_loader_and_of_a_data_set(net):
+    dataset = make_set()
+    shuffled = predict(net, data.loader(dataset, batch_size=4, shuffle=True, seed=3))
+    assert shuffled.indices.tolist() != list(range(26))
+    assert torch.equal(shuffled.targets, dataset.tensors[1][shuffled.indices])
+    assert torch.equal(predict(net, dataset).indices, torch.arange(26))
+
+
+def test_no_indices_where_the_loader_does_not_tell(net, batches):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield from make_set()
+
+    assert predict(net, batches).indices is None
+    streamed = predict(net, DataLoader(Stream(), batch_size=4))
+    assert streamed.indices is None
+    assert len(streamed.targets) == 26
+
+
+def test_most_wrong_come_first():
+    logits = torch.tensor([[3.0, 0.0], [1.0, 0.0], [0.0, 9.0], [0.0, 1.0]])
+    found = predict(Scores(), [(logits, torch.tensor([1, 1, 0, 1]))])
+    assert found.most_wrong().tolist() == [2, 0, 1]
+    assert found.most_wrong(1).tolist() == [2]
+    assert predict(Scores(), [(logits, logits.argmax(1))]).most_wrong().tolist() == []
+
+
+def test_confusion_counts_rows_as_truth():
+    matrix = confusion_matrix(torch.tensor([1, 1, 0]), torch.tensor([0, 1, 0]), 2)
+    assert matrix.tolist() == [[1, 1], [0, 1]]
+
+
+def test_what_does_not_fit_is_named(net):
+    images, targets = make_set().tensors
+    with pytest.raises(TrainingError, match="no batch"):
+        evaluate(net, [])
+    with pytest.raises(TrainingError, match="no example to evaluate"):
+        evaluate(net, iter([]))
+    with pytest.raises(TrainingError, match="data set is empty"):
+        evaluate(net, TensorDataset(images[:0], targets[:0]))
+    with pytest.raises(TrainingError, match="drop_last=True"):
+        evaluate(net, DataLoader(make_set(3), batch_size=4, drop_last=True))
+    with pytest.raises(TrainingError, match="iterable of"):
+        evaluate(net, 3)
+    with pytest.raises(TrainingError, match="classes 0 to 3, but the model scores 3 classes"):
+        evaluate(net, [(images[:2], torch.tensor([3, 0]))])
+    with pytest.raises(TrainingError, match="classes -1 to 0"):
+        evaluate(net, [(images[:2], torch.tensor([-1, 0]))])
+    with pytest.raises(TrainingError, match=r"got shape \(2, 1, 4, 4\)"):
+        evaluate(Scores(), [(images[:2], targets[:2])])
+    with pytest.raises(TrainingError, match="class numbers"):
+        evaluate(net, [(images[:2], torch.zeros(2, 3))])
+    with pytest.raises(TrainingError, match="26 rows of scores for 2 targets"):
+        evaluate(net, [(images, targets[:2])])
+    with pytest.raises(TrainingError, match="Batch 1 is a tuple of 3"):
+        evaluate(net, [(images, targets, targets)])
+    with pytest.raises(TrainingError, match="images of batch 1 are a list"):
+        evaluate(net, [([1], targets)])
+    with pytest.raises(TrainingError, match="no examples"):
+        accuracy(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
