@@ -101,7 +101,7 @@ class Question:
         return (
             f"<div><p><strong>Question {self.number}</strong></p>{prose.to_html(self.text)}"
             f'{folded}<p style="margin-top: 1em">Open an option to read why it is right '
-            f"or wrong, or run "
+            "or wrong, or run "
             f'<code>{self.name}.answer("a")</code>.</p></div>'
         )
 

@@ -11,6 +11,7 @@ import torchvision
 from torch import nn
 
 from course_lib.weights import LoadError, load_weights, save_weights
+from course_lib.weights.build import _build_on_meta
 from course_lib.weights.commit import same_bits
 
 TORCHVISION = torchvision.models.list_models(module=torchvision.models)
@@ -46,14 +47,11 @@ def build(library, name):
             return timm.create_model(name)
         return torchvision.models.get_model(name, weights=None)
 
-    try:
-        with torch.device("meta"):
-            size = sum(p.numel() for p in factory().parameters())
-    except (RuntimeError, NotImplementedError):
-        size = 0
+    model = _build_on_meta(factory)
+    size = sum(p.numel() for p in model.parameters()) if model is not None else 0
     if size > SIZE_LIMIT:
         pytest.skip(f"{size / 1e6:.0f} million numbers")
-    return factory()
+    return factory() if model is None else model.to_empty(device="cpu")
 
 
 def scramble(model, seed):

@@ -113,8 +113,8 @@ def setting(seed: int) -> Setting:
     room = rng.choice([("#6f5a48", "#e8c890"), ("#8a8f96", "#e6eaf0"), ("#3c4a38", "#c9d6a0"),
                        ("#2f2a2a", "#e0a860"), ("#a89c8c", "#f2ead8")])  # fmt: skip
     film = Film(
-        exposure=rng.gauss(0.0, 0.35),
-        warmth=rng.gauss(0.02, 0.09),
+        exposure=max(-1.0, min(1.0, rng.gauss(0.0, 0.5))),
+        warmth=max(-0.35, min(0.4, rng.gauss(0.02, 0.2))),
         contrast=rng.uniform(0.95, 1.2),
         saturation=rng.uniform(0.65, 1.3),
         grain=rng.choice([0.0, rng.uniform(0.5, 3.0), rng.uniform(2.0, 6.0)]),

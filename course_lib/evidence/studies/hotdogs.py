@@ -1,4 +1,4 @@
-"""The comparison of chapter 02, on the course's pictures, with the chapter's own data and budget."""
+"""The comparison of chapter 02, with the chapter's own data and budget."""
 
 import torch
 
@@ -26,8 +26,9 @@ def few_pictures(seed: int) -> Outcome:
     split to choose by, and 64 test pictures, which are measured once. Arms: EfficientNet-Lite0 from
     ImageNet's weights with a new head, learning rates eta and 10 eta; the same network from random
     weights, 10 eta everywhere, as the book does. Budget: three epochs of SGD with momentum, batches
-    of 8; each arm tries three learning rates (0.3, 1 and 3 times its usual one). Selection: the rate
-    and the epoch with the best validation accuracy. Prediction of the claim: fine-tuned is better.
+    of 8; each arm tries three learning rates (0.3, 1 and 3 times its usual one). Selection: the
+    rate and the epoch with the best validation accuracy. Prediction of the claim: fine-tuned is
+    better.
     """
     tiny = profile.named("tiny")
     see = backbones.preprocessing(tiny.backbone, size=tiny.image_size)
@@ -46,6 +47,7 @@ def few_pictures(seed: int) -> Outcome:
         for factor in RATES:
             torch.manual_seed(seed)
             model = backbones.load(tiny.backbone, num_classes=2, pretrained=pretrained)
+            model.to(memory_format=torch.channels_last)  # the same numbers, faster
             history = training.finetune(
                 model,
                 train,

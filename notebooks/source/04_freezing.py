@@ -1,0 +1,533 @@
+# %% [markdown]
+# # Freezing layers: five ways, and what each lets through
+#
+# Freezing means: this part of the network stays exactly as it is while the rest learns. There are
+# five ways that people do it. Each leaves something open, and none of the leaks makes a noise: the
+# loss goes down, the accuracy looks right, and the layer that you froze has moved.
+#
+# You need 60 minutes. The five methods, and the small character model, follow a forum article that
+# many people copy from; what is wrong in its snippets is part of the lesson.
+
+# %% [markdown]
+# ## What you will be able to do
+#
+# - freeze a layer in five ways, and say what each one leaks;
+# - ask an **audit** what a training step would touch, tensor by tensor, and why;
+# - find the fault in a freezing snippet by what it does, not by how it looks;
+# - freeze a network with BatchNorm so that nothing moves, through every `model.train()`;
+# - say what freezing saves, and why.
+
+# %%
+import copy
+
+import torch
+from torch import nn
+
+from course_lib import backbones, freezing, plots, profile
+from course_lib.exercises import compare, predict
+from course_lib.freezing import methods
+
+p = profile.start()
+
+# %% [markdown]
+# ## A small model
+#
+# It reads three letters and guesses the fourth: an embedding `em` and three linear layers. It will
+# not write novels. It is here because you can know all of its seven tensors by name.
+
+# %%
+text = "freezing keeps a part of a network exactly as it is while the rest of it learns. " * 4
+letters = sorted(set(text))
+windows = torch.tensor([letters.index(letter) for letter in text]).unfold(0, 4, 1)
+x, y = windows[:, :3], windows[:, 3]
+
+
+class LetterModel(nn.Module):
+    """Three letters in, scores for the fourth out: (B, 3) -> (B, number of letters)."""
+
+    def __init__(self):
+        super().__init__()
+        self.em = nn.Embedding(len(letters), 8)
+        self.fc1 = nn.Linear(24, 32)
+        self.fc2 = nn.Linear(32, 32)
+        self.fc3 = nn.Linear(32, len(letters))
+
+    def forward(self, letters):
+        hidden = self.fc1(self.em(letters).flatten(1)).relu()
+        return self.fc3(self.fc2(hidden).relu())
+
+
+def new_model():
+    """The same model every time."""
+    torch.manual_seed(p.seed)
+    return LetterModel()
+
+
+def loss_of(model):
+    """How wrong the model is about the fourth letters."""
+    return nn.functional.cross_entropy(model(x), y)
+
+
+def step(model, optimizer):
+    """One training step, as everybody writes it."""
+    optimizer.zero_grad()
+    loss_of(model).backward()
+    optimizer.step()
+
+
+def sgd(parameters):
+    """The optimizer of this chapter: with momentum, so that it remembers."""
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+
+
+model = new_model()
+for name, tensor in model.named_parameters():
+    print(f"{name:<12}{tuple(tensor.shape)}")
+
+# %% [markdown]
+# The task, all through the chapter: freeze `fc1`, train the rest.
+#
+# ## The audit
+#
+# You could train for an hour and compare the weights. `freezing.audit` is quicker: it runs **one**
+# step on a copy of the model and the optimizer, looks at every tensor before and after, and leaves
+# the originals as they were. Here is the snippet that the article gives for the first method. Read it
+# first.
+#
+# **Predict.** How many of the two tensors of `fc1`, weight and bias, will move?
+
+# %%
+predict("moved in fc1", ...)
+
+# %%
+model = new_model()
+model.fc1.weight.requires_grad = False
+optimizer = sgd([tensor for tensor in model.parameters() if tensor.requires_grad])
+report = freezing.audit(model, optimizer, step, frozen=["fc1"])
+moved = [name for name in report.changed if name.startswith("fc1")]
+print("changed in fc1:", moved)
+print("reason:", report["fc1.bias"].reason)
+compare("moved in fc1", len(moved), digits=0)
+
+# %% [markdown]
+# The bias went on training. A linear layer has two tensors, and the snippet freezes one. The whole
+# report says the same with numbers, and gives the line to write:
+
+# %% tags=["nbval-ignore-output"]
+print(report)
+
+# %%
+assert report["fc1.bias"].level == "leak"
+assert report["fc1.weight"].verdict == "frozen"
+print("leaks:", [row.name for row in report.leaks])
+
+# %% [markdown]
+# ## Five ways
+#
+# `course_lib.freezing.methods` has the five as they are *meant*, weight and bias alike, behind one
+# small interface: `freeze`, `make_optimizer`, `step`, `unfreeze`. So one loop can run them all.
+#
+# 1. **`requires_grad = False`**, and the optimizer gets only what requires a gradient.
+# 2. **Left out**: all parameters require gradients, but the optimizer isn't given those of `fc1`.
+# 3. **Cached and restored**: the optimizer moves everything; after each step a copy is put back.
+# 4. **`no_grad`**: the layer's `forward` runs under `torch.no_grad()`.
+# 5. **By names and indices**: helpers over the model's children; these are the course's own.
+#
+# **Predict.** One of the five keeps a layer from learning that nobody froze. Which number, and which
+# layer?
+
+# %%
+predict("method that stops another layer", ...)
+
+# %%
+facts = {}
+for number, method in enumerate(methods.METHODS, start=1):
+    model, way = new_model(), method()
+    before = copy.deepcopy(model.state_dict())
+    way.freeze(model, "fc1")
+    optimizer = way.make_optimizer(model, sgd)
+    for _ in range(5):
+        way.step(model, optimizer, loss_of)
+    still = [name for name, now in model.state_dict().items() if torch.equal(now, before[name])]
+    remembers = any(
+        "momentum_buffer" in optimizer.state.get(tensor, {}) for tensor in model.fc1.parameters()
+    )
+    facts[number] = (model.fc1.weight.grad is not None, remembers, "em.weight" in still)
+    print(f"{number}. {method.title}\n   stands still: {', '.join(still)}")
+stopper = [number for number, (_, _, em_stands) in facts.items() if em_stands]
+compare("method that stops another layer", stopper[0], digits=0)
+
+# %% [markdown]
+# All five hold `fc1`. The fourth holds `em` as well: under `no_grad` nothing is recorded, so the
+# gradient can't pass through `fc1` to what lies before it. In this model the embedding lies before it,
+# and never learns. Had it been meant to train, you would see nothing but a slightly worse loss.
+#
+# ## What stays behind
+#
+# The weights stand still; something else may not. Two things were noted above: whether a gradient was
+# computed for `fc1` all the same, and whether the optimizer keeps a momentum for it.
+
+# %%
+print(f"{'method':<30}{'gradient computed':<20}{'momentum kept':<16}{'stops em'}")
+for number, method in enumerate(methods.METHODS, start=1):
+    print(
+        f"{method.title:<30}"
+        + "".join(
+            f"{'yes' if fact else 'no':<{width}}"
+            for fact, width in zip(facts[number], (20, 16, 8), strict=False)
+        )
+    )
+
+# %% [markdown]
+# **A gradient that is computed** costs the time that freezing was to save. Where the optimizer doesn't
+# know the layer, nobody clears it either: it piles up in `.grad`, step by step. Here is what happens
+# at the moment of unfreezing, when the pile is used:
+
+# %%
+model = new_model()
+way = methods.LeftOut()
+way.freeze(model, "fc1")
+optimizer = way.make_optimizer(model, sgd)
+sizes = []
+for _ in range(20):
+    way.step(model, optimizer, loss_of)
+    sizes.append(model.fc1.weight.grad.norm().item())
+print(
+    "the gradient after 20 steps is more than ten times that after one:", sizes[-1] > 10 * sizes[0]
+)
+
+# %% [markdown]
+# Method 2 with `optimizer.add_param_group` and the next `optimizer.step()` would take one step of that
+# size. Clear the gradients first. `freezing.unfreeze(model, "fc1", optimizer=optimizer)` does that,
+# adds what is missing once, and drops momentum from before the freeze.
+#
+# **A momentum that is kept**, as by method 3, moves the layer after you let it go, in a direction that
+# was right for weights that were never there.
+#
+# ## The leak that all sources miss
+#
+# The small model has no buffers. Real networks do: BatchNorm keeps a running mean and variance of its
+# inputs, and *any* forward pass in training mode moves them. `requires_grad` has no say in it.
+#
+# **Predict.** EfficientNet-Lite0 has 49 BatchNorm layers, with three buffers each. Freeze all but its
+# head with `requires_grad = False`, and take one training step. How many buffers move?
+
+# %%
+predict("buffers that move", ...)
+
+# %%
+net = backbones.load(p.backbone, num_classes=2)
+head = backbones.head_name(net)
+for name, parameter in net.named_parameters():
+    parameter.requires_grad = name.startswith(head)
+images, labels = torch.randn(8, 3, 64, 64), torch.tensor([0, 1] * 4)
+
+
+def train_step(model, optimizer):
+    """A training step on a batch of noise: enough to see what moves."""
+    model.train()
+    optimizer.zero_grad()
+    nn.functional.cross_entropy(model(images), labels).backward()
+    optimizer.step()
+
+
+def sgd_of(model):
+    """The optimizer over what requires a gradient."""
+    return sgd([tensor for tensor in model.parameters() if tensor.requires_grad])
+
+
+leaky = freezing.audit(net, sgd_of(net), train_step)
+compare("buffers that move", len(leaky.leaks), digits=0)
+print("reasons:", sorted({row.reason for row in leaky.leaks}))
+
+# %% [markdown]
+# Methods 2, 3 and 4 leak in just the same way; `no_grad` isn't `eval`. And calling `.eval()` on the
+# frozen part helps only until the next `model.train()`, which every training loop calls each epoch.
+#
+# Does it matter? The network computes with other numbers than those that you froze. What you measured
+# at the start isn't what you have at the end, and features that you cached are stale.
+#
+# ## Freezing that holds
+#
+# `freezing.freeze` holds parameters and buffers, keeps the frozen modules computing as in inference
+# through every `model.train()`, and drops gradients that are lying about.
+
+# %%
+net = backbones.load(p.backbone, num_classes=2)
+frozen = freezing.freeze(net, [name for name, _ in net.named_children() if name != head])
+print(frozen)
+before = copy.deepcopy(net.state_dict())
+optimizer = sgd_of(net)
+tight = freezing.audit(net, optimizer, train_step)
+print("leaks:", len(tight.leaks))
+for _ in range(3):
+    train_step(net, optimizer)
+changed = [n for n, now in net.state_dict().items() if not torch.equal(now, before[n])]
+print("changed by three real steps:", changed)
+
+# %%
+plots.show(
+    tight.figure(),
+    alt="""The network by depth after one step, a mark for every tensor: all tensors of the body
+    stand still, and only the two of the head, at the far right, changed.""",
+)
+print("drawn:", len(tight.changed), "tensors that changed,", len(tight.leaks), "leaks")
+
+# %% [markdown]
+# Names are exact. A dotted name means that module, and all that is in it; patterns work as in a shell.
+# A name that doesn't exist is an error, before anything has changed:
+
+# %%
+try:
+    freezing.freeze(net, "block.0")
+except LookupError as error:
+    print(error)
+
+# %% [markdown]
+# ## Letting go
+#
+# `unfreeze` gives back what was there: the same parameter objects, the same flags, the mode that the
+# module would have had. With the optimizer at hand, it adds what the optimizer lacks.
+
+# %%
+identity = id(net.blocks[6][0].conv_pw.weight)
+print(freezing.unfreeze(net, "blocks.6", optimizer=optimizer, lr=0.01))
+print("the same object:", id(net.blocks[6][0].conv_pw.weight) == identity)
+after = freezing.audit(net, optimizer, train_step)
+trains = {name.rpartition(".")[0].split(".")[0] for name in after.changed}
+print("now changing:", sorted(trains), "| leaks:", len(after.leaks))
+
+# %% [markdown]
+# ## What it saves
+#
+# A training step has three parts of about equal cost: forward, backward for the inputs of each layer,
+# backward for its weights. Freeze the whole body and only the forward third is left; nothing needs to
+# be kept for the way back either, so memory falls too. Method 2 saves nothing: all three parts are
+# still computed. Freeze only the *last* layers, and the way back still has to pass through them.
+
+# %% tags=["nbval-ignore-output"]
+from course_lib.benchmarks import throughput
+
+batch = (torch.randn(8, 3, 96, 96), torch.tensor([0, 1] * 4))
+everything = backbones.load(p.backbone, num_classes=2)
+held = backbones.load(p.backbone, num_classes=2)
+freezing.freeze(held, [name for name, _ in held.named_children() if name != head])
+speeds = {
+    "all trained": throughput.images_per_second(everything, batch, steps=3),
+    "body frozen": throughput.images_per_second(held, batch, steps=3),
+}
+for name, speed in speeds.items():
+    print(f"{name:<14}{speed:>8.1f} pictures/s")
+
+# %%
+assert all(tensor.grad is None for name, tensor in held.named_parameters() if head not in name)
+print("gradients computed in the frozen body: none")
+
+# %% [markdown]
+# ## Which one, when
+#
+# | you want | take |
+# |---|---|
+# | a part to stay exactly as it is | `freezing.freeze` |
+# | to understand somebody's code | ask `freezing.audit` what its step touches |
+# | only the gradients off, BatchNorm adapting | `requires_grad = False`, on purpose |
+# | a frozen first part without BatchNorm, nothing before it | `no_grad` in forward does it too |
+# | to keep the frozen part for many epochs | compute its features once (chapter 05) |
+# | to put weights back after each step | don't |
+
+# %% [markdown]
+# ## Pitfalls
+#
+# - **`model.train()` undoes `.eval()`** on frozen layers. Every loop calls it.
+# - **`module.requires_grad = False`** on a module does nothing at all: it makes a new attribute. Write
+#   `module.requires_grad_(False)`.
+# - **Freezing after `backward`** is too late for that step: the gradient is there, and the optimizer
+#   uses it. With weight decay or momentum it goes on. `freeze` drops the gradient.
+# - **A "copy" that isn't one**: `saved = layer.weight.data` shares the memory. Write `.clone()`.
+# - **Flags aren't saved**: a `state_dict` doesn't know what was frozen. Store
+#   `freezing.freeze_state(model)` beside it.
+# - **Weight decay** doesn't move a parameter whose `.grad` is None, though you can read that it does.
+
+# %% [markdown]
+# ## Exercises
+#
+# Write your answer in place of the dots and run the cell. Each has hints, and a solution with reasons.
+
+# %%
+from course_lib.exercises.chapter_04 import ex4_1, ex4_2, ex4_3, ex4_4, ex4_5, ex4_6, ex4_7, ex4_8
+from course_lib.exercises.chapter_04 import q4_1, q4_2, q4_3, q4_4
+
+# %% [markdown]
+# ### 4.1  Method one: find the bug
+
+# %%
+ex4_1
+
+
+# %% tags=["exercise"]
+def freeze_fc1(model):
+    model.fc1.weight.requires_grad = False
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.SGD(trainable, lr=0.1)
+
+
+ex4_1.check(freeze_fc1)
+
+# %% [markdown]
+# ### 4.2  Thaw without adding twice
+
+# %%
+ex4_2
+
+
+# %% tags=["exercise"]
+def thaw_fc1(model, optimizer):
+    model.fc1.requires_grad_(True)
+    optimizer.add_param_group({"params": model.fc1.parameters()})
+
+
+ex4_2.check(thaw_fc1)
+
+# %% [markdown]
+# ### 4.3  Method two: the first step is a leap
+
+# %%
+ex4_3
+
+
+# %% tags=["exercise"]
+def let_in(model, optimizer):
+    optimizer.add_param_group({"params": model.fc1.parameters()})
+
+
+ex4_3.check(let_in)
+
+# %% [markdown]
+# ### 4.4  Method three: a copy that is one
+
+# %%
+ex4_4
+
+
+# %% tags=["exercise"]
+def keep(layer):
+    saved = {name: parameter.data for name, parameter in layer.named_parameters()}
+
+    def restore():
+        for name, parameter in layer.named_parameters():
+            parameter.data.copy_(saved[name])
+
+    return restore
+
+
+ex4_4.check(keep)
+
+# %% [markdown]
+# ### 4.5  Method four: what no_grad cuts off
+
+# %%
+ex4_5
+
+
+# %% tags=["exercise"]
+def scores_with_fc1_frozen(model, text):
+    hidden = model.em(text).mean(dim=1)
+    with torch.no_grad():
+        hidden = torch.tanh(model.fc1(hidden))
+    hidden = torch.tanh(model.fc2(hidden))
+    return model.fc3(hidden)
+
+
+ex4_5.check(scores_with_fc1_frozen)
+
+# %% [markdown]
+# ### 4.6  Method five: names, not letters
+
+# %%
+ex4_6
+
+
+# %% tags=["exercise"]
+def freeze_children(model, names):
+    for name, child in model.named_children():
+        if name in names:
+            child.requires_grad_(False)
+
+
+ex4_6.check(freeze_children)
+
+# %% [markdown]
+# ### 4.7  Hold still through train()
+
+# %%
+ex4_7
+
+
+# %% tags=["exercise"]
+def hold_body(model):
+    model.body.requires_grad_(False)
+    model.body.eval()
+
+
+ex4_7.check(hold_body)
+
+# %% [markdown]
+# ### 4.8  An audit of your own
+
+# %%
+ex4_8
+
+
+# %% tags=["exercise"]
+def what_moved(model, step):
+    ...
+    step()
+    return ...
+
+
+ex4_8.check(what_moved)
+
+# %% [markdown]
+# ### Questions
+#
+# Put the letter of your answer in place of the dots.
+
+# %%
+q4_1
+
+# %% tags=["exercise"]
+q4_1.answer(...)
+
+# %%
+q4_2
+
+# %% tags=["exercise"]
+q4_2.answer(...)
+
+# %%
+q4_3
+
+# %% tags=["exercise"]
+q4_3.answer(...)
+
+# %%
+q4_4
+
+# %% tags=["exercise"]
+q4_4.answer(...)
+# %% [markdown]
+# ## Summary
+#
+# 1. Frozen means: no parameter and no buffer changes, whatever the optimizer and `model.train()` do.
+# 2. Each of the sources' five ways holds the weights; each leaks elsewhere, and none says so.
+# 3. BatchNorm's statistics move in every forward pass in training mode; `requires_grad` can't stop it.
+# 4. Freezing a whole body leaves a third of the work; leaving it out of the optimizer saves nothing.
+# 5. Don't trust the look of a snippet: audit one step.
+
+# %% [markdown]
+# ## Sources
+#
+# - A forum article on when and how to fine-tune, and how to freeze; it credits its helpers over
+#   `named_children` to an answer on Zhihu (question 311095447, answer 589307812).
+# - PyTorch's documentation: *Autograd mechanics*, on `requires_grad`, `no_grad` and evaluation mode.
+# - S. Ioffe, C. Szegedy: *Batch Normalization*, ICML 2015, arXiv:1502.03167.
