@@ -368,16 +368,16 @@ def test_a_generator_lasts_for_one_epoch(net, batches):
 
 
 def test_bars_are_silent_unless_asked_for(net, batches, capsys, monkeypatch):
-    monkeypatch.delenv("COURSE_PROGRESS", raising=False)
+    monkeypatch.delenv("COURSE_PROGRESS_BAR", raising=False)
     finetune(net, batches, epochs=2)
     assert capsys.readouterr() == ("", "")
     finetune(net, batches, epochs=1, progress=True)
     assert "epoch 1/1" in capsys.readouterr().err
-    monkeypatch.setenv("COURSE_PROGRESS", "1")
+    monkeypatch.setenv("COURSE_PROGRESS_BAR", "1")
     finetune(net, batches, epochs=1)
     assert "epoch 1/1" in capsys.readouterr().err
     finetune(net, batches, epochs=1, progress=False)
-    monkeypatch.setenv("COURSE_PROGRESS", "0")
+    monkeypatch.setenv("COURSE_PROGRESS_BAR", "0")
     finetune(net, batches, epochs=1)
     assert capsys.readouterr() == ("", "")
 
