@@ -18,7 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all went well, 1 when something is in the way (said in one line on stderr),
         2 for a command that doesn't exist, 130 when you stopped it.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.run is not _lab:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -34,8 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="course", description="The course's helper.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    lab = commands.add_parser("lab", help="open JupyterLab on the course")
-    lab.add_argument("rest", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
+    lab = commands.add_parser("lab", help="open JupyterLab; options are passed on to it")
     lab.set_defaults(run=_lab)
 
     doctor = commands.add_parser("doctor", help="check this machine: versions, weights, data")

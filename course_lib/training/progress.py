@@ -15,7 +15,7 @@ ENVIRONMENT_VARIABLE = "COURSE_PROGRESS_BAR"
 
 
 def is_watched() -> bool:
-    """Whether to show a bar: ``COURSE_PROGRESS_BAR`` (1 or 0) decides; else whether one can be seen.
+    """Whether to show a bar: ``COURSE_PROGRESS_BAR`` (1 or 0) decides; else whether one is seen.
 
     That is so at a terminal, and in a notebook that JupyterLab or Colab opened: both say so in
     the kernel's environment, which tools that execute notebooks don't.

@@ -45,7 +45,9 @@ def test_an_error_of_ours_is_one_line_without_a_traceback(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("words", [["dance"], [], ["bench", "nothing"], ["data"]])
+@pytest.mark.parametrize(
+    "words", [["dance"], [], ["bench", "nothing"], ["data"], ["doctor", "--now"]]
+)
 def test_a_command_that_does_not_exist_shows_the_usage(words, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(words)
@@ -55,3 +57,13 @@ def test_a_command_that_does_not_exist_shows_the_usage(words, capsys):
 
 def test_the_first_notebook_exists():
     assert (notebooks.notebooks_dir() / cli.FIRST_NOTEBOOK).exists()
+
+
+def test_lab_hands_its_options_to_jupyterlab(monkeypatch):
+    started = []
+    monkeypatch.setattr(cli.os, "execv", lambda program, command: started.append(command))
+    cli.main(["lab", "--no-browser", "--port", "8890"])
+    (command,) = started
+    assert command[1:3] == ["-m", "jupyterlab"]
+    assert command[-3:] == ["--no-browser", "--port", "8890"]
+    assert f"--ServerApp.root_dir={notebooks.notebooks_dir()}" in command
