@@ -755,7 +755,7 @@ def freeze_children(model, names):
 
 
 def _two_parts() -> nn.Sequential:
-    body = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.5))
+    body = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Dropout(0.5))
     head = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.1), nn.Linear(4, 3))
     return nn.Sequential(OrderedDict(body=body, head=head))
 

@@ -318,3 +318,19 @@ def test_in_a_notebook_it_is_displayed_with_text_and_html(twice, monkeypatch, ca
 def test_the_question_shows_itself(twice):
     assert repr(twice).splitlines()[0] == "Exercise 9.1: Twice (1 minutes)"
     assert "<code>2 * x</code>" in twice._repr_html_()
+
+
+def test_every_check_draws_the_same_random_numbers():
+    drawn = []
+
+    def judge(answer):
+        drawn.append((random.random(), numpy.random.rand(), torch.rand(1).item()))
+        return passed("Right.")
+
+    exercise = made(judge)
+    for seed in (1, 2):
+        random.seed(seed)
+        numpy.random.seed(seed)
+        torch.manual_seed(seed)
+        exercise.verdict(lambda x: 2 * x)
+    assert drawn[0] == drawn[1]
