@@ -90,6 +90,16 @@ def test_a_step_that_takes_the_originals_is_found_out_and_undone(started):
     assert same(after[2], before[2])
 
 
+def test_a_step_that_takes_the_originals_and_then_fails(started):
+    model, optimizer = started
+    before = fingerprint(model), snapshot(model), copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(AuditError, match="no such batch"):
+        audit(model, optimizer, lambda copied, its: failing(model, optimizer))
+    assert fingerprint(model) == before[0]
+    assert moved(model, before[1]) == []
+    assert same(optimizer.state_dict(), before[2])
+
+
 def test_a_scheduler_bound_to_the_original_is_found_out(started):
     model, optimizer = started
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)

@@ -336,6 +336,14 @@ def scheduled(model):
     return optimizer
 
 
+def gradients_cleared_after_the_step(model):
+    optimizer = torch.optim.Adam(model.parameters())
+    for _ in range(2):
+        plain_step(model, optimizer)
+        optimizer.zero_grad()
+    return optimizer
+
+
 def after_evaluation(model):
     model.eval()
     return sgd(model)
@@ -352,6 +360,7 @@ CORRECT = [
     head_only_in_the_optimizer,
     thawed_with_the_optimizer,
     scheduled,
+    gradients_cleared_after_the_step,
     after_evaluation,
     statistics_frozen_only,
 ]

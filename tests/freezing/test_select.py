@@ -66,6 +66,11 @@ def test_a_string_is_one_name_never_a_substring():
     assert chosen(model, "em")[0] == {"em"}
 
 
+def test_a_name_is_not_the_beginning_of_another():
+    model = nn.ModuleDict({"fc1": nn.Linear(1, 1), "fc10": nn.Linear(1, 1)})
+    assert chosen(model, "fc1") == ({"fc1"}, {"fc1.weight", "fc1.bias"})
+
+
 def test_an_exact_name_wins_over_the_pattern_it_looks_like():
     model = nn.ModuleDict({"a*": nn.Linear(1, 1), "ab": nn.Linear(1, 1)})
     assert chosen(model, "a*")[0] == {"a*"}
