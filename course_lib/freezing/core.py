@@ -44,6 +44,8 @@ def freeze(model: nn.Module, names: Names) -> FreezeReport:
           writes buffers; the parameters of that module go on training.
         * Freezing twice is freezing once. Flags that were off before stay off after unfreezing.
         * Freeze before wrapping in ``DistributedDataParallel``, and wrap again after a change.
+          ``DataParallel`` on several GPUs copies modules in a way of its own, which layers that
+          compute on copies of their buffers (see ``hold``) don't survive.
         * What an optimizer knows is its own: ``LBFGS`` moves all its parameters along one joint
           direction, so make a new one after freezing. Assigning ``module.training = True`` or
           ``requires_grad = True`` by hand undoes the freeze; ``audit`` shows it.

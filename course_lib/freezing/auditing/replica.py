@@ -16,7 +16,8 @@ def replica(model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimize
     """Copy both together, so that the optimizer's copy holds the parameters of the model's copy.
 
     ``copy.deepcopy`` leaves out more than one expects: gradients and hooks of parameters, and of
-    an optimizer everything but its groups and state. This puts them in.
+    an optimizer everything but its groups and state. This puts them in. Left out on purpose: hooks
+    that run when a gradient has been accumulated, since they step optimizers of their own.
     """
     memo: dict[int, Any] = {}
     for module in model.modules():
