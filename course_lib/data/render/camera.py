@@ -90,13 +90,17 @@ def out_of_focus(image: Tensor, depth: Tensor, focus: float, aperture: float) ->
     return result
 
 
+METERING = 0.65  # share of the way from a picture's own mean colour to the one aimed at
+
+
 @dataclass(frozen=True)
 class Film:
     """What happens between the lens and the file.
 
     exposure in stops; warmth shifts white towards yellow (positive) or blue; contrast and
     saturation are factors around 1; grain is the noise's standard deviation in grey levels;
-    vignette darkens the corners; softness blurs everything (pixels).
+    vignette darkens the corners; softness blurs everything (pixels). metered is the mean red,
+    green and blue (0 to 1) that the camera's automatic exposure and white balance aim at.
     """
 
     exposure: float
@@ -106,6 +110,7 @@ class Film:
     grain: float
     vignette: float
     softness: float
+    metered: tuple[float, float, float]
 
     def develop(self, light: Tensor, size: tuple[int, int], seed: int) -> Tensor:
         """Linear light (3, h, w) to a uint8 picture (H, W, 3) of `size` (H, W)."""
@@ -123,8 +128,18 @@ class Film:
         grey = dot(image, column(0.3, 0.59, 0.11))
         image = grey + (image - grey) * self.saturation
         image = 0.45 + (image - 0.45) * self.contrast
+        image = self._meter(image.clamp(0.0, 1.0))
         image = image + self._grain(height, width, seed) / 255.0
         return (image * 255.0).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+
+    def _meter(self, image: Tensor) -> Tensor:
+        """Automatic exposure and white balance, most of the way: (3, H, W) to the same.
+
+        Cameras do so, and it keeps the mean colour of a picture from telling what food is on it.
+        """
+        mean = image.mean((1, 2)).clamp(0.02, 0.98)
+        aim = torch.tensor(self.metered, dtype=torch.float64) ** METERING * mean ** (1 - METERING)
+        return image.clamp_min(1e-4) ** (aim.log() / mean.log())[:, None, None]
 
     def _grain(self, height: int, width: int, seed: int) -> Tensor:
         """Nearly normal noise, the same for a seed on every machine: (3, H, W)."""

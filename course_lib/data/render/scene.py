@@ -102,6 +102,15 @@ def _size(rng: Random) -> tuple[int, int]:
     return (short, long) if rng.random() < 0.72 else (long, short)
 
 
+def _metered(rng: Random) -> tuple[float, float, float]:
+    """The mean colour that the camera aims at: a warm grey, brighter or darker, never the same."""
+    bright = math.exp(rng.gauss(0.0, 0.12))
+    red, green, blue = (
+        bright * mean * math.exp(rng.gauss(0.0, 0.06)) for mean in (0.50, 0.42, 0.34)
+    )
+    return red, green, blue
+
+
 def setting(seed: int) -> Setting:
     """The place, light and camera of one seed; no knowledge of the food goes in."""
     rng = Random(f"setting {seed}")
@@ -120,6 +129,7 @@ def setting(seed: int) -> Setting:
         grain=rng.choice([0.0, rng.uniform(0.5, 3.0), rng.uniform(2.0, 6.0)]),
         vignette=rng.uniform(0.0, 0.35),
         softness=rng.choice([0.0, 0.0, rng.uniform(0.2, 0.9)]),
+        metered=_metered(Random(f"meter {seed}")),
     )
     turn = rng.uniform(0, TURN)
     solids = placed(support, yaw=turn)

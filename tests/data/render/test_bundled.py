@@ -233,17 +233,15 @@ def test_size_and_compression_do_not_tell_the_classes_apart(name, pictures):
     assert auc_of(CLASSIFIERS[name](), features, pictures) < 0.62
 
 
-@pytest.mark.parametrize(
-    ("name", "bound"), [("logistic regression", 0.65), ("random forest", 0.78)]
-)
-def test_colours_alone_tell_little(name, bound, pictures, arrays):
-    """A salad is green and a sausage red-brown, so colours of food know something, but little.
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_colours_do_not_tell_the_classes_apart(name, pictures, arrays):
+    """An AUC on 96 pictures is good to about 0.1 to either side.
 
-    The forest gets 0.71 to 0.74 (an AUC on 96 pictures is good to about 0.1 to either side).
-    Without sauces and browned meat on the other foods it got 0.86; by shape one gets near 1.
+    Without sauces and browned meat on the other foods the forest got 0.86, and without the
+    camera's metering 0.74; by shape one gets near 1.
     """
     features = {path: histogram(pixels) for path, pixels in arrays.items()}
-    assert auc_of(CLASSIFIERS[name](), features, pictures) < bound
+    assert auc_of(CLASSIFIERS[name](), features, pictures) < 0.68
 
 
 def test_the_shortcut_test_would_find_a_shortcut(pictures, arrays):
