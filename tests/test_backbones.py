@@ -28,9 +28,9 @@ def lite0():
 # ---------------------------------------------------------------------------- catalogue
 
 
-def test_names_start_with_the_one_that_is_always_there():
+def test_names_start_with_those_that_are_always_there():
     names = backbones.names()
-    assert names[0] == "efficientnet_lite0"
+    assert names[:2] == ("efficientnet_lite0", "efficientnet_lite1")
     assert len(set(names)) == len(names) >= 81
     assert {"resnet18", "alexnet", "vgg16", "mobilenet_v3_small"} < set(names)
 
@@ -219,14 +219,18 @@ def test_preprocessing_prints_its_numbers():
 # ---------------------------------------------------------------------------- the name table
 
 
-def rows_from_the_architecture():
-    """The table derived from the network's plan: seven stages of 1, 2, 2, 3, 3, 4, 1 blocks.
+PLANS = {"efficientnet_lite0": (1, 2, 2, 3, 3, 4, 1), "efficientnet_lite1": (1, 3, 3, 4, 4, 5, 1)}
+ENTRIES = {"efficientnet_lite0": 296, "efficientnet_lite1": 386}
+
+
+def rows_from_the_architecture(blocks):
+    """The table derived from the network's plan: seven stages with so many blocks each.
 
     The file counts its blocks through and its norms from 0; the model counts blocks by stage and
     norms from 1. The first stage has no expansion, so there every name means one step earlier.
     """
     pairs = [("_conv_stem", "conv_stem"), ("_bn0", "bn1")]
-    stages = [(stage, place) for stage, n in enumerate((1, 2, 2, 3, 3, 4, 1)) for place in range(n)]
+    stages = [(stage, place) for stage, n in enumerate(blocks) for place in range(n)]
     for number, (stage, place) in enumerate(stages):
         source, target = f"_blocks.{number}", f"blocks.{stage}.{place}"
         theirs = ["_depthwise_conv", "_bn1", "_project_conv", "_bn2"]
@@ -243,15 +247,17 @@ def rows_from_the_architecture():
         yield from ((f"{source}.{entry}", f"{target}.{entry}") for entry in entries)
 
 
-def test_the_name_table_is_what_the_architecture_says():
-    table = load_names("efficientnet_lite0")
-    assert len(table) == 296
-    assert list(table.items()) == list(rows_from_the_architecture())
+@pytest.mark.parametrize("name", PLANS)
+def test_the_name_table_is_what_the_architecture_says(name):
+    table = load_names(name)
+    assert len(table) == ENTRIES[name]
+    assert list(table.items()) == list(rows_from_the_architecture(PLANS[name]))
 
 
-def test_the_name_table_fits_file_and_model_in_every_entry(lite0):
-    weights, state = sources.read_lite0(), lite0.state_dict()
-    table = load_names("efficientnet_lite0")
+@pytest.mark.parametrize("name", PLANS)
+def test_the_name_table_fits_file_and_model_in_every_entry(name):
+    weights, state = sources.read_packaged(name), backbones.load(name).state_dict()
+    table = load_names(name)
     assert list(table) == list(weights)
     assert list(table.values()) == list(state)
     for source, target in table.items():
@@ -347,7 +353,7 @@ def test_the_network_computes_what_its_definition_says(lite0, size):
     Another eps, or symmetric padding, would load just as silently and give other numbers. (At 65
     pixels every stride meets an odd side, where SAME padding is symmetric.)
     """
-    weights, x = sources.read_lite0(), pattern(size)
+    weights, x = sources.read_packaged("efficientnet_lite0"), pattern(size)
     logits = lite0(x)
     torch.testing.assert_close(logits, by_hand(weights, x), rtol=0, atol=1e-4)
     other_eps = by_hand(weights, x, eps=1e-5)
@@ -370,7 +376,9 @@ def test_pretrained_with_a_new_head_keeps_the_rest(lite0):
     assert torch.equal(again.classifier.weight, model.classifier.weight)
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "squeezenet1_1", "googlenet"])
+@pytest.mark.parametrize(
+    "name", ["efficientnet_lite0", "efficientnet_lite1", "squeezenet1_1", "googlenet"]
+)
 def test_random_weights_follow_the_seed(name, recwarn):
     def drawn(seed):
         torch.manual_seed(seed)
@@ -390,15 +398,18 @@ def test_two_loads_share_nothing():
 
 def test_a_changed_file_is_refused(tmp_path):
     copy = tmp_path / "weights.pth"
-    shutil.copy(sources.lite0_path(), copy)
-    assert len(sources.read_checked(copy, sources.LITE0_SHA256, "again")) == 296
+    shutil.copy(sources.packaged_path("efficientnet_lite0"), copy)
+    assert (
+        len(sources.read_checked(copy, sources.PACKAGED["efficientnet_lite0"].sha256, "again"))
+        == 296
+    )
     with copy.open("r+b") as stream:
         stream.seek(9_000_000)
         byte = stream.read(1)[0]
         stream.seek(9_000_000)
         stream.write(bytes([byte ^ 1]))
     with pytest.raises(WeightsFileError, match="Get it again: again"):
-        sources.read_checked(copy, sources.LITE0_SHA256, "again")
+        sources.read_checked(copy, sources.PACKAGED["efficientnet_lite0"].sha256, "again")
 
 
 def test_a_missing_package_is_told(monkeypatch):

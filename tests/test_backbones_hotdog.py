@@ -7,6 +7,7 @@ import torch
 import torchvision
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional as F
 
@@ -55,6 +56,15 @@ def training_96(lite0):
 @pytest.fixture(scope="module")
 def held_out_96(lite0):
     return features_of(lite0, "test", 96)
+
+
+@torch.no_grad()
+def test_the_second_network_knows_hot_dogs_too():
+    """Its weights are in the right places: it tells hot dogs from other drawn foods at 224."""
+    model = backbones.load("efficientnet_lite1").eval()
+    features, labels = features_of(model, "test", 224)
+    chances = model.classifier(features).softmax(1)[:, HOTDOG_CLASS]
+    assert roc_auc_score(labels == 0, chances) > 0.95
 
 
 @torch.no_grad()

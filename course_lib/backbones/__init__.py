@@ -15,7 +15,6 @@ from torch import nn
 from course_lib import profile
 from course_lib.backbones.catalogue import (
     HOTDOG_CLASS,
-    LITE0,
     Card,
     card,
     check_name,
@@ -33,12 +32,13 @@ from course_lib.backbones.heads import (
 from course_lib.backbones.hotdog import Calibration, calibrate, hotdog_head
 from course_lib.backbones.preprocessing import Preprocessing
 from course_lib.backbones.sources import (
+    PACKAGED,
     WeightsFileError,
     cached_path,
     fetch,
-    lite0_path,
     only_weights,
-    read_lite0,
+    packaged_path,
+    read_packaged,
     sha256_of,
 )
 from course_lib.errors import DataError
@@ -87,8 +87,8 @@ def load(name: str, num_classes: int | None = None, pretrained: bool = True) -> 
     check_name(name)
     if num_classes is not None:
         check_num_classes(num_classes)  # before a download, not after it
-    if name == LITE0:
-        model = _load_lite0(pretrained)
+    if name in PACKAGED:
+        model = _load_packaged(name, pretrained)
     else:
         model = _load_torchvision(name, pretrained)
     return model if num_classes is None else replace_head(model, num_classes)
@@ -129,23 +129,23 @@ def find_weights(name: str) -> Path | None:
     It is looked for, not checked: :func:`load` does that.
     """
     check_name(name)
-    if name == LITE0:
-        return lite0_path()
+    if name in PACKAGED:
+        return packaged_path(name)
     path = cached_path(default_weights(name).url)
     return path if path.is_file() else None
 
 
-def _load_lite0(pretrained: bool) -> nn.Module:
-    import timm  # here, not above: it takes a second, and only this backbone needs it
+def _load_packaged(name: str, pretrained: bool) -> nn.Module:
+    import timm  # here, not above: it takes a second, and only these backbones need it
 
-    weights = read_lite0() if pretrained else None
-    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    weights = read_packaged(name) if pretrained else None
+    model = timm.create_model(f"tf_{name}", pretrained=False)
     if weights is not None:
-        table = load_names(LITE0)
+        table = load_names(name)
         if weights.keys() != table.keys():
-            raise WeightsFileError("The name table of efficientnet_lite0 doesn't fit its file.")
+            raise WeightsFileError(f"The name table of {name} doesn't fit its file.")
         # Same tensors, other names: the table says which is which, and strict=True insists that
-        # all 296 of them find their place.
+        # every one of them finds its place.
         model.load_state_dict({table[key]: weights[key] for key in weights}, strict=True)
     return model
 

