@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from course_lib.errors import CourseError
 
 FIRST_NOTEBOOK = "00_start_here.ipynb"
-BENCHMARKS = ("features", "loading", "training")
+BENCHMARKS = ("features", "freezing", "loading", "peers", "training")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +71,47 @@ def _parser() -> argparse.ArgumentParser:
 
     done = commands.add_parser("progress", help="which exercises you have solved")
     done.set_defaults(run=_progress)
+
+    colab = commands.add_parser("colab", help="put badge and first cell into every notebook")
+    colab.add_argument("--repo", metavar="OWNER/NAME", help="where the course is published")
+    colab.add_argument("--ref", metavar="TAG", help="the tag that is fetched there")
+    colab.add_argument("--forget", action="store_true", help="no address any more: no badges")
+    colab.add_argument("--check", action="store_true", help="change nothing, only tell")
+    colab.set_defaults(run=_colab)
+
+    take = commands.add_parser("export", help="your progress, answers and models as one file")
+    take.add_argument("file", nargs="?", default="course-work.zip")
+    take.set_defaults(run=_export)
+    bring = commands.add_parser("import", help="and back, from another machine")
+    bring.add_argument("file", nargs="?", default="course-work.zip")
+    bring.set_defaults(run=_import)
+
+    pack = commands.add_parser("bundle", help="everything for a room without a network")
+    pack.add_argument("folder", metavar="OUT", help="a folder, such as one on a USB stick")
+    pack.add_argument(
+        "--for",
+        nargs="+",
+        dest="systems",
+        metavar="SYSTEM",
+        default=[],
+        help="such as linux-x86_64 windows-x86_64 macos-arm64; by default this one",
+    )
+    pack.add_argument(
+        "--python",
+        nargs="+",
+        dest="pythons",
+        metavar="VERSION",
+        default=[],
+        help="such as 3.12 3.13; by default this one",
+    )
+    pack.add_argument(
+        "--torch",
+        choices=("cpu", "default"),
+        default="cpu",
+        help="PyTorch's CPU build, or the one with CUDA (4 GB more)",
+    )
+    pack.add_argument("--handouts", metavar="FOLDER", help="printed pages to put with it")
+    pack.set_defaults(run=_bundle)
 
     bench = commands.add_parser("bench", help="measure, side by side in one run")
     bench.add_argument("what", choices=BENCHMARKS)
@@ -154,8 +195,53 @@ def _progress(_: argparse.Namespace) -> int:
     return 0
 
 
+def _colab(options: argparse.Namespace) -> int:
+    from course_lib import hosting
+
+    if bool(options.repo) != bool(options.ref) or (options.repo and options.forget):
+        raise CourseError(
+            "Name both, as in: course colab --repo OWNER/NAME --ref TAG. Without either, the "
+            "address stays as it is; --forget removes it."
+        )
+    if options.check and (options.repo or options.forget):
+        raise CourseError("--check changes nothing: it takes neither an address nor --forget.")
+    if options.repo or options.forget:
+        where = None if options.forget else hosting.Address(options.repo, options.ref)
+        hosting.configure(where)
+    results = hosting.stamp(check=options.check)
+    for each in results:
+        print(f"{each.name}: to be stamped" if options.check and each.changed else each)
+    return int(options.check and any(each.changed or not each.in_step for each in results))
+
+
+def _export(options: argparse.Namespace) -> int:
+    from course_lib import hosting
+
+    hosting.export_work(options.file)
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from course_lib import hosting
+
+    for path in hosting.import_work(options.file):
+        print(path)
+    return 0
+
+
+def _bundle(options: argparse.Namespace) -> int:
+    from course_lib import bundle
+
+    bundle.make(options.folder, options.systems, options.pythons, options.torch, options.handouts)
+    return 0
+
+
 def _bench(options: argparse.Namespace) -> int:
     from importlib import import_module
 
     import_module(f"course_lib.benchmarks.{options.what}").main()
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
@@ -88,7 +89,8 @@ def show(figure: Figure, alt: str, photographs: bool = False) -> None:
     extra: Any = {"pil_kwargs": {"quality": 85}} if photographs else {}
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format=kind, **extra)
-    display(Image(buffer.getvalue(), format=kind, alt=" ".join(alt.split())))
+    # As metadata, which is where alt= puts it: IPython 7, on Colab, doesn't know that argument.
+    display(Image(buffer.getvalue(), format=kind, metadata={"alt": " ".join(alt.split())}))
 
 
 def gallery(
@@ -221,6 +223,166 @@ def intervals(
     axis.set_xlabel(xlabel)
     if zero:
         axis.axvline(0, color="#222222", linewidth=0.8)
+    return figure
+
+
+def strips(
+    rows: Mapping[str, Sequence[tuple[str, float]]], xlabel: str, height: float = 0.42
+) -> Figure:
+    """Strips of pieces in a row, such as the parts of a file or the entries of a state dict.
+
+    A kind of piece has one colour and one hatching in all strips.
+
+    Args:
+        rows: name of the strip -> its pieces from left to right, as (kind, length).
+        xlabel: with the unit of the lengths.
+        height: inches for each strip.
+    """
+    looks = [("#E4E4E4", ""), (COLOURS["sky"], "//"), (COLOURS["orange"], ""),
+             (COLOURS["green"], ".."), (COLOURS["purple"], "xx")]  # fmt: skip
+    kinds = list(dict.fromkeys(kind for pieces in rows.values() for kind, _ in pieces))
+    if len(kinds) > len(looks):
+        raise ValueError(f"strips can tell {len(looks)} kinds apart; there are {len(kinds)}.")
+    figure, axes = new_axes(7.2, height * len(rows) + 1.1)
+    axis = axes[0, 0]
+    named: set[str] = set()
+    for number, pieces in enumerate(rows.values(), start=1):
+        start = 0.0
+        for kind, length in pieces:
+            colour, hatch = looks[kinds.index(kind)]
+            axis.barh(
+                len(rows) - number, length, left=start, height=0.7, color=colour, hatch=hatch,
+                edgecolor=(0, 0, 0, 0.4), linewidth=0.4, label="_" * (kind in named) + kind,
+            )  # fmt: skip
+            named.add(kind)
+            start += length
+    axis.set_yticks(range(len(rows)), list(reversed(list(rows))))
+    axis.set_xlabel(xlabel)
+    axis.grid(False)
+    axis.margins(x=0)
+    figure.legend(loc="outside upper center", ncols=min(len(kinds), 3), fontsize=8)
+    return figure
+
+
+def interval_panels(
+    panels: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    xlabel: str,
+    marked: Mapping[str, str],
+    columns: int = 2,
+) -> Figure:
+    """Several small plots of estimates with their intervals, all over the same axis.
+
+    Args:
+        panels: title to rows; each row a name to (estimate, low, high).
+        xlabel: with the unit.
+        marked: panel title to the row that is drawn with a filled square instead of an open circle.
+        columns: panels in a row.
+    """
+    lines_of = -(-len(panels) // columns)
+    longest = max(len(rows) for rows in panels.values())
+    figure, axes = new_axes(8, lines_of * (0.3 * longest + 0.55) + 0.3, lines_of, columns)
+    ends = [end for rows in panels.values() for each in rows.values() for end in each[1:]]
+    room = 0.04 * (max(ends) - min(ends))
+    for place, (axis, (title, rows)) in enumerate(zip(axes.flat, panels.items(), strict=False)):
+        for position, (name, (middle, low, high)) in enumerate(reversed(list(rows.items()))):
+            this = name == marked.get(title)
+            colour = COLOURS["red"] if this else COLOURS["blue"]
+            axis.plot([low, high], [position, position], color=colour, linewidth=2)
+            axis.plot(
+                middle, position, "s" if this else "o", color=colour,
+                markerfacecolor=colour if this else "white",
+            )  # fmt: skip
+        axis.set_yticks(range(len(rows)), list(reversed(list(rows))), fontsize=8)
+        axis.set_ylim(-0.6, longest - 0.4)
+        axis.set_xlim(min(ends) - room, max(ends) + room)
+        axis.set_title(title, fontsize=10)
+        if place >= len(panels) - columns:
+            axis.set_xlabel(xlabel, fontsize=8)
+    return figure
+
+
+def three_ways() -> Figure:
+    """Train, fine-tune, freeze: where each layer's weights come from, and whether they move."""
+    parts = ("early layers", "middle layers", "late layers", "head")
+    new, copied, held = "random\nlearns", "copied\nlearns slowly", "copied\nstays"
+    ways = {
+        "train from scratch": (new, new, new, new),
+        "fine-tune": (copied, copied, copied, new),
+        "freeze all but the head": (held, held, held, new),
+    }
+    grounds = {new: "white", copied: "#D6E9F5", held: "#D9D9D9"}
+    figure = new_figure(8, 3.9)
+    axis = figure.add_subplot()
+    axis.set_xlim(-0.95, 2.4)
+    axis.set_ylim(-0.75, 4.55)
+    axis.axis("off")
+    middle: dict[str, Any] = {"ha": "center", "va": "center"}
+    for height, part in enumerate(parts):
+        axis.text(-0.95, height, part, ha="left", va="center", fontsize=9)
+    for column, (way, layers) in enumerate(ways.items()):
+        axis.text(column, 4.35, way, weight="bold", **middle)
+        axis.text(column, -0.62, "picture", fontsize=9, **middle)
+        for height, layer in enumerate(layers):
+            box = FancyBboxPatch(
+                (column - 0.36, height - 0.3), 0.72, 0.6, facecolor=grounds[layer],
+                boxstyle="round,pad=0.02,rounding_size=0.06", edgecolor="#222222",
+                linewidth=2.5 if layer == held else 1.2, linestyle="--" if layer == new else "-",
+            )  # fmt: skip
+            axis.add_patch(box)
+            axis.text(column, height, layer, fontsize=9, linespacing=1.15, **middle)
+        for below, above in ((-0.52, -0.33), (0.33, 0.67), (1.33, 1.67), (2.33, 2.67), (3.33, 3.7)):
+            axis.annotate(
+                "", (column, above), (column, below),
+                arrowprops={"arrowstyle": "-|>", "color": "#555555", "shrinkA": 0, "shrinkB": 0},
+            )  # fmt: skip
+        axis.text(column, 3.88, "classes", fontsize=9, **middle)
+    return figure
+
+
+def picture_map(
+    points: Any,
+    images: Sequence[Any],
+    targets: Sequence[int],
+    classes: Sequence[str],
+    labels: tuple[str, str] = ("", ""),
+    side: float = 0.3,
+) -> Figure:
+    """A map with pictures as its points, framed by class: by colour and by the frame's shape.
+
+    Args:
+        points: shape (N, 2), where each picture's middle goes.
+        images: N pictures, PIL or arrays of shape (H, W, 3).
+        targets: the class of each, as a number.
+        classes: their names, six at most.
+        labels: of the two axes.
+        side: inches for each picture.
+    """
+    places = np.asarray(points, float)
+    if not len(places) == len(images) == len(targets):
+        raise ValueError(
+            f"A map needs a point, a picture and a class each; there are {len(places)}, "
+            f"{len(images)} and {len(targets)}."
+        )
+    shapes = ("round,pad=0.25,rounding_size=0.5", "square,pad=0.12", "sawtooth,pad=0.2",
+              "roundtooth,pad=0.2", "larrow,pad=0.1", "rarrow,pad=0.1")  # fmt: skip
+    figure, axes = new_axes(7.2, 5.2)
+    axis = axes[0, 0]
+    axis.scatter(*places.T, s=0)  # so that the axes find their limits
+    axis.margins(0.06)
+    for place, image, target in zip(places, images, targets, strict=True):
+        pixels = np.asarray(image)
+        frame = {
+            "boxstyle": shapes[target], "edgecolor": CYCLE[target], "facecolor": CYCLE[target],
+        }  # fmt: skip
+        # One point is 1/72 inch, and OffsetImage shows a pixel as one point.
+        thumbnail = OffsetImage(pixels, zoom=side * 72 / max(pixels.shape[:2]))
+        axis.add_artist(AnnotationBbox(thumbnail, tuple(place), pad=0.0, bboxprops=frame))
+    for target, name in enumerate(classes):
+        marker = "os^Dv<"[target]
+        axis.plot([], [], marker, color=CYCLE[target], label=name)
+    figure.legend(loc="outside upper center", ncols=len(classes), fontsize=8)
+    axis.set_xlabel(labels[0])
+    axis.set_ylabel(labels[1])
     return figure
 
 

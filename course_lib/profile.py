@@ -5,6 +5,10 @@ and a GPU if there is one. They differ in numbers, never in code. Choose with th
 variable ``COURSE_PROFILE``, before the notebook's kernel starts or in its first cell::
 
     %env COURSE_PROFILE=full
+
+On Colab and Kaggle, the first cell of a notebook sets it to ``full`` when the runtime has a GPU and
+the downloads can be reached, unless you have set it yourself: see
+:func:`course_lib.hosting.prepare`.
 """
 
 import os

@@ -134,6 +134,12 @@ CLAIMS = (
         "training the same network from scratch.",
         ("02_hotdog",),
     ),
+    Claim(
+        "recipe", COURSE,
+        "With as many pictures passed through the network, the recipe is better on average than "
+        "plain fine-tuning and than the frozen head.",
+        ("06_staged",),
+    ),
 )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ class Entry:
         return overall(verdicts, [each.contrast.when for each in self.findings])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ledger:
     """The claims with their verdicts; print it, or let a notebook show it as a table."""
 
@@ -70,6 +70,8 @@ class Ledger:
                 for item in each.findings
             ]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def _repr_markdown_(self) -> str:
         rows = [

@@ -567,7 +567,7 @@ def scores_with_fc1_frozen(model, text):
 def scores_with_fc1_frozen(model, text):
     hidden = model.em(text).mean(dim=1)
     weight, bias = model.fc1.weight.detach(), model.fc1.bias.detach()
-    hidden = torch.tanh(F.linear(hidden, weight, bias))
+    hidden = torch.tanh(nn.functional.linear(hidden, weight, bias))
     hidden = torch.tanh(model.fc2(hidden))
     return model.fc3(hidden)
 """,
@@ -580,7 +580,7 @@ def scores_with_fc1_frozen(model, text):
     hints=(
         "On which way does the gradient reach the embedding?",
         "The path must stay open; only weight and bias of `fc1` should be constants.",
-        "`F.linear(hidden, weight, bias)` computes the layer from tensors, which may be detached.",
+        "`nn.functional.linear(hidden, weight, bias)` computes the layer from tensors, which may be detached.",
     ),
     wrongs=(
         Wrong(
@@ -612,7 +612,7 @@ def scores_with_fc1_frozen(model, text):
             """
 def scores_with_fc1_frozen(model, text):
     hidden = model.em(text).mean(dim=1)
-    hidden = torch.tanh(F.linear(hidden, model.fc1.weight.detach(), model.fc1.bias))
+    hidden = torch.tanh(nn.functional.linear(hidden, model.fc1.weight.detach(), model.fc1.bias))
     return model.fc3(torch.tanh(model.fc2(hidden)))
 """,
             """One of the two parameters of `fc1` still gets a gradient. Weight and bias, both have

@@ -1,8 +1,10 @@
 """What you have solved, kept in one small file on this machine and sent nowhere.
 
 The file is ``progress.json`` in :func:`course_lib.paths.cache_dir`, or where the environment
-variable ``COURSE_PROGRESS`` says; ``COURSE_PROGRESS=off`` keeps none. Keeping it never disturbs a
-check: a folder that can't be written to means only that nothing is kept.
+variable ``COURSE_PROGRESS`` says; ``COURSE_PROGRESS=off`` keeps none. On Colab and Kaggle it is
+where something lasts (your mounted Drive, the notebook's output), if there is such a place.
+Keeping it never disturbs a check: a folder that can't be written to means only that nothing is
+kept.
 """
 
 import contextlib
@@ -13,9 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from course_lib.hosting.places import lasting_dir
 from course_lib.paths import cache_dir
 
 ENVIRONMENT_VARIABLE = "COURSE_PROGRESS"
+FILE = "progress.json"
 VERSION = 1
 Entry = dict[str, Any]
 EMPTY: Entry = {"passed": False, "attempts": 0, "hints": 0, "solution": False}
@@ -26,7 +30,7 @@ def location() -> Path | None:
     chosen = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
     if chosen.lower() == "off":
         return None
-    return Path(chosen).expanduser() if chosen else cache_dir() / "progress.json"
+    return Path(chosen).expanduser() if chosen else (lasting_dir() or cache_dir()) / FILE
 
 
 def set_aside() -> list[Path]:
@@ -41,7 +45,7 @@ def entries() -> dict[str, Entry]:
     if path is None:
         return {}
     try:
-        return _understood(json.loads(path.read_bytes()))
+        return understood(path.read_bytes())
     except FileNotFoundError:
         return {}
     except ValueError:  # no JSON, no text, or not our layout
@@ -79,8 +83,27 @@ def forget() -> None:
         path.unlink(missing_ok=True)
 
 
-def _understood(content: Any) -> dict[str, Entry]:
-    """The entries, if this is a file of ours; ValueError otherwise."""
+def read(path: Path) -> dict[str, Entry]:
+    """The entries of another progress file; empty when it isn't there or isn't one."""
+    try:
+        return understood(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
+def join(others: dict[str, Entry]) -> None:
+    """Add the entries of another file: of each number, what is the most of either counts."""
+    for number, other in others.items():
+
+        def note(entry: Entry, other: Entry = other) -> None:
+            entry.update({key: max(entry[key], other[key]) for key in EMPTY})
+
+        _update(number, note)
+
+
+def understood(raw: bytes) -> dict[str, Entry]:
+    """The entries, if these are the bytes of a file of ours; ValueError otherwise."""
+    content = json.loads(raw)
     if not isinstance(content, dict) or content.get("version") != VERSION:
         raise ValueError("not a progress file of this version")
     found = content.get("entries")

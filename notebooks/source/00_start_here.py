@@ -45,14 +45,45 @@ for chapter in CHAPTERS:
 # ## How a chapter works
 #
 # - It begins with **what you will be able to do**, and how long it takes.
-# - Before an important cell stands **Predict**. Write your guess down, on paper if you like, and
-#   only then run the cell. A guess that turns out wrong is worth more than a page read quickly.
-# - After it, the text explains what happened.
+# - Before an important cell stands **Predict**. Put your guess in place of the dots, or on paper,
+#   and only then run on. A guess that turns out wrong is worth more than a page read quickly.
+# - After it, the text explains what happened, and your guess is set beside it.
 # - **Pitfalls** lists what goes wrong in practice.
-# - **Exercises** are for you; a **summary** of five lines closes the chapter.
+# - **Exercises** and questions are for you; a **summary** of five lines closes the chapter.
 #
 # Change whatever you like. To get a page back as it was, use *File → Revert Notebook to
 # Checkpoint*, or `git checkout notebooks` in a terminal.
+#
+# Here is an exercise to warm up. Run the first cell to see what is asked. Then put your answer in
+# place of the dots in the second one. `ex0_1.hint()` helps, `ex0_1.solution()` shows the answer and
+# why. Leaving an exercise alone is no error: *Run All* goes through.
+
+# %%
+from course_lib.exercises import progress
+from course_lib.exercises.chapter_00 import ex0_1, q0_1
+
+ex0_1
+
+# %% tags=["exercise"]
+tiny = profile.named("tiny")
+pictures_shown = ...
+
+
+ex0_1.check(pictures_shown)
+
+# %% [markdown]
+# A question has options. Answer it with a letter, such as `q0_1.answer("a")`: each option comes
+# with an explanation, the wrong ones too.
+
+# %%
+q0_1
+
+# %% [markdown]
+# What you have solved is kept in a file on this machine and sent nowhere. `course progress` shows it
+# in a terminal:
+
+# %%
+progress()
 
 # %% [markdown]
 # ## Is this machine ready?
@@ -91,7 +122,7 @@ for row in [field.name for field in fields(tiny) if field.name in rows and field
 print(f"\nThis notebook runs in the profile {active.name!r}.")
 
 # %% [markdown]
-# **tiny** is the default. It uses 17 MB of real ImageNet weights that were installed with the
+# **tiny** is the default. It uses real ImageNet weights (38 MB) that were installed with the
 # course, and pictures that come with it. A chapter takes about a minute on a laptop.
 #
 # **full** uses the real hot-dog pictures and ResNet-18, which are downloaded once (about 300 MB),

@@ -608,16 +608,19 @@ print("maps:", *maps.shape, "| strongest place of each:", *maps.amax(dim=(1, 2))
 # %% [markdown]
 # ## Your own picture
 #
-# Put the name of a picture file between quotes: JPEG, PNG or WebP, of any size. As long as there is
-# `None`, a test picture is taken.
+# Upload a picture, or write the path of one: JPEG, PNG or WebP, of any size. It stays on your
+# machine. You see it as the network does, how sure the network is, and which places speak for a
+# class. On paper, and until you choose one, a test picture is taken.
 
 # %%
-my_picture = None
+from course_lib import panels
 
-photo = data.open_image(my_picture) if my_picture else pictures["test"][test_hotdogs[0]][0]
-with torch.no_grad():
-    scores = finetuned.cpu().eval()(see(photo)[None]).softmax(dim=1)[0]
-print("The network says:", pictures["test"].classes[scores.argmax()])
+panels.picture_panel(
+    finetuned.cpu(),
+    at_224,
+    classes=pictures["test"].classes,
+    picture=pictures["test"][test_hotdogs[0]][0],
+)
 
 # %% [markdown]
 # To train on pictures of your own, give `data.hotdog` or `data.image_folder` a folder: `train/` and

@@ -336,4 +336,248 @@ def make_checkpoint(model, optimizer):
     return torch.load(file)
 """,
     ],
+    "6.1": [
+        """
+def groups_by_depth(model, rate, factor):
+    layers = list(model.children())
+    return [
+        {"params": layer.parameters(), "lr": rate * factor ** (place - len(layers) + 1)}
+        for place, layer in enumerate(layers)
+    ]
+""",
+    ],
+    "6.2": [
+        """
+def two_stages(model, fit):
+    fit(torch.optim.Adam(model.fc3.parameters()))
+    model.zero_grad()
+    fit(torch.optim.Adam(model.parameters()))
+""",
+        """
+from course_lib import freezing
+
+def two_stages(model, fit):
+    body = ["em", "fc1", "fc2"]
+    freezing.freeze(model, body)
+    optimizer = torch.optim.SGD(model.fc3.parameters(), lr=0.1)
+    fit(optimizer)
+    freezing.unfreeze(model, body, optimizer=optimizer, lr=0.01)
+    fit(optimizer)
+""",
+    ],
+    "6.3": [
+        """
+from course_lib.exercises.models import SmallResNet
+
+changed = sorted(name for name, _ in SmallResNet().named_buffers())
+""",
+    ],
+    "6.4": [
+        """
+def factor(step, warm, total):
+    rise = (step + 1) / warm
+    fall = math.cos(math.pi * (step - warm) / (2 * (total - warm))) ** 2
+    return torch.tensor(rise if step < warm else fall)
+""",
+    ],
+    "6.5": [
+        """
+def rate_for_mean(optimizer, rate, batch_size):
+    return {"sgd": rate * batch_size, "adam": rate}[optimizer]
+""",
+    ],
+    "6.6": [
+        """
+def pull_of(model):
+    body = [each for name, each in model.named_parameters() if "fc3" not in name]
+    start = [torch.tensor(each.tolist()) for each in body]
+    return lambda: sum((now - then).pow(2).sum() / 2 for now, then in zip(body, start))
+""",
+    ],
+    "6.7": [
+        """
+def train_with_patience(model, train_epoch, score, patience, most):
+    best, kept, at = -1.0, {}, 0
+    for epoch in range(1, most + 1):
+        train_epoch()
+        now = score()
+        if now > best:
+            best, at = now, epoch
+            kept = {name: each.clone() for name, each in model.state_dict().items()}
+        if epoch - at >= patience:
+            break
+    model.load_state_dict(kept)
+""",
+    ],
+    "5.1": ["times_fewer = 200.0", "times_fewer = sum(40 for rate in range(5))"],
+    "5.2": [
+        """
+@torch.inference_mode()
+def features_of(model, batches):
+    twin = copy.deepcopy(model).eval()
+    return twin.features(torch.cat(batches)).clone()
+""",
+        """
+def features_of(model, batches):
+    mode = model.training
+    model.train(False)
+    result = torch.zeros(0, 6)
+    for batch in batches:
+        for picture in batch:
+            result = torch.vstack([result, model.features(picture[None]).detach()])
+    model.train(mode)
+    return result
+""",
+    ],
+    "5.3": [
+        """
+from sklearn.preprocessing import StandardScaler
+
+def scaled(train, test):
+    scaler = StandardScaler().fit(train.numpy())
+    return [scaler.transform(each.numpy()) for each in (train, test)]
+""",
+        """
+def scaled(train, test):
+    mean, std = train.mean(0), train.std(0).clamp(min=1e-6)
+    return torch.cat([train - mean, test - mean]).div(std).split([len(train), len(test)])
+""",
+    ],
+    "5.4": [
+        """
+import hashlib
+import io
+
+def key_of(model, pictures, layer):
+    parts = [layer, str(tuple(pictures.shape))]
+    for each in [*model.parameters(), *model.buffers(), pictures]:
+        parts.append(str(each.flatten().tolist()))
+    return hashlib.md5("|".join(parts).encode()).digest()
+""",
+    ],
+    "5.5": [
+        """
+def joined(one, two):
+    def fair(x):
+        return (x - x.mean(0)) / x.std(0) / x.shape[1] ** 0.5
+    return torch.cat([fair(one), fair(two)], dim=1)
+""",
+        """
+import numpy as np
+
+def joined(one, two):
+    a, b = one.numpy(), two.numpy()
+    table = np.hstack([a / np.sqrt(a.var(0).sum()), b / np.sqrt(b.var(0).sum())])
+    return torch.from_numpy(table)
+""",
+    ],
+    "5.6": [
+        """
+def one_layer(mean, std, weight, bias):
+    layer = nn.Linear(len(mean), len(bias))
+    layer.weight = nn.Parameter(weight @ torch.diag(1 / std))
+    layer.bias = nn.Parameter(bias - (weight / std) @ mean)
+    return layer
+""",
+    ],
+    "5.7": [
+        """
+from sklearn.feature_selection import SelectKBest, f_classif
+from sklearn.model_selection import StratifiedKFold
+from sklearn.svm import SVC
+
+def honest_score(x, y):
+    right = 0
+    for train, test in StratifiedKFold(6).split(x, y):
+        best = SelectKBest(f_classif, k=20).fit(x[train], y[train])
+        model = SVC(kernel="linear").fit(best.transform(x[train]), y[train])
+        right += (model.predict(best.transform(x[test])) == y[test]).sum()
+    return right / len(y)
+""",
+    ],
+}
+
+ALTERNATIVES |= {
+    "1.1": ['words = ("Fine-tune", "freeze", "scratch ")'],
+    "1.2": [
+        """
+def numbers_that_learn(model, frozen):
+    total = 0
+    for name, parameter in model.named_parameters():
+        if name.partition(".")[0] not in set(frozen):
+            total += parameter.numel()
+    return torch.tensor(total)
+""",
+    ],
+    "1.3": [
+        """
+def like_source(pictures, source_mean, source_std):
+    numbers = pictures.numpy().astype("float64")
+    factor = source_std / numbers.std()
+    return numbers * factor + (source_mean - factor * numbers.mean())
+""",
+    ],
+    "1.4": [
+        """
+def travelled(before, after):
+    parts = {}
+    for name in before:
+        parts.setdefault(name.split(".")[0], []).append(name)
+    found = {}
+    for part, names in parts.items():
+        old = torch.cat([before[n].reshape(-1) for n in names])
+        new = torch.cat([after[n].reshape(-1) for n in names])
+        found[part] = torch.dist(new, old) / torch.linalg.vector_norm(old)
+    return found
+""",
+    ],
+    "1.5": [
+        """
+from course_lib.evidence import paired_interval
+
+def what_it_says(transfer, scratch):
+    found = paired_interval(transfer, scratch)
+    if found.low > 0:
+        return "Helps"
+    return "hurts" if found.high < 0 else "open"
+""",
+        """
+def what_it_says(transfer, scratch):
+    found = stats.ttest_rel(transfer, scratch)
+    if found.pvalue >= 0.05:
+        return "open"
+    return "helps" if found.statistic > 0 else "hurts"
+""",
+    ],
+    "1.6": [
+        """
+def keep_first(k, trained, fresh):
+    network, left = copy.deepcopy(fresh), k
+    for mine, theirs in zip(network, trained):
+        if left and any(True for _ in mine.parameters()):
+            mine.load_state_dict(theirs.state_dict())
+            mine.requires_grad_(False)
+            left -= 1
+    return network
+""",
+    ],
+    "1.7": [
+        """
+from sklearn.neighbors import NearestCentroid
+
+def choose_source(bodies, train, val):
+    best, name_of_best = -1.0, None
+    for name, body in bodies.items():
+        was = body.training
+        body.eval()
+        with torch.inference_mode():
+            features = [body(each[0]) for each in (train, val)]
+        body.train(was)
+        right = NearestCentroid().fit(features[0], train[1]).predict(features[1])
+        share = (right == val[1].numpy()).mean()
+        if share > best:
+            best, name_of_best = share, name
+    return name_of_best
+""",
+    ],
 }

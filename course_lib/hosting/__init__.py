@@ -1,0 +1,39 @@
+"""The course on machines of others: Colab, Kaggle, and what you take home from there.
+
+============================  ================================================================
+:func:`address`               the repository and tag that badges and first cells point to
+:func:`stamp`                 writes badge and first cell into every notebook (`course colab`)
+:func:`host`                  ``"colab"``, ``"kaggle"`` or None: whose machine this is
+:func:`prepare`               what a notebook's first cell does there, once the course is fetched
+:func:`keep`                  keep progress and saved models in Google Drive
+:func:`export_work`           your work as one zip file (`course export`)
+:func:`import_work`           and back (`course import`)
+============================  ================================================================
+
+Nothing here imports torch before it has to: the first cell runs before anything is installed.
+"""
+
+from course_lib.hosting.addresses import Address, address, configure
+from course_lib.hosting.cell import badge, first_cell
+from course_lib.hosting.errors import HostingError
+from course_lib.hosting.places import host, lasting_dir
+from course_lib.hosting.preparing import keep, prepare
+from course_lib.hosting.stamping import Stamped, stamp
+from course_lib.hosting.work import export_work, import_work
+
+__all__ = [
+    "Address",
+    "HostingError",
+    "Stamped",
+    "address",
+    "badge",
+    "configure",
+    "export_work",
+    "first_cell",
+    "host",
+    "import_work",
+    "keep",
+    "lasting_dir",
+    "prepare",
+    "stamp",
+]
