@@ -55,7 +55,7 @@ CHAPTERS = (
     ),
     Chapter(
         "04_freezing", "Freezing\nlayers", "How do you keep part of a network exactly as it is?",
-        60, ("02",), (2, 1),
+        75, ("02",), (2, 1),
     ),
     Chapter(
         "05_features", "Features,\nclassics", "How far do a frozen network's features and a "

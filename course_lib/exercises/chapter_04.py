@@ -580,7 +580,8 @@ def scores_with_fc1_frozen(model, text):
     hints=(
         "On which way does the gradient reach the embedding?",
         "The path must stay open; only weight and bias of `fc1` should be constants.",
-        "`nn.functional.linear(hidden, weight, bias)` computes the layer from tensors, which may be detached.",
+        "`nn.functional.linear(hidden, weight, bias)` computes the layer from tensors, which may be "
+        "detached.",
     ),
     wrongs=(
         Wrong(

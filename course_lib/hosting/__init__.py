@@ -5,7 +5,7 @@
 :func:`stamp`                 writes badge and first cell into every notebook (`course colab`)
 :func:`host`                  ``"colab"``, ``"kaggle"`` or None: whose machine this is
 :func:`prepare`               what a notebook's first cell does there, once the course is fetched
-:func:`keep`                  keep progress and saved models in Google Drive
+:func:`keep_work`             keep progress and saved models in Google Drive
 :func:`export_work`           your work as one zip file (`course export`)
 :func:`import_work`           and back (`course import`)
 ============================  ================================================================
@@ -17,7 +17,7 @@ from course_lib.hosting.addresses import Address, address, configure
 from course_lib.hosting.cell import badge, first_cell
 from course_lib.hosting.errors import HostingError
 from course_lib.hosting.places import host, lasting_dir
-from course_lib.hosting.preparing import keep, prepare
+from course_lib.hosting.preparing import keep_work, prepare
 from course_lib.hosting.stamping import Stamped, stamp
 from course_lib.hosting.work import export_work, import_work
 
@@ -32,7 +32,7 @@ __all__ = [
     "first_cell",
     "host",
     "import_work",
-    "keep",
+    "keep_work",
     "lasting_dir",
     "prepare",
     "stamp",

@@ -42,7 +42,7 @@ _BADGE = """\
 [![Open this chapter in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)]({kaggle})
 
 On Colab or Kaggle, run the next cell first. What you do there is lost when the runtime ends:
-`hosting.keep()` keeps it in your Google Drive, `hosting.export_work()` gives it to you as a
+`hosting.keep_work()` keeps it in your Google Drive, `hosting.export_work()` gives it to you as a
 file."""
 
 

@@ -76,7 +76,7 @@ def first_unreachable(addresses: Iterable[str]) -> str | None:
     return None
 
 
-def keep() -> Path:
+def keep_work() -> Path:
     """Keep progress and saved models where they outlive the runtime; on Colab, in your Drive.
 
     Mounts the Drive if it isn't (Colab asks you), brings along the progress made so far, and makes
@@ -136,7 +136,7 @@ def _where_work_goes() -> str:
     folder = places.lasting_dir()
     if folder is None:
         return (
-            "This runtime forgets what you do. hosting.keep() keeps progress and saved models in "
+            "This runtime forgets what you do. hosting.keep_work() keeps progress and saved models in "
             "your Drive; hosting.export_work() gives them to you as a file."
         )
     try:

@@ -465,6 +465,33 @@ print(
 # is chapter 05.
 
 # %% [markdown]
+# ## Try it yourself
+#
+# Tick layers, choose a way to freeze them, and see at once what still trains, what a step costs, and
+# what the audit says. Everything happens on a copy. On paper, and where nothing can be clicked, you
+# see the first choice: the stem and all blocks, frozen by `freezing.freeze`.
+#
+# **Predict.** Keep the ticks, and change the way to `requires_grad = False`. Which verdict will the
+# audit give? And when only the *last* layers are frozen, `blocks.6` to `bn2`: does a step get much
+# cheaper?
+
+# %%
+from course_lib import panels
+
+panels.freezing_panel(
+    backbones.load(p.backbone, num_classes=2),
+    sgd_of,
+    train_step,
+    frozen=["conv_stem", "bn1", "blocks"],
+)
+
+# %% [markdown]
+# With `requires_grad = False`, ticks and arithmetic stay as they were, and the running statistics of
+# every ticked BatchNorm leak. Calling `eval()` first helps no more: the step begins with
+# `model.train()`. And a frozen *last* part saves less than a frozen first one: the gradient has to pass
+# through it on its way back.
+
+# %% [markdown]
 # ## Which one, when
 #
 # | you want | take |
@@ -475,6 +502,44 @@ print(
 # | a frozen first part without BatchNorm, nothing before it | `no_grad` in forward does it too |
 # | to keep the frozen part for many epochs | compute its features once (chapter 05) |
 # | to put weights back after each step | don't |
+
+# %% [markdown]
+# ## Beside other libraries
+#
+# You won't always work with this course's helpers. Three libraries that many people freeze with were
+# put through the same behaviours on the same small network, each used as its own documentation says,
+# and asked to hold BatchNorm too where it can. `course bench peers` repeats the measurement (the two
+# that the course doesn't need come with the extra `bench`).
+
+# %%
+from course_lib.benchmarks import peers
+
+others = peers.table()
+others
+
+# %% [markdown]
+# What each does well:
+#
+# - **timm** takes dotted names, refuses an unknown one before anything changes, and holds BatchNorm
+#   unasked; one argument lets it adapt. It *replaces* the BatchNorm layers, though: what held on to the
+#   old ones, a hook or an optimizer, holds on to nothing. And it knows no optimizer.
+# - **Lightning** adds what you unfreeze to the running optimizer as a group with a learning rate of its
+#   own, and a callback does the stages for you. Its frozen BatchNorm keeps its statistics but goes on
+#   normalising by the batch; and it tells parameters apart by their values, so that of two equal layers
+#   one is left out.
+# - **fastai** fine-tunes in stages with one call, keeps every parameter in the optimizer from the start,
+#   clears old momentum, and with the callback `BnFreeze` frozen BatchNorm computes as in inference. When
+#   you freeze between two epochs, weight decay still moves the frozen weights, since its gradients are
+#   set to zero and not to `None`.
+# - **This course's** `freeze` passes what it promises, and offers less elsewhere: no switch that lets
+#   BatchNorm adapt (you name the layers to freeze), and the stages are left to the training loop.
+#
+# By their defaults, Lightning and fastai go on training BatchNorm in the frozen part. That is a choice
+# and no mistake, and it often helps on pictures of another kind. It is a leak when you don't know of it.
+# Why a behaviour isn't passed, library by library:
+
+# %%
+print(others.sentences("timm", "Lightning", "fastai"))
 
 # %% [markdown]
 # ## Pitfalls

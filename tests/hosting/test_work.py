@@ -190,7 +190,7 @@ def test_on_colab_the_browser_gets_the_file(colab, home):
 def test_keep_mounts_the_drive_and_brings_the_progress_along(colab, home, capsys):
     progress_file.join({"4.1": ENTRY})
     assert progress_file.location() == home / "cache" / "progress.json"
-    folder = hosting.keep()
+    folder = hosting.keep_work()
     assert folder == places.DRIVE / "course-work"
     assert progress_file.location() == folder / "progress.json"
     assert progress_file.entries() == {"4.1": ENTRY}
@@ -198,7 +198,7 @@ def test_keep_mounts_the_drive_and_brings_the_progress_along(colab, home, capsys
     assert str(folder) in capsys.readouterr().out
     progress_file.note_attempt("2.1", True)
     assert set(progress_file.read(folder / "progress.json")) == {"4.1", "2.1"}
-    hosting.keep()
+    hosting.keep_work()
     assert set(progress_file.entries()) == {"4.1", "2.1"}
 
 
@@ -208,7 +208,7 @@ def test_a_refused_drive_is_one_line_with_the_other_way(colab, monkeypatch):
 
     monkeypatch.setattr(sys.modules["google.colab.drive"], "mount", refuse)
     with pytest.raises(HostingError, match=r"not mounted \(mount failed\).*export_work"):
-        hosting.keep()
+        hosting.keep_work()
 
 
 def test_on_kaggle_the_output_lasts(home, monkeypatch):
@@ -225,4 +225,4 @@ def test_on_your_own_machine_nothing_is_elsewhere(home, monkeypatch):
     monkeypatch.delenv("COURSE_PROGRESS")
     assert progress_file.location() == paths.cache_dir() / "progress.json"
     with pytest.raises(HostingError, match="your own machine"):
-        hosting.keep()
+        hosting.keep_work()

@@ -1,0 +1,409 @@
+"""What a user relies on: one small function a behaviour, the same for every library.
+
+A behaviour builds the network, hands it to an adapter, and looks at what came of it. It returns a
+verdict and one sentence. None of them looks at how a library does a thing.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from course_lib.benchmarks.peers.adapters import Adapter, NotOffered, ids
+from course_lib.benchmarks.peers.bench_model import bench_loss, new_bench_model, tensors
+
+PASS, FAIL, NOT_OFFERED, NOT_INSTALLED = "pass", "fail", "not offered", "not installed"
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found: a verdict and a sentence."""
+
+    verdict: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """One thing that a user relies on.
+
+    Attributes:
+        name: short, for tests and the file.
+        title: what holds if it passes.
+        look: from a library to the outcome.
+    """
+
+    name: str
+    title: str
+    look: Callable[[type[Adapter]], Outcome]
+
+    def __call__(self, library: type[Adapter]) -> Outcome:
+        """Look whether the library has it; what it doesn't offer is no failure."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            try:
+                return self.look(library)
+            except NotOffered as said:
+                return Outcome(NOT_OFFERED, str(said))
+
+
+BEHAVIOURS: list[Behaviour] = []
+Look = Callable[[type[Adapter]], Outcome]
+
+
+def _behaviour(title: str) -> Callable[[Look], Look]:
+    def enter(look: Look) -> Look:
+        BEHAVIOURS.append(Behaviour(look.__name__, title, look))
+        return look
+
+    return enter
+
+
+def _moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
+    """What is in both and differs in a bit."""
+    return [n for n, was in before.items() if n in after and not torch.equal(was, after[n])]
+
+
+def _still(before: dict[str, Tensor], after: dict[str, Tensor], good: str) -> Outcome:
+    """Pass if nothing moved; else say what did."""
+    moved = _moved(before, after)
+    if not moved:
+        return Outcome(PASS, good)
+    return Outcome(FAIL, f"{moved[0]} moved, for one.")
+
+
+def _frozen_then_trained(library: type[Adapter], defaults: bool = False) -> tuple[dict, dict]:
+    """All tensors before and after freezing the backbone and training two epochs."""
+    model = new_bench_model()
+    before = tensors(model)
+    adapter = library(model, defaults=defaults)
+    adapter.freeze()
+    adapter.start()
+    adapter.train()
+    adapter.train()
+    after = tensors(model)
+    if not _moved(_of(before, "head"), after):
+        raise AssertionError("The head didn't train: the measurement says nothing.")
+    return _of(before, "backbone"), after
+
+
+def _of(found: dict[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in found.items() if name.startswith(start)}
+
+
+@_behaviour("Frozen weights and biases stay bit-exact")
+def weights_stay(library: type[Adapter]) -> Outcome:
+    """Two epochs with momentum and weight decay."""
+    before, after = _frozen_then_trained(library)
+    weights = {n: t for n, t in before.items() if not n.endswith(STATISTICS)}
+    return _still(weights, after, "Nothing moved in two epochs with momentum and weight decay.")
+
+
+@_behaviour("BatchNorm's statistics stay, through model.train()")
+def statistics_stay(library: type[Adapter]) -> Outcome:
+    """Each library is asked to hold BatchNorm too, in its own way."""
+    before, after = _frozen_then_trained(library)
+    kept = {n: t for n, t in before.items() if n.endswith(STATISTICS)}
+    return _still(kept, after, "No running statistic moved.")
+
+
+@_behaviour("Nothing frozen moves with the defaults")
+def defaults_hold(library: type[Adapter]) -> Outcome:
+    """The first line of the documentation, without further arguments."""
+    before, after = _frozen_then_trained(library, defaults=True)
+    return _still(before, after, "No parameter and no buffer moved.")
+
+
+@_behaviour("Frozen BatchNorm computes as in inference")
+def batchnorm_as_in_inference(library: type[Adapter]) -> Outcome:
+    """By its running statistics, whatever else is in the batch."""
+    # What it was given and what its neighbour gave: the BatchNorm itself may have been replaced.
+    model = new_bench_model()
+    reference = copy.deepcopy(model).eval()
+    adapter = library(model)
+    adapter.freeze()
+    adapter.start()
+    given: list[Tensor] = []
+    got: list[Tensor] = []
+    stem = model.get_submodule("backbone.stem")
+    stem.get_submodule("conv").register_forward_hook(lambda _, __, out: given.append(out.detach()))
+    stem.get_submodule("relu").register_forward_hook(lambda _, x, __: got.append(x[0].detach()))
+    adapter.train()
+    expected = reference.get_submodule("backbone.stem.bn")(given[0])
+    if torch.allclose(got[0], expected, atol=1e-5):
+        return Outcome(PASS, "It normalises by its running statistics.")
+    return Outcome(FAIL, "It normalises by the batch: what a picture gives depends on the others.")
+
+
+@_behaviour("Frozen dropout is off")
+def dropout_off(library: type[Adapter]) -> Outcome:
+    """A frozen part gives the same features for the same picture."""
+    model = new_bench_model()
+    adapter = library(model)
+    adapter.freeze()
+    adapter.start()
+    same: list[bool] = []
+    model.get_submodule("backbone.body.drop").register_forward_hook(
+        lambda _, given, got: same.append(torch.equal(given[0], got))
+    )
+    adapter.train()
+    if same[0]:
+        return Outcome(PASS, "The frozen part computes as in inference.")
+    return Outcome(FAIL, "Dropout goes on in the frozen part.")
+
+
+@_behaviour("No gradient is computed for what is frozen")
+def no_gradient(library: type[Adapter]) -> Outcome:
+    """That is the time which freezing saves."""
+    model = new_bench_model()
+    adapter = library(model)
+    adapter.freeze()
+    adapter.start()
+    bench_loss(model, adapter.data[0]).backward()
+    computed = [n for n, p in model.named_parameters() if "head" not in n and p.grad is not None]
+    if not computed:
+        return Outcome(PASS, "Only the head gets gradients.")
+    return Outcome(FAIL, f"{len(computed)} frozen parameters get one.")
+
+
+@_behaviour("Freezing between two epochs holds")
+def freeze_between_epochs(library: type[Adapter]) -> Outcome:
+    """The optimizer holds the part, its momentum, and the last gradients."""
+    model = new_bench_model()
+    adapter = library(model)
+    adapter.start()
+    adapter.train()
+    adapter.freeze()
+    before = _of(tensors(model), "backbone")
+    adapter.train()
+    return _still(before, tensors(model), "Nothing moved after an epoch of training it.")
+
+
+@_behaviour("Freezing after backward, before the step, holds")
+def freeze_after_backward(library: type[Adapter]) -> Outcome:
+    """As in the middle of an accumulation."""
+    model = new_bench_model()
+    adapter = library(model)
+    adapter.start()
+    adapter.train()
+    bench_loss(model, adapter.data[0]).backward()
+    adapter.freeze()
+    before = _of(tensors(model), "backbone")
+    adapter.optimizer.step()
+    return _still(before, tensors(model), "The stale gradient was not used.")
+
+
+@_behaviour("Unfreezing gives back the same objects")
+def same_objects(library: type[Adapter]) -> Outcome:
+    """Hooks, references and the optimizer's entries go on working."""
+    model = new_bench_model()
+    before = dict(model.named_modules()) | dict(model.named_parameters())
+    adapter = library(model)
+    adapter.freeze()
+    adapter.start()
+    adapter.train()
+    adapter.unfreeze()
+    after = dict(model.named_modules()) | dict(model.named_parameters())
+    other = [n for n, each in before.items() if after.get(n) is not each]
+    if not other:
+        return Outcome(PASS, "All modules and parameters are the ones from before.")
+    return Outcome(FAIL, f"{len(other)} are new objects, {other[0]} for one.")
+
+
+@_behaviour("Flags from before come back")
+def flags_come_back(library: type[Adapter]) -> Outcome:
+    """A parameter that you had switched off stays off."""
+    model = new_bench_model()
+    model.get_parameter("backbone.stem.conv.bias").requires_grad_(False)
+    adapter = library(model)
+    adapter.freeze()
+    adapter.start()
+    adapter.unfreeze()
+    if not model.get_parameter("backbone.stem.conv.bias").requires_grad:
+        return Outcome(PASS, "What was off before is off after.")
+    return Outcome(FAIL, "Unfreezing switches on what was off before freezing.")
+
+
+def _thawed(library: type[Adapter]) -> Adapter:
+    """A backbone frozen before the optimizer was made, trained for an epoch, and unfrozen."""
+    adapter = library(new_bench_model())
+    adapter.freeze()
+    adapter.start()
+    adapter.train()
+    adapter.unfreeze_into_optimizer()
+    return adapter
+
+
+@_behaviour("Unfreezing adds to the optimizer what it lacks")
+def optimizer_gets_all(library: type[Adapter]) -> Outcome:
+    """The whole backbone in one call."""
+    return _all_in_optimizer(_thawed(library))
+
+
+@_behaviour("Unfreezing stage after stage misses none, equal values or not")
+def optimizer_gets_equal_values(library: type[Adapter]) -> Outcome:
+    """Two new BatchNorm layers hold the same numbers, and are two all the same."""
+    adapter = library(new_bench_model())
+    adapter.freeze()
+    adapter.start()
+    adapter.train()
+    for stage in ("backbone.body", "backbone.stem"):
+        adapter.part = [stage]
+        adapter.unfreeze_into_optimizer()
+    return _all_in_optimizer(adapter)
+
+
+def _all_in_optimizer(adapter: Adapter) -> Outcome:
+    held = ids(adapter.held())
+    missing = [n for n, p in adapter.model.named_parameters() if id(p) not in held]
+    if not missing:
+        return Outcome(PASS, "Every parameter is in the optimizer.")
+    return Outcome(FAIL, f"{len(missing)} are left out, {missing[0]} for one.")
+
+
+@_behaviour("No parameter enters the optimizer twice")
+def optimizer_gets_none_twice(library: type[Adapter]) -> Outcome:
+    """Unfreezing what is unfrozen already is harmless."""
+    adapter = _thawed(library)
+    adapter.unfreeze_into_optimizer()
+    held = adapter.held()
+    if len(held) == len(ids(held)):
+        return Outcome(PASS, "Unfreezing twice adds nothing twice.")
+    return Outcome(FAIL, f"{len(held) - len(ids(held))} parameters are there twice.")
+
+
+@_behaviour("Old momentum is gone after unfreezing")
+def momentum_is_gone(library: type[Adapter]) -> Outcome:
+    """Train, freeze, train the head, unfreeze: the first step without a gradient must not move."""
+    adapter = library(new_bench_model())
+    adapter.start()
+    adapter.train()
+    adapter.freeze()
+    adapter.train()
+    adapter.unfreeze_into_optimizer()
+    adapter.optimizer.zero_grad()
+    for group in adapter.optimizer.param_groups:
+        group["weight_decay"] = 0.0  # torch's name; a step without gradient is momentum alone
+    if hasattr(adapter.optimizer, "set_hypers"):
+        adapter.optimizer.set_hypers(wd=0.0)  # fastai's
+    before = _of(tensors(adapter.model), "backbone")
+    for parameter in adapter.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    adapter.optimizer.step()
+    return _still(before, tensors(adapter.model), "A step with gradients of zero moves nothing.")
+
+
+@_behaviour("A dotted name freezes just that module")
+def dotted_name(library: type[Adapter]) -> Outcome:
+    """``backbone.body``: no more and no less."""
+    model = new_bench_model()
+    adapter = library(model, part=["backbone.body"])
+    adapter.freeze()
+    adapter.start()
+    before = tensors(model)
+    adapter.train()
+    after = tensors(model)
+    inside = [n for n in _moved(before, after) if n.startswith("backbone.body")]
+    trained = _moved({n: t for n, t in before.items() if "body" not in n}, after)
+    if not inside and any("stem" in n for n in trained) and any("head" in n for n in trained):
+        return Outcome(PASS, library.part_by)
+    return Outcome(FAIL, f"{len(inside)} tensors inside moved, or others stood still.")
+
+
+@_behaviour("One tensor can be frozen")
+def one_tensor(library: type[Adapter]) -> Outcome:
+    """``backbone.stem.conv.weight`` alone, its bias training."""
+    model = new_bench_model()
+    adapter = library(model)
+    adapter.freeze_tensor("backbone.stem.conv.weight")
+    adapter.start()
+    before = tensors(model)
+    adapter.train()
+    moved = _moved(before, tensors(model))
+    if "backbone.stem.conv.weight" in moved or "backbone.stem.conv.bias" not in moved:
+        return Outcome(FAIL, "The weight moved, or its bias stood still.")
+    return Outcome(PASS, library.part_by)
+
+
+@_behaviour("An unknown name is an error, and nothing has changed")
+def unknown_name(library: type[Adapter]) -> Outcome:
+    """A right name and a misspelt one: all or nothing."""
+    if library.no_names:
+        raise NotOffered(library.no_names)
+    model = new_bench_model()
+    try:
+        library(model, part=["backbone", "bakcbone"]).freeze()
+    except Exception as error:
+        if all(each.requires_grad for each in model.parameters()):
+            hint = "offers the nearest" if "backbone'" in str(error) else "names the missing one"
+            return Outcome(PASS, f"The error {hint}.")
+        return Outcome(FAIL, "It raises, and has frozen a part by then.")
+    return Outcome(FAIL, "The misspelt name is passed over in silence.")
+
+
+@_behaviour("An empty list freezes nothing")
+def empty_list(library: type[Adapter]) -> Outcome:
+    """A list that a filter left empty."""
+    if library.no_lists:
+        raise NotOffered(library.no_lists)
+    model = new_bench_model()
+    library(model, part=[]).freeze()
+    if all(each.requires_grad for each in model.parameters()):
+        return Outcome(PASS, "Nothing was frozen.")
+    return Outcome(FAIL, "The whole model was frozen; the documentation says so.")
+
+
+@_behaviour("A checkpoint saved while frozen loads strictly into the plain model")
+def checkpoint_loads(library: type[Adapter]) -> Outcome:
+    """The names in a state dict are the same."""
+    model = new_bench_model()
+    library(model).freeze()
+    try:
+        new_bench_model().load_state_dict(model.state_dict(), strict=True)
+    except RuntimeError as error:
+        lacks = str(error).count("num_batches_tracked")
+        return Outcome(FAIL, f"{lacks} entries are missing, all named num_batches_tracked.")
+    return Outcome(PASS, "All names fit.")
+
+
+@_behaviour("One switch lets BatchNorm adapt on purpose")
+def batchnorm_on_purpose(library: type[Adapter]) -> Outcome:
+    """The rest of the part stays frozen."""
+    model = new_bench_model()
+    adapter = library(model)
+    adapter.freeze_but_batchnorm()
+    adapter.start()
+    before = _of(tensors(model), "backbone")
+    adapter.train()
+    moved = _moved(before, tensors(model))
+    if any("running_mean" in n for n in moved) and not any("conv" in n for n in moved):
+        return Outcome(PASS, "One argument; the convolutions stay frozen.")
+    return Outcome(FAIL, "The statistics stood still, or a convolution moved.")
+
+
+@_behaviour("One call or object trains the head first, then all")
+def head_then_all(library: type[Adapter]) -> Outcome:
+    """Seen from inside: at which of the forward passes the first convolution differs."""
+    model = new_bench_model()
+    adapter = library(model)
+    conv = model.get_submodule("backbone.stem.conv")
+    head = model.head
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def look(*_: object) -> None:
+        if model.training:
+            weights = (conv.get_parameter("weight"), head.weight)
+            seen.append((weights[0].detach().clone(), weights[1].detach().clone()))
+
+    conv.register_forward_hook(look)
+    adapter.head_then_all()
+    seen.append((conv.get_parameter("weight").detach().clone(), head.weight.detach().clone()))
+    first_stage, (last, _) = seen[: len(adapter.data)], seen[-1]
+    held = all(torch.equal(body, seen[0][0]) for body, _ in first_stage)
+    learned = not torch.equal(first_stage[-1][1], seen[0][1])
+    if held and learned and not torch.equal(last, seen[0][0]):
+        return Outcome(PASS, library.stages_by)
+    return Outcome(FAIL, "The stages ran together, or one of them trained nothing.")

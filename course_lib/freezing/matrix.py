@@ -1,0 +1,322 @@
+"""The five methods, and the course's own ``freeze``, against ten questions: measured, not told.
+
+Each question is a function that takes one method, runs it on a small model and says what came out
+in a word, with the reason in a sentence. Nothing is looked up: change a method, and its cells
+change. ``measure_all()`` asks all questions of all methods and gives a table.
+
+Two models suffice. ``LetterReader`` has no buffers: freeze its ``fc1``, in the middle. In
+``PictureReader`` the frozen ``body`` has BatchNorm and dropout, and only the ``head`` trains.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from course_lib.errors import UnknownNameError, suggest
+from course_lib.freezing.core import freeze, unfreeze
+from course_lib.freezing.costs import StepCost, cost_of_step
+from course_lib.freezing.matrix_table import Cell, Matrix
+from course_lib.freezing.methods import METHODS, Method, RequiresGrad
+from course_lib.freezing.select import Names
+from course_lib.freezing.state import freeze_state, restore_freeze_state
+
+STEPS = 10  # enough for gradients and momentum to pile up
+RATE = 0.02
+
+
+class LetterReader(nn.Module):
+    """Three letters in, scores for the fourth out: (B, 3) -> (B, 12)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.em = nn.Embedding(12, 6)
+        self.fc1 = nn.Linear(18, 16)
+        self.fc2 = nn.Linear(16, 16)
+        self.fc3 = nn.Linear(16, 12)
+
+    def forward(self, letters: torch.Tensor) -> torch.Tensor:
+        """Scores (B, 12) for letters (B, 3)."""
+        hidden = self.fc1(self.em(letters).flatten(1)).relu()
+        return self.fc3(self.fc2(hidden).relu())
+
+
+class PictureReader(nn.Module):
+    """A small convolutional network: (B, 3, 16, 16) -> (B, 2)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Dropout(0.2),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        )  # fmt: skip
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Scores (B, 2) for pictures (B, 3, H, W)."""
+        return self.head(self.body(pictures))
+
+
+class CourseFreeze(Method):
+    """The course's own ``freeze`` as a sixth method: any names, parameters and buffers."""
+
+    title = "the course's freeze"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Names = []
+
+    def freeze(self, model: nn.Module, names: Names) -> None:
+        """Hold the named parts."""
+        freeze(model, names)
+        self.names = names
+
+    def unfreeze(self, model: nn.Module, optimizer: Optimizer, **group: Any) -> None:
+        """Let them go, and give the optimizer what it lacks."""
+        unfreeze(model, self.names, optimizer, **group)
+
+
+ROWS: tuple[type[Method], ...] = (*METHODS, CourseFreeze)
+
+
+class Run:
+    """A model with a method applied to a part of it, ready to take steps.
+
+    Args:
+        kind: the method; None freezes nothing.
+        letters: ``LetterReader`` with ``fc1`` frozen, or else ``PictureReader`` with ``body``.
+    """
+
+    def __init__(self, kind: type[Method] | None, letters: bool = True) -> None:
+        torch.manual_seed(0)
+        self.model: nn.Module = LetterReader() if letters else PictureReader()
+        if letters:
+            self.batch = torch.randint(12, (64, 3)), torch.randint(12, (64,))
+        else:
+            self.batch = torch.randn(8, 3, 16, 16), torch.arange(8) % 2
+        self.part = self.model.get_submodule("fc1" if letters else "body")
+        # A method that was never told to freeze anything is the plain loop.
+        self.method = (kind or RequiresGrad)()
+        if kind:
+            self.method.freeze(self.model, "fc1" if letters else "body")
+        self.optimizer = self.method.make_optimizer(self.model, _sgd)
+
+    def loss(self, model: nn.Module) -> torch.Tensor:
+        """How wrong the model is about the batch."""
+        return nn.functional.cross_entropy(model(self.batch[0]), self.batch[1])
+
+    def step(self) -> None:
+        """One training step, in training mode, as loops do it."""
+        self.model.train()
+        self.method.step(self.model, self.optimizer, self.loss)
+
+    def cost(self) -> StepCost:
+        """What a step costs; the optimizer has its moments by then."""
+        self.step()
+        copies = getattr(self.method, "cache", ())
+        return cost_of_step(self.model, self.optimizer, self.step, self.batch, copies)
+
+
+def weights(kind: type[Method]) -> Cell:
+    """Is the frozen weight bit for bit the same after training?"""
+    return _stands_still(kind, "weight")
+
+
+def biases(kind: type[Method]) -> Cell:
+    """And the bias?"""
+    return _stands_still(kind, "bias")
+
+
+def buffers(kind: type[Method]) -> Cell:
+    """Are BatchNorm's running statistics the same after training?"""
+    run = Run(kind, letters=False)
+    before = {name: tensor.clone() for name, tensor in run.part.named_buffers()}
+    _repeat(run.step)
+    moved = [n for n, tensor in run.part.named_buffers() if not torch.equal(tensor, before[n])]
+    if moved:
+        why = (
+            f"{len(moved)} of {len(before)} buffers moved: BatchNorm in training mode takes its "
+            "running mean and variance from every batch, whatever the gradients do."
+        )
+        return Cell("move", False, why)
+    return Cell("kept", True, f"All {len(before)} buffers are bit for bit what they were.")
+
+
+def optimizer_state(kind: type[Method]) -> Cell:
+    """Does the optimizer gather momentum for what is frozen?"""
+    run = Run(kind)
+    _repeat(run.step)
+    kept = [each for each in run.part.parameters() if run.optimizer.state.get(each)]
+    if kept:
+        why = (
+            f"A momentum is kept and moved for {len(kept)} frozen tensors, of steps that were "
+            "taken back."
+        )
+        return Cell("grows", False, why)
+    return Cell("empty", True, "The optimizer remembers nothing of the frozen tensors.")
+
+
+def gradients_upstream(kind: type[Method]) -> Cell:
+    """Does the embedding, which lies before ``fc1``, get the gradient it would have anyway?"""
+    found = []
+    for each in (None, kind):
+        run = Run(each)
+        run.step()
+        found.append(run.model.get_parameter("em.weight").grad)
+    expected, gradient = found
+    if gradient is None:
+        why = "No gradient passes through the frozen layer: the embedding before it never learns."
+        return Cell("cut off", False, why)
+    if expected is None or not torch.equal(gradient, expected):
+        return Cell("changed", False, "The gradient before the frozen layer isn't the true one.")
+    return Cell("whole", True, "The embedding gets the same gradient, bit for bit, as without.")
+
+
+def first_step_after(kind: type[Method]) -> Cell:
+    """Is the first step after unfreezing as long as its own gradient says?
+
+    The loop is one that clears the gradients after the step, so that at the moment of unfreezing
+    those of all that the optimizer knows are clear. With fresh momentum, the step of SGD is the
+    learning rate times the gradient.
+    """
+    run = Run(kind)
+    _repeat(run.step)
+    run.optimizer.zero_grad()
+    run.method.unfreeze(run.model, run.optimizer)
+    before = [each.detach().clone() for each in run.part.parameters()]
+    own = torch.autograd.grad(run.loss(run.model), list(run.part.parameters()))
+    run.loss(run.model).backward()
+    run.optimizer.step()
+    steps = [old - new.detach() for old, new in zip(before, run.part.parameters(), strict=True)]
+    times = _length(steps) / (RATE * _length(own))
+    if times > 1.01:
+        piled_up = _length(each.grad for each in run.part.parameters()) > 1.01 * _length(own)
+        cause = (
+            "the gradients of all the steps before have piled up, and a loop that clears them "
+            "after its step doesn't reach them"
+            if piled_up
+            else "its momentum ran on all the while"
+        )
+        return Cell("leaps", False, f"It is {times:.0f} times as long as it should be: {cause}.")
+    return Cell("normal", True, "It is as long as the learning rate times its own gradient.")
+
+
+def time_a_step(kind: type[Method]) -> Cell:
+    """How much of the work of training everything is left, counted in operations?"""
+    share = Run(kind, letters=False).cost().flops / Run(None, letters=False).cost().flops
+    said = f"{share:.0%} of the operations of training everything"
+    if share < 0.45:
+        return Cell("a third", True, f"{said}: forward, and the head's own way back.")
+    return Cell("all", False, f"{said}: every gradient of the frozen part is computed too.")
+
+
+def memory(kind: type[Method]) -> Cell:
+    """How much memory beyond the weights is left, counted in bytes?"""
+    cost, full = Run(kind, letters=False).cost(), Run(None, letters=False).cost()
+    share = cost.memory / full.memory
+    said = f"{share:.1%} of what training everything needs beyond the weights"
+    if share < 0.1:
+        return Cell("little", True, f"{said}: nothing of the frozen part is kept for a way back.")
+    if share <= 1:
+        why = f"{said}: only its momentum is saved, activations and gradients are all there."
+        return Cell("most", False, why)
+    return Cell("more", False, f"{said}: all of that, and a copy of the frozen weights.")
+
+
+def survives_train(kind: type[Method]) -> Cell:
+    """Put the frozen part in eval mode by hand, call ``model.train()``: is its answer the same?"""
+    run = Run(kind, letters=False)
+    run.model.eval()
+    before = run.part(run.batch[0])
+    run.model.train()
+    if torch.equal(run.part(run.batch[0]), before):
+        return Cell("holds", True, "The frozen part computes as in inference, whatever the mode.")
+    why = (
+        "The frozen part computes other numbers than before: BatchNorm on the batch's own "
+        "statistics, dropout on."
+    )
+    return Cell("undone", False, why)
+
+
+def survives_resume(kind: type[Method]) -> Cell:
+    """Save weights and freeze state, load both into a new model, train all: is ``fc1`` frozen?"""
+    run = Run(kind)
+    run.step()
+    weights, state = run.model.state_dict(), freeze_state(run.model)
+    resumed = Run(None)
+    resumed.model.load_state_dict(weights)
+    restore_freeze_state(resumed.model, state)
+    before = [each.detach().clone() for each in resumed.part.parameters()]
+    _repeat(resumed.step)
+    pairs = zip(resumed.part.parameters(), before, strict=True)
+    if all(torch.equal(now, old) for now, old in pairs):
+        return Cell("back", True, "restore_freeze_state freezes in the new model what was frozen.")
+    why = (
+        "Nothing that is saved knows of the freeze: unless you freeze again after loading, the "
+        "layer trains."
+    )
+    return Cell("lost", False, why)
+
+
+QUESTIONS: dict[str, Callable[[type[Method]], Cell]] = {
+    "weights": weights,
+    "biases": biases,
+    "buffers": buffers,
+    "optimizer state": optimizer_state,
+    "gradients upstream": gradients_upstream,
+    "first step after": first_step_after,
+    "time a step": time_a_step,
+    "memory": memory,
+    "survives train()": survives_train,
+    "survives resume": survives_resume,
+}
+
+
+def measure(kind: type[Method], question: str) -> Cell:
+    """One cell: run ``kind`` and answer ``question``.
+
+    The global random stream is left where it was.
+
+    Raises:
+        UnknownNameError: no such question.
+    """
+    if question not in QUESTIONS:
+        raise UnknownNameError(
+            f"The matrix has no question {question!r}.{suggest(question, QUESTIONS)} "
+            f"It has: {', '.join(QUESTIONS)}."
+        )
+    with torch.random.fork_rng(devices=[]):
+        return QUESTIONS[question](kind)
+
+
+def measure_all() -> Matrix:
+    """All questions to all methods; a second or two."""
+    cells = {(kind.title, each): measure(kind, each) for kind in ROWS for each in QUESTIONS}
+    return Matrix(tuple(kind.title for kind in ROWS), tuple(QUESTIONS), cells)
+
+
+def _stands_still(kind: type[Method], key: str) -> Cell:
+    run = Run(kind)
+    before = run.part.get_parameter(key).detach().clone()
+    _repeat(run.step)
+    if torch.equal(run.part.get_parameter(key), before):
+        return Cell("kept", True, f"fc1.{key} is bit for bit what it was after {STEPS} steps.")
+    return Cell("moves", False, f"fc1.{key} isn't what it was: the method misses it.")
+
+
+def _repeat(step: Callable[[], None]) -> None:
+    for _ in range(STEPS):
+        step()
+
+
+def _length(tensors: Any) -> float:
+    """Euclidean length of several tensors as one vector."""
+    return sum(tensor.square().sum().item() for tensor in tensors) ** 0.5
+
+
+def _sgd(parameters: Any) -> Optimizer:
+    """The optimizer of the matrix: with momentum, so that it remembers."""
+    return torch.optim.SGD(parameters, lr=RATE, momentum=0.9)

@@ -1,0 +1,142 @@
+# %% [markdown]
+# # The claims ledger: what is said, and what came out
+#
+# Texts about fine-tuning say many things. Eighteen of them, C1 to C18, come from the five texts
+# that this course grew out of; the last lines of the table are the course's own. Each has an
+# experiment, with its design written down before the result. Here are all verdicts on one page.
+#
+# You need 20 minutes to read it, and it is the page to come back to.
+
+# %% [markdown]
+# ## What you will be able to do
+#
+# - read an effect with its interval, and say what it does and doesn't tell;
+# - look up what came out for each claim, and in which chapter it is explained;
+# - run an experiment again, or with more seeds.
+#
+# ## How a verdict is reached
+#
+# An experiment compares arms: say, fine-tuned and from scratch. For each seed, all arms get the
+# same data, and each arm gets the same budget. The rates and stopping points are chosen on
+# validation data; the numbers come from test data. So each seed gives one difference, and the
+# table has their mean with a 95 % interval. Where an experiment makes several comparisons, its
+# intervals are widened so that together they are right 19 times out of 20.
+#
+# - **held**: the whole interval lies where the claim puts it.
+# - **did not hold**: the whole interval lies elsewhere.
+# - **undecided**: it reaches over the border. The experiment was too small to tell, and says so.
+# - **holds when ...**: several comparisons were made, and these are the ones that held.
+#
+# The interval covers what the seed changes: first weights, order, and which pictures were drawn. It
+# says nothing about other data, so each verdict is about small pictures on a laptop: handwritten
+# digits of 8 by 8 pixels, or the drawn food. A rule may hold on a million photographs and not here.
+
+# %% [markdown]
+# **Predict.** Of the eighteen claims C1 to C18, how many held as they are said, without "when"?
+
+# %%
+from course_lib import evidence, plots
+from course_lib.exercises import compare, predict
+
+predict("claims that held", ...)
+
+# %%
+ledger = evidence.show()
+said = [entry for entry in ledger.entries if entry.claim.id[1:].isdigit()]
+counts = {"held": 0, "holds when": 0, "undecided": 0, "did not hold": 0}
+for entry in said:
+    kind = "holds when" if entry.verdict.startswith("holds when") else entry.verdict
+    counts[kind] += 1
+print(f"of {len(said)} claims:", ", ".join(f"{number} {kind}" for kind, number in counts.items()))
+compare("claims that held", counts["held"], digits=0)
+
+# %% [markdown]
+# ## All of them
+#
+# "More" and "less" are in the units of what was measured: 0.10 in `test_accuracy` is ten
+# pictures in a hundred. A slash means a ratio: 1 is "no difference" there, as 0 is for a minus
+# sign.
+
+# %%
+ledger
+
+# %% [markdown]
+# ## The same as a picture
+#
+# The main comparison of each claim that is about test accuracy. An interval that doesn't touch the
+# line at zero is a difference that more seeds would hardly turn around.
+
+# %%
+rows = {}
+for entry in ledger.entries:
+    finding = entry.findings[0]
+    if finding.contrast.measure == "test_accuracy" and not finding.contrast.ratio:
+        found = finding.interval
+        rows[f"{entry.claim.id} {finding.contrast.name}: {finding.verdict}"] = (
+            found.value, found.low, found.high,
+        )  # fmt: skip
+plots.show(
+    plots.intervals(rows, xlabel="difference in test accuracy"),
+    alt="""Estimates with their intervals, one row for each claim whose main comparison is about
+    test accuracy; the row's name says the verdict. The numbers stand in the table above.""",
+)
+above = [name.split()[0] for name, (_, low, _) in rows.items() if low > 0]
+below = [name.split()[0] for name, (_, _, high) in rows.items() if high < 0]
+print("interval above zero:", ", ".join(above) or "none")
+print("interval below zero:", ", ".join(below) or "none")
+
+# %% [markdown]
+# ## Look into one
+#
+# The design of an experiment is its docstring: data, arms, budget, how choices are made, and
+# what the claim predicts. Read it before you believe the verdict.
+
+# %%
+print(evidence.get("C9").design)
+
+# %% [markdown]
+# ## Run it yourself
+#
+# ```sh
+# course evidence show C9            # what the files say
+# course evidence check --recompute  # run the first seed of each again and compare every number
+# course evidence run                # all of them, resumable; most of an hour on two cores
+# ```
+#
+# The results are tables in `data/evidence`. Each carries a fingerprint of its design: change the
+# experiment, and the tests ask for new results. Numbers in the chapters are compared with these
+# files by a test, to the last digit.
+
+# %% [markdown]
+# ## Pitfalls
+#
+# - **"Undecided" is not "false".** The interval contains zero and much else. With few seeds, a
+#   difference of two pictures in a hundred can't be seen.
+# - **One seed is an anecdote.** The same arms with another seed can come out the other way
+#   round. That is why there are at least five, and why the table has intervals.
+# - **Five seeds say nothing about your pictures.** They repeat the same small world. For your
+#   data, run your own comparison: the same code, your folder.
+#
+# ## Exercises
+#
+# Each claim's exercises are in its chapter. Here is one for paper: choose a claim that came out
+# undecided, read its design, and write down which single change would decide it: more seeds, more
+# test pictures, or a larger difference between the arms. Then run it with that change.
+#
+# ## Summary
+#
+# - Each claim has an experiment whose design was written before the result.
+# - Arms of a seed share data and budget; choices are made on validation data, numbers come from
+#   test data.
+# - A verdict rests on an interval, never on a single run.
+# - Undecided is a result, and is printed like the others.
+# - All of it is about small pictures on a laptop, and can be rerun with one command.
+#
+# ## Sources
+#
+# The claims are from five texts: a forum article on when and how to fine-tune and how to freeze;
+# the forum thread under the fine-tuning section of *Dive into Deep Learning* (A. Zhang et al.,
+# d2l.ai); an introduction to transfer learning; a text on loading pretrained weights and
+# freezing layers; and a text about pretraining and fine-tuning. The table names the text for
+# each claim. On intervals for few seeds: X. Bouthillier et al., *Accounting for Variance in
+# Machine Learning Benchmarks*, MLSys 2021.
