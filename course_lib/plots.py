@@ -215,8 +215,8 @@ def intervals(
         axis.plot([low, high], [position, position], color=COLOURS["blue"], linewidth=2)
         axis.plot(middle, position, "o", color=COLOURS["blue"])
         axis.annotate(
-            f"{middle:.2f}", (middle, position), xytext=(0, 6), textcoords="offset points",
-            ha="center", fontsize=8,
+            f"{middle:.2f}".replace("-0.00", "0.00"), (middle, position), xytext=(0, 6),
+            textcoords="offset points", ha="center", fontsize=8,
         )  # fmt: skip
     axis.set_yticks(range(len(rows)), list(reversed(list(rows))))
     axis.set_ylim(-0.5, len(rows) - 0.4)

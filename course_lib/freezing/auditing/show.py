@@ -180,7 +180,10 @@ def figure(rows: Sequence["Row"]) -> "Figure":
             zorder=3,
         )
     axes.axhline(floor, color="#999999", linewidth=0.8, zorder=1)
-    axes.text(0, floor, " unchanged", va="bottom", fontsize=7, color="#555555")
+    axes.annotate(
+        "unchanged", (0, floor), xytext=(0, 6), textcoords="offset points", fontsize=7,
+        color="#555555",
+    )  # fmt: skip
     _mark_modules(axes, [row.name.split(".")[0] for row in rows])
     axes.set_ylabel("largest change in one step")
     axes.set_title("One training step, tensor by tensor from input to output", fontsize=10)
@@ -195,7 +198,13 @@ def _mark_modules(axes: object, tops: Sequence[str]) -> None:
     ends = [*starts[1:], len(tops)]
     for start in starts[1:]:
         axes.axvline(start - 0.5, color="#DDDDDD", linewidth=0.6, zorder=0)  # type: ignore[attr-defined]
-    middles = [(start + end - 1) / 2 for start, end in zip(starts, ends, strict=True)]
-    axes.set_xticks(  # type: ignore[attr-defined]
-        middles, [tops[start] for start in starts], rotation=45, ha="right", fontsize=8
-    )
+    places: list[float] = []
+    labels: list[str] = []
+    for start, end in zip(starts, ends, strict=True):
+        middle = (start + end - 1) / 2
+        if places and middle - places[-1] < 0.06 * len(tops):  # too near: they share a label
+            labels[-1] += f", {tops[start]}"
+        else:
+            places.append(middle)
+            labels.append(tops[start])
+    axes.set_xticks(places, labels, rotation=45, ha="right", fontsize=8)  # type: ignore[attr-defined]
