@@ -11,7 +11,8 @@ from tests.data.loopback import Loopback
 @pytest.fixture
 def colab(monkeypatch):
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
-    monkeypatch.delenv(profile.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.setenv(profile.ENVIRONMENT_VARIABLE, "")  # so that it is put back afterwards
+    monkeypatch.delenv(profile.ENVIRONMENT_VARIABLE)
     monkeypatch.setattr(preparing, "_chosen", [])
 
 
@@ -70,7 +71,8 @@ def test_your_word_after_the_choice_wins_too(colab, gpu, web, monkeypatch):
 
 
 def test_on_your_own_machine_nothing_changes(monkeypatch, capsys, gpu):
-    monkeypatch.delenv(profile.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.setenv(profile.ENVIRONMENT_VARIABLE, "")  # so that it is put back afterwards
+    monkeypatch.delenv(profile.ENVIRONMENT_VARIABLE)
     before = present()
     hosting.prepare()
     assert capsys.readouterr().out == ""
