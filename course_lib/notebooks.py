@@ -6,6 +6,7 @@ Authors edit ``notebooks/source/NN_name.py`` (jupytext's percent format); learne
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,10 @@ def in_step(name: str) -> bool:
 
 
 def execute(notebook: NotebookNode) -> NotebookNode:
-    """Run all cells in ``notebooks/``, in the tiny profile at one thread; change it in place."""
-    environment = {**os.environ, "COURSE_PROFILE": "tiny", "OMP_NUM_THREADS": "1"}
+    """Run all cells in ``notebooks/`` as a new learner would; change the notebook in place.
+
+    In the tiny profile, at one thread, with no exercise solved.
+    """
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
@@ -88,7 +91,15 @@ def execute(notebook: NotebookNode) -> NotebookNode:
         coalesce_streams=True,
         resources={"metadata": {"path": str(notebooks_dir())}},
     )
-    client.execute(env=environment)
+    with tempfile.TemporaryDirectory() as empty:
+        client.execute(
+            env={
+                **os.environ,
+                "COURSE_PROFILE": "tiny",
+                "OMP_NUM_THREADS": "1",
+                "COURSE_PROGRESS": str(Path(empty) / "progress.json"),
+            }
+        )
     notebook.metadata.kernelspec = NotebookNode(KERNEL)
     notebook.metadata.language_info = NotebookNode(name="python")
     return notebook

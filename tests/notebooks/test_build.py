@@ -5,6 +5,7 @@ import pytest
 
 from course_lib import notebooks
 from course_lib.errors import CourseError, UnknownNameError
+from course_lib.exercises import progress_file
 
 SCRIPT = """# %% [markdown]
 # # Title
@@ -77,3 +78,15 @@ def test_an_unknown_chapter_is_refused_before_anything_is_built(workshop):
     with pytest.raises(UnknownNameError, match="Did you mean '07_small'"):
         list(notebooks.build(["07_smal"]))
     assert not (workshop / "07_small.ipynb").exists()
+
+
+def test_pages_are_built_as_for_a_new_learner(monkeypatch, tmp_path):
+    """The builder's own progress doesn't get into what learners open."""
+    monkeypatch.setenv("COURSE_PROGRESS", str(tmp_path / "mine.json"))
+    progress_file.note_attempt("0.1", True)
+    source = "from course_lib.exercises import progress\nprint(progress())"
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    notebooks.execute(book)
+    shown = book.cells[0].outputs[0].text
+    assert "0 of 1" in shown
+    assert "1 of 1" not in shown
