@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # No exercise that a test plays is entered into the progress of the person who runs it.
 OFFLINE = OMP_NUM_THREADS=1 COURSE_PROGRESS=off PYTHONPATH=tests/offline
 
-.PHONY: help lab test test-all lint types unit notebooks check-notebooks install clean
+.PHONY: help lab test test-all lint types unit notebooks handouts check-notebooks install clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -45,6 +45,9 @@ check-notebooks: install ## run every notebook and compare its outputs with the 
 
 notebooks: install ## rebuild and execute the notebooks whose source changed
 	@$(OFFLINE) $(BIN)/course notebooks build
+
+handouts: install ## chapters on paper and as pages, cheat sheets, a plan for teachers
+	@$(OFFLINE) $(BIN)/course handouts
 
 install: ## make .venv and install everything (nothing to do: returns at once)
 	@test -n "$(PYTHON)" || { echo "course: no Python 3.11, 3.12 or 3.13 was found. Install one \

@@ -13,7 +13,7 @@ class Chapter:
         name: file name without ending, such as ``"02_hotdog"``.
         title: a few words.
         question: the one question that it answers.
-        minutes: what a learner needs, exercises included.
+        minutes: what a learner needs to read and run it; its exercises take about as long again.
         after: numbers of the chapters that it builds on.
         place: (x, y) on the course's map.
     """

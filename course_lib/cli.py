@@ -113,6 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("--handouts", metavar="FOLDER", help="printed pages to put with it")
     pack.set_defaults(run=_bundle)
 
+    paper = commands.add_parser("handouts", help="chapters on paper and as pages, sheets, a plan")
+    paper.add_argument("names", nargs="*", metavar="CHAPTER", help="such as 02_hotdog; else all")
+    paper.add_argument("--to", metavar="FOLDER", help="another folder than handouts")
+    paper.add_argument("--repo", metavar="OWNER/NAME", help="for links; else what `colab` stored")
+    paper.add_argument("--ref", metavar="TAG", help="goes with --repo")
+    paper.set_defaults(run=_handouts)
+
     bench = commands.add_parser("bench", help="measure, side by side in one run")
     bench.add_argument("what", choices=BENCHMARKS)
     bench.set_defaults(run=_bench)
@@ -233,6 +240,17 @@ def _bundle(options: argparse.Namespace) -> int:
     from course_lib import bundle
 
     bundle.make(options.folder, options.systems, options.pythons, options.torch, options.handouts)
+    return 0
+
+
+def _handouts(options: argparse.Namespace) -> int:
+    from course_lib import handouts, hosting
+
+    if bool(options.repo) != bool(options.ref):
+        raise CourseError("A repository and a tag go together: --repo OWNER/NAME --ref TAG")
+    where = hosting.Address(options.repo, options.ref) if options.repo else hosting.address()
+    for path in handouts.build(options.to, options.names, where):
+        print(path, flush=True)
     return 0
 
 

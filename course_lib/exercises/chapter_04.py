@@ -580,7 +580,7 @@ def scores_with_fc1_frozen(model, text):
     hints=(
         "On which way does the gradient reach the embedding?",
         "The path must stay open; only weight and bias of `fc1` should be constants.",
-        "`nn.functional.linear(hidden, weight, bias)` computes the layer from tensors, which may be "
+        "`nn.functional.linear(hidden, weight, bias)` computes the layer from tensors; they may be "
         "detached.",
     ),
     wrongs=(

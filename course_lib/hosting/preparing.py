@@ -136,8 +136,8 @@ def _where_work_goes() -> str:
     folder = places.lasting_dir()
     if folder is None:
         return (
-            "This runtime forgets what you do. hosting.keep_work() keeps progress and saved models in "
-            "your Drive; hosting.export_work() gives them to you as a file."
+            "This runtime forgets what you do. hosting.keep_work() keeps progress and saved models "
+            "in your Drive; hosting.export_work() gives them to you as a file."
         )
     try:
         _move_in(folder)

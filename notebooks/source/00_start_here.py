@@ -64,7 +64,8 @@ for chapter in CHAPTERS:
     print(f"{chapter.number}  {chapter.question}  ({state})")
 
 # %% [markdown]
-# An arrow means "read this one first". If you have one evening, read
+# The minutes are for reading and running; the exercises take about as long again. An arrow means
+# "read this one first". If you have one evening, read
 # [02, the hot dogs](02_hotdog.ipynb): it has the whole story once, from the pictures to a network
 # that you can try on a picture of your own.
 
