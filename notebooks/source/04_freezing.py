@@ -506,7 +506,7 @@ print(
 from course_lib import panels
 
 panels.freezing_panel(
-    backbones.load(p.backbone, num_classes=2),
+    backbones.load(backbone, num_classes=2),
     sgd_of,
     train_step,
     frozen=["conv_stem", "bn1", "blocks"],
