@@ -473,6 +473,9 @@ def what_it_says(transfer, scratch):
     return ...
 """,
     solution="""
+from scipy import stats
+
+
 def what_it_says(transfer, scratch):
     differences = np.array(transfer) - np.array(scratch)
     error = differences.std(ddof=1) / len(differences) ** 0.5
@@ -489,7 +492,7 @@ def what_it_says(transfer, scratch):
     hints=(
         "Subtract seed by seed first. Then forget the two lists.",
         "The standard error of a mean is the standard deviation (`ddof=1`) over the root of n.",
-        "`stats.t.ppf(0.975, n - 1)` says how many standard errors go to each side.",
+        "`scipy.stats.t.ppf(0.975, n - 1)` says how many standard errors go to each side.",
     ),
     wrongs=(
         Wrong(
@@ -505,6 +508,9 @@ def what_it_says(transfer, scratch):
         Wrong(
             "unpaired",
             """
+from scipy import stats
+
+
 def what_it_says(transfer, scratch):
     low = stats.ttest_ind(transfer, scratch)
     if low.pvalue > 0.05:
@@ -527,7 +533,7 @@ def what_it_says(transfer, scratch):
         ),
     ),
     judge=_judge_verdict,
-    preamble=PREAMBLE + "import numpy as np\nfrom scipy import stats\n",
+    preamble=PREAMBLE + "import numpy as np\n",
 )
 
 # --- 1.6 ------------------------------------------------------------------------------------------

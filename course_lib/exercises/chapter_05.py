@@ -616,7 +616,7 @@ def joined(one, two):
             "rows",
             """
 def joined(one, two):
-    return torch.cat([F.normalize(one, dim=1), F.normalize(two, dim=1)], dim=1)
+    return torch.cat([nn.functional.normalize(each, dim=1) for each in (one, two)], dim=1)
 """,
             """You gave each picture's features the length 1. That is a good habit for comparing
             directions. But how much the rows then *differ* isn't the same for both networks, and

@@ -542,6 +542,8 @@ def what_it_says(transfer, scratch):
     return "hurts" if found.high < 0 else "open"
 """,
         """
+from scipy import stats
+
 def what_it_says(transfer, scratch):
     found = stats.ttest_rel(transfer, scratch)
     if found.pvalue >= 0.05:
