@@ -605,6 +605,9 @@ def keep_first(k, trained, fresh):
     return ...
 """,
     solution="""
+import copy
+
+
 def keep_first(k, trained, fresh):
     network = copy.deepcopy(fresh)
     for name, layer in trained.named_children():
@@ -627,6 +630,9 @@ def keep_first(k, trained, fresh):
         Wrong(
             "alias",
             """
+import copy
+
+
 def keep_first(k, trained, fresh):
     network = copy.deepcopy(fresh)
     for name in ("conv1", "conv2", "fc")[:k]:
@@ -639,6 +645,9 @@ def keep_first(k, trained, fresh):
         Wrong(
             "counts_all",
             """
+import copy
+
+
 def keep_first(k, trained, fresh):
     network = copy.deepcopy(fresh)
     for place in range(k):
@@ -651,6 +660,9 @@ def keep_first(k, trained, fresh):
         Wrong(
             "not_frozen",
             """
+import copy
+
+
 def keep_first(k, trained, fresh):
     network = copy.deepcopy(fresh)
     for name in ("conv1", "conv2", "fc")[:k]:

@@ -1,5 +1,7 @@
 """Exercises as a learner meets them: in a real kernel, and in the chapters as they are written."""
 
+import ast
+import builtins
 import re
 
 import nbformat
@@ -105,3 +107,28 @@ def test_a_chapter_shows_each_stub_as_it_is_declared(name):
         assert cells == [each.cell()]
     for each in exercises.questions_of(name):
         assert any(re.search(rf"^{each.name}\b", source, re.M) for source in code), each.name
+
+
+def names_made(source):
+    """Names that a script defines, at its top or anywhere inside, and those that it reads."""
+    made, read = set(dir(builtins)), set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else made).add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            made.add(node.name)
+        elif isinstance(node, ast.arg):
+            made.add(node.arg)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            made |= {(name.asname or name.name).split(".")[0] for name in node.names}
+    return made, read
+
+
+@pytest.mark.parametrize("name", list(chapters_with_exercises()))
+def test_answers_use_only_names_that_the_chapter_has(name):
+    """A learner who types the solution into the cell must not lack an import."""
+    there, _ = names_made(notebooks.sources()[name].read_text(encoding="utf-8"))
+    for each in exercises.exercises_of(name):
+        for code in codes_of(each, everything=True):
+            made, read = names_made(code)
+            assert read <= made | there, (each.number, read - made - there, code)

@@ -20,7 +20,7 @@ TORCHVISION = torchvision.models.list_models(module=torchvision.models)
 # Networks whose input size is fixed when they are built, and those that need more than 64 pixels.
 TORCHVISION_OPTIONS = {name: {"image_size": 32} for name in TORCHVISION if name.startswith("vit_")}
 TORCHVISION_OPTIONS["vit_h_14"] = {"image_size": 28}
-TORCHVISION_SIZES = {"inception_v3": 128, "maxvit_t": 224, "vit_h_14": 28, "alexnet": 80}
+TORCHVISION_SIZES = {"inception_v3": 299, "maxvit_t": 224, "vit_h_14": 28, "alexnet": 80}
 TORCHVISION_SIZES |= {name: 32 for name in TORCHVISION_OPTIONS if name != "vit_h_14"}
 
 TIMM = """
