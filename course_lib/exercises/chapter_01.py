@@ -760,6 +760,9 @@ def choose_source(bodies, train, val):
     return ...
 """,
     solution="""
+import copy
+
+
 def choose_source(bodies, train, val):
     scores = {}
     for name, body in bodies.items():
@@ -784,6 +787,9 @@ def choose_source(bodies, train, val):
         Wrong(
             "on_train",
             """
+import copy
+
+
 def choose_source(bodies, train, val):
     scores = {}
     for name, body in bodies.items():
