@@ -367,12 +367,12 @@ print("and the network tells hot dogs better than by guessing:", accuracy > 0.65
 # range of effects that these runs are consistent with. A difference of 0.01 in accuracy is one test
 # picture in a hundred.
 #
-# - **On the digits, with 50 target pictures**, fine-tuning minus scratch was
-#   <!-- evidence: C1.gain -->0.000 [-0.016, 0.016]<!-- end --> in accuracy. No gain was shown.
-# - **In compute** it held: fine-tuning reached a validation accuracy of 0.8 in
-#   <!-- evidence: C1.compute -->0.2 [0.1, 0.4]<!-- end --> times the steps that scratch needed.
-# - **On the drawn hot dogs, from ImageNet**, the gain in accuracy was large:
-#   <!-- evidence: hotdog_margin.gain -->0.33 [0.28, 0.38]<!-- end -->.
+# - **On the digits, with 50 target pictures**, fine-tuning minus scratch
+#   was <!-- evidence: C1.gain -->0.000 [-0.016, 0.016]<!-- end --> in accuracy. No gain was shown.
+# - **In compute** it held: fine-tuning reached a validation accuracy of 0.8
+#   in <!-- evidence: C1.compute -->0.2 [0.1, 0.4]<!-- end --> times the steps that scratch needed.
+# - **On the drawn hot dogs, from ImageNet**, the gain in accuracy was
+#   large: <!-- evidence: hotdog_margin.gain -->0.33 [0.28, 0.38]<!-- end -->.
 #
 # So the claim needs its conditions. On the digits, the source is a few hundred tiny pictures; a
 # network can find nearly all of that in 50 pictures of the target. ImageNet is more than a million

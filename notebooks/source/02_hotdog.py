@@ -181,10 +181,10 @@ print("fewer with another's numbers:", shares["another's"] < shares["its own"])
 # to 0.67, but it was there too.
 #
 # The ledger asks the same with intervals (C11, five seeds). Used as it is, the network's share of
-# recognised hot dogs changes by
-# <!-- evidence: C11.unlearned -->-0.19 [-0.28, -0.10]<!-- end --> with the wrong numbers. When a new head is *trained*
-# with the wrong numbers, the test accuracy changes by
-# <!-- evidence: C11.learned -->0.002 [-0.033, 0.038]<!-- end -->: no difference that could be seen. The wrong numbers cost
+# recognised hot dogs changes
+# by <!-- evidence: C11.unlearned -->-0.19 [-0.28, -0.10]<!-- end --> with the wrong numbers. When a new head is *trained*
+# with the wrong numbers, the test accuracy changes
+# by <!-- evidence: C11.learned -->0.002 [-0.033, 0.038]<!-- end -->: no difference that could be seen. The wrong numbers cost
 # most where nothing is trained.
 #
 # Training shows the network each picture in a new form every time: a random crop, now and then
@@ -510,9 +510,9 @@ print("the head alone beats training from scratch:", better)
 # four GPUs, where loading the pictures takes its share.
 #
 # Over five seeds, with each way's learning rate chosen on validation pictures, the head alone was not
-# a little worse but better, by
-# <!-- evidence: C8.accuracy -->0.133 [0.088, 0.179]<!-- end --> in test accuracy, and
-# <!-- evidence: C8.speed -->3.5 [3.2, 3.8]<!-- end --> times as fast (C8). That is for a small budget, the same for
+# a little worse but better,
+# by <!-- evidence: C8.accuracy -->0.133 [0.088, 0.179]<!-- end --> in test accuracy,
+# and <!-- evidence: C8.speed -->3.5 [3.2, 3.8]<!-- end --> times as fast (C8). That is for a small budget, the same for
 # both, and for 96 pictures; in the reader's table, with 2,000, training everything was ahead.
 
 # %% [markdown]

@@ -176,8 +176,8 @@ for kind, content in contents.items():
 
 # %% [markdown]
 # The course keeps a ledger of such claims, each tried out. For this one, C14, each of five endings was
-# given to each of the three kinds. The best rule that goes by the ending was right for a share of
-# <!-- evidence: C14.by the ending.right -->0.33<!-- end --> of the files, which is guessing; looking
+# given to each of the three kinds. The best rule that goes by the ending was right for a share
+# of <!-- evidence: C14.by the ending.right -->0.33<!-- end --> of the files, which is guessing; looking
 # inside was right for <!-- evidence: C14.by looking.right -->1.00<!-- end -->.
 #
 # So **look before you load**. `weights.inspect` prints what is inside as a tree. It doesn't read the
@@ -317,11 +317,11 @@ for case, state in files.items():
 # leaves that one out. A name that your network lacks ends in a `KeyError`. A tensor of (3, 8) offered as
 # (8, 3) passes the filter, and ends in an error that `strict=False` doesn't forgive.
 # In the ledger, this is C7, tried with networks of <!-- evidence: C7.seeds -->5<!-- end --> sizes. The share
-# of runs that ended with the weights loaded was
-# <!-- evidence: C7.same network.loaded -->1.0<!-- end --> for the same network,
-# <!-- evidence: C7.a key more.loaded -->0.0<!-- end --> with a name more,
-# <!-- evidence: C7.equal numel.loaded -->0.0<!-- end --> with equal numel and another shape,
-# <!-- evidence: C7.another size.loaded -->1.0<!-- end --> with another size. And where *no* name fits, which
+# of runs that ended with the weights loaded
+# was <!-- evidence: C7.same network.loaded -->1.0<!-- end --> for the same
+# network, <!-- evidence: C7.a key more.loaded -->0.0<!-- end --> with a name
+# more, <!-- evidence: C7.equal numel.loaded -->0.0<!-- end --> with equal numel and another
+# shape, <!-- evidence: C7.another size.loaded -->1.0<!-- end --> with another size. And where *no* name fits, which
 # is the real case with somebody else's file, it can't load anything.
 #
 # ### A loader that tells

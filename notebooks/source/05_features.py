@@ -317,9 +317,9 @@ print("above 0.9:", [name for name, each in accuracy.items() if each > 0.9])
 # problem's classes well", number C12 there, was tested with 96 training pictures, five draws of them,
 # and "well" was set beforehand to mean more than nine in ten.
 #
-# Verdict: <!-- evidence: C12.verdict -->held<!-- end -->. The layer was right for
-# <!-- evidence: C12.trained network.test_accuracy -->0.929<!-- end --> of the test pictures on the average,
-# <!-- evidence: C12.well -->0.029 [0.005, 0.053]<!-- end --> more than nine in ten (difference and 95 % interval). Against
+# Verdict: <!-- evidence: C12.verdict -->held<!-- end -->. The layer was right
+# for <!-- evidence: C12.trained network.test_accuracy -->0.929<!-- end --> of the test pictures on the
+# average, <!-- evidence: C12.well -->0.029 [0.005, 0.053]<!-- end --> more than nine in ten (difference and 95 % interval). Against
 # the untrained body the gain was <!-- evidence: C12.training -->0.392 [0.311, 0.473]<!-- end -->, against a linear layer on
 # the pixels <!-- evidence: C12.pixels -->0.394 [0.354, 0.434]<!-- end -->.
 #
@@ -419,15 +419,15 @@ print("all four are better than guessing:", min(scores.values()) > 0.6)
 # training pictures. The claim says that an SVM or naive Bayes on features works; "works" was set to
 # mean within 0.05 of a linear layer.
 #
-# - **SVM** minus linear layer: <!-- evidence: C17.svm -->0.010 [-0.033, 0.054]<!-- end -->. Verdict:
-#   <!-- evidence: C17.svm.verdict -->undecided<!-- end -->.
-# - **Naive Bayes** minus linear layer: <!-- evidence: C17.naive_bayes -->-0.090 [-0.152, -0.028]<!-- end -->. Verdict:
-#   <!-- evidence: C17.naive_bayes.verdict -->undecided<!-- end -->.
+# - **SVM** minus linear layer: <!-- evidence: C17.svm -->0.010 [-0.033, 0.054]<!-- end -->.
+#   Verdict: <!-- evidence: C17.svm.verdict -->undecided<!-- end -->.
+# - **Naive Bayes** minus linear layer: <!-- evidence: C17.naive_bayes -->-0.090 [-0.152, -0.028]<!-- end -->.
+#   Verdict: <!-- evidence: C17.naive_bayes.verdict -->undecided<!-- end -->.
 #
 # SVM: the difference found is small, but the interval reaches a little over 0.05, so equality isn't
 # shown either. Naive Bayes: the whole interval is below zero, so it is worse; whether by more than
-# the 0.05, five draws can't tell. It still gets
-# <!-- evidence: C17.naive_bayes.test_accuracy -->0.829<!-- end --> of the pictures right, and five nearest
+# the 0.05, five draws can't tell. It still
+# gets <!-- evidence: C17.naive_bayes.test_accuracy -->0.829<!-- end --> of the pictures right, and five nearest
 # neighbours get <!-- evidence: C17.knn.test_accuracy -->0.819<!-- end -->; the linear layer on pixels
 # gets <!-- evidence: C17.pixels.test_accuracy -->0.535<!-- end -->. The features do the work. The
 # classifier on top matters less, and it does matter.
@@ -555,8 +555,8 @@ print("joined, not far below the better of the two:", joined["joined"] > better 
 
 # %% [markdown]
 # On all training pictures, the joined features need not win: with twice the columns there is also
-# twice the noise to fit. The ledger's run, five draws of 96 pictures, joined minus one network:
-# <!-- evidence: C17.joined -->0.027 [-0.004, 0.058]<!-- end -->, verdict <!-- evidence: C17.joined.verdict -->undecided<!-- end -->.
+# twice the noise to fit. The ledger's run, five draws of 96 pictures, joined minus one
+# network: <!-- evidence: C17.joined -->0.027 [-0.004, 0.058]<!-- end -->, verdict <!-- evidence: C17.joined.verdict -->undecided<!-- end -->.
 # The interval holds zero. So the articles' claim that two networks see more has not been shown here,
 # nor the opposite. The two are relatives, trained on the same pictures, and one of them alone is right
 # on more than nine in ten: there isn't much left to gain.
@@ -724,13 +724,13 @@ compare("ahead at 10 pictures", ahead[0] + 0.0, digits=1)
 # On the mean of eight seeds, not at all. With intervals, as the ledger has it:
 #
 # - **Few examples** (C18): "a model trained only on one's own few is worse than a fine-tuned one". With
-#   ten pictures, fine-tuned minus scratch: <!-- evidence: C18.gain -->0.000 [-0.049, 0.049]<!-- end -->. Verdict:
-#   <!-- evidence: C18.verdict -->undecided<!-- end -->.
+#   ten pictures, fine-tuned minus scratch: <!-- evidence: C18.gain -->0.000 [-0.049, 0.049]<!-- end -->.
+#   Verdict: <!-- evidence: C18.verdict -->undecided<!-- end -->.
 # - **Enough data, and far fewer examples** (C13): "with enough data, scratch is better": scratch minus
-#   fine-tuned at 200 pictures <!-- evidence: C13.enough -->-0.005 [-0.017, 0.007]<!-- end -->,
-#   <!-- evidence: C13.enough.verdict -->undecided<!-- end -->. "Transfer needs far fewer": fine-tuned with 25
-#   minus scratch with 100 <!-- evidence: C13.fewer -->-0.061 [-0.100, -0.023]<!-- end -->,
-#   <!-- evidence: C13.fewer.verdict -->did not hold<!-- end -->: a quarter of the pictures did not do the same.
+#   fine-tuned at 200 pictures <!-- evidence: C13.enough -->-0.005 [-0.017, 0.007]<!-- end
+#   -->, <!-- evidence: C13.enough.verdict -->undecided<!-- end -->. "Transfer needs far fewer": fine-tuned with 25
+#   minus scratch with 100 <!-- evidence: C13.fewer -->-0.061 [-0.100, -0.023]<!-- end
+#   -->, <!-- evidence: C13.fewer.verdict -->did not hold<!-- end -->: a quarter of the pictures did not do the same.
 #
 # And yet on the hot dogs, untrained features stayed at guessing, and in chapter 02 fine-tuning beat
 # scratch by <!-- evidence: hotdog_margin.gain -->0.33 [0.28, 0.38]<!-- end -->. Do the two contradict each other? They
@@ -739,8 +739,8 @@ compare("ahead at 10 pictures", ahead[0] + 0.0, digits=1)
 # of other digits, and enough steps, don't teach as well. A million photographs teach a large network
 # what 96 pictures hardly could. "Pretrained" is not an amount of knowledge.
 #
-# What fine-tuning did save on the digits is time: with 50 pictures (C1) it took
-# <!-- evidence: C1.compute -->0.2 [0.1, 0.4]<!-- end --> times as many steps to the same validation accuracy.
+# What fine-tuning did save on the digits is time: with 50 pictures (C1) it
+# took <!-- evidence: C1.compute -->0.2 [0.1, 0.4]<!-- end --> times as many steps to the same validation accuracy.
 
 # %% [markdown]
 # ## Which one, when

@@ -131,11 +131,11 @@ print("the features travelled less with the head first:",
 
 # %% [markdown]
 # One training is an anecdote. The ledger repeats it, with eight draws of pictures and weights and four
-# learning rates for each way: the features travel
-# <!-- evidence: C6.all at once.drift -->1.19<!-- end --> of their spread when everything is trained at once
-# and <!-- evidence: C6.head first.drift -->0.32<!-- end --> with the head first, a difference of
-# <!-- evidence: C6.drift -->-0.87 [-1.33, -0.41]<!-- end -->. The accuracy differs by
-# <!-- evidence: C6.gain -->-0.016 [-0.053, 0.021]<!-- end -->, head first minus all at once: an interval that has zero in it.
+# learning rates for each way: the features
+# travel <!-- evidence: C6.all at once.drift -->1.19<!-- end --> of their spread when everything is trained at once
+# and <!-- evidence: C6.head first.drift -->0.32<!-- end --> with the head first, a difference
+# of <!-- evidence: C6.drift -->-0.87 [-1.33, -0.41]<!-- end -->. The accuracy differs
+# by <!-- evidence: C6.gain -->-0.016 [-0.053, 0.021]<!-- end -->, head first minus all at once: an interval that has zero in it.
 #
 # So the first half of the claim holds and the second doesn't follow from it. The features do travel
 # less. Whether that is *good* hangs on how good they were: here they come from other digits, and had
@@ -177,8 +177,8 @@ print("a wide top, three rates or more:", all(count >= 3 for count in flat.value
 # %% [markdown]
 # The best rate from scratch was <!-- evidence: C4.factor -->2.0 [0.2, 20.2]<!-- end --> times the best for fine-tuning,
 # over eight draws: an interval that spans from less than one to more than ten. The top is flat, and
-# which of its points comes out highest is chance. A tenth of the scratch rate changed the accuracy by
-# <!-- evidence: C4.tenth -->-0.004 [-0.020, 0.011]<!-- end --> against the tuned one, so it is a fair place to begin.
+# which of its points comes out highest is chance. A tenth of the scratch rate changed the accuracy
+# by <!-- evidence: C4.tenth -->-0.004 [-0.020, 0.011]<!-- end --> against the tuned one, so it is a fair place to begin.
 #
 # What you can see in the picture is more useful than a factor: pretrained weights are good at *small*
 # rates, where new ones have hardly begun in the same number of steps. A small rate is the safe side.
@@ -254,8 +254,8 @@ print("gradients were computed for the body:", model[0].weight.grad is not None)
 print("momentum is waiting, larger than one gradient:", collected > last)
 
 # %% [markdown]
-# And does the last layer converge fast? In the ledger, rate 0 in the body took
-# <!-- evidence: C16.steps -->0.7 [0.4, 1.2]<!-- end --> times the steps of one rate for all, to validation accuracy
+# And does the last layer converge fast? In the ledger, rate 0 in the body
+# took <!-- evidence: C16.steps -->0.7 [0.4, 1.2]<!-- end --> times the steps of one rate for all, to validation accuracy
 # 0.8; and its final accuracy differed by <!-- evidence: C16.accuracy -->-0.010 [-0.029, 0.009]<!-- end -->. Verdict on the
 # claim: <!-- evidence: C16.verdict -->undecided<!-- end -->.
 
@@ -391,9 +391,9 @@ for name, kind in (("SGD", torch.optim.SGD), ("Adam", torch.optim.Adam)):
     compare(f"{name}, sum over mean", ratio, within=0.5, digits=1)
 
 # %% [markdown]
-# In the ledger, SGD on the mean at the rate that was best for the sum changed the accuracy by
-# <!-- evidence: C10.sgd -->-0.011 [-0.022, 0.000]<!-- end -->; with the rate multiplied by the batch size, by
-# <!-- evidence: C10.rescaled -->0.000 [0.000, 0.000]<!-- end -->; with Adam, by <!-- evidence: C10.adam -->0.000 [-0.001, 0.001]<!-- end -->. As
+# In the ledger, SGD on the mean at the rate that was best for the sum changed the accuracy
+# by <!-- evidence: C10.sgd -->-0.011 [-0.022, 0.000]<!-- end -->; with the rate multiplied by the batch size,
+# by <!-- evidence: C10.rescaled -->0.000 [0.000, 0.000]<!-- end -->; with Adam, by <!-- evidence: C10.adam -->0.000 [-0.001, 0.001]<!-- end -->. As
 # for "wildly different": <!-- evidence: C10.verdict -->did not hold<!-- end --> on these digits, since the top of
 # the curve above is flat and a factor of 16 falls on it. Near the edge of such a top the same factor
 # is the difference between learning and not. The cause isn't the loss but the learning rate in
@@ -472,18 +472,18 @@ except LookupError as error:
 # Is it better than what it replaces? In the ledger it was set against plain fine-tuning and against the
 # frozen head, on five tasks: digits, few and more, as they are and turned, inverted and noisy; and the
 # bundled pictures with the ImageNet network. No more pictures passed through the network than plain
-# fine-tuning had. On average over the tasks, its test accuracy minus plain fine-tuning's was
-# <!-- evidence: recipe.plain -->0.023 [-0.003, 0.050]<!-- end -->, and minus that of a frozen head trained to its optimum
-# <!-- evidence: recipe.frozen -->0.004 [-0.007, 0.015]<!-- end -->. Verdict on "better than either":
-# <!-- evidence: recipe.verdict -->undecided<!-- end -->.
+# fine-tuning had. On average over the tasks, its test accuracy minus plain fine-tuning's
+# was <!-- evidence: recipe.plain -->0.023 [-0.003, 0.050]<!-- end -->, and minus that of a frozen head trained to its
+# optimum <!-- evidence: recipe.frozen -->0.004 [-0.007, 0.015]<!-- end -->. Verdict on "better than
+# either": <!-- evidence: recipe.verdict -->undecided<!-- end -->.
 #
-# Look at the tasks one by one before you believe an average. On the hot dogs, plain fine-tuning reached
-# <!-- evidence: recipe.hot dogs: plain.test_accuracy -->0.744<!-- end -->, the frozen head
-# <!-- evidence: recipe.hot dogs: frozen head.test_accuracy -->0.877<!-- end -->, the recipe
-# <!-- evidence: recipe.hot dogs: recipe.test_accuracy -->0.883<!-- end -->: a large network, few pictures,
-# and not much time. On 200 odd digits it was plain fine-tuning that did best:
-# <!-- evidence: recipe.more odd digits: plain.test_accuracy -->0.924<!-- end -->, against
-# <!-- evidence: recipe.more odd digits: recipe.test_accuracy -->0.911<!-- end --> for the recipe, which divides
+# Look at the tasks one by one before you believe an average. On the hot dogs, plain fine-tuning
+# reached <!-- evidence: recipe.hot dogs: plain.test_accuracy -->0.744<!-- end -->, the frozen
+# head <!-- evidence: recipe.hot dogs: frozen head.test_accuracy -->0.877<!-- end -->, the
+# recipe <!-- evidence: recipe.hot dogs: recipe.test_accuracy -->0.883<!-- end -->: a large network, few pictures,
+# and not much time. On 200 odd digits it was plain fine-tuning that did
+# best: <!-- evidence: recipe.more odd digits: plain.test_accuracy -->0.924<!-- end -->,
+# against <!-- evidence: recipe.more odd digits: recipe.test_accuracy -->0.911<!-- end --> for the recipe, which divides
 # the same budget among more trials. A frozen head is a strong rival where the features fit. So train
 # it first: it costs next to nothing, and it tells you what the rest is worth.
 

@@ -140,6 +140,13 @@ def test_size(name):
     assert notebooks.notebook_path(name).stat().st_size <= LARGEST_NOTEBOOK
 
 
+def test_no_line_begins_with_a_citation(notebook):
+    """There a Markdown reader takes the mark for the beginning of a block: the paragraph breaks."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            assert not re.search(r"^\s*<!--", cell.source, re.M), cell.source
+
+
 def test_headings_are_in_order(notebook):
     levels = [level for level, _ in headings(notebook)]
     assert levels[0] == 1
