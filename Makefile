@@ -25,7 +25,7 @@ lab: install ## open JupyterLab on the course (installs it first, once)
 
 test: install lint types unit check-notebooks ## run every check, offline
 
-test-all: install lint types ## the same, with the tests that take minutes
+test-all: install lint types ## the same, with the slow tests: about half an hour of one core more
 	$(OFFLINE) $(BIN)/pytest -n $(JOBS) -m 'slow or not slow'
 	@$(MAKE) --no-print-directory check-notebooks
 

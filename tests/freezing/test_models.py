@@ -1,8 +1,8 @@
 """Published architectures with random weights: freeze all but the head, train, unfreeze.
 
 The frozen part has to be bit-equal after two steps, the head changed, and after unfreezing
-everything is as it was. A few run always; the whole list, about 190 networks, is marked slow: some
-ten minutes on one core, 4 GB of memory.
+everything is as it was. A few run always; the whole list, about 190 networks, is marked slow:
+with the slow tests of weights it takes 20 minutes of one core, and 4 GB of memory.
 """
 
 import hashlib
