@@ -28,6 +28,7 @@ _ROOMS = (
     "paths",
     "plots",
     "profile",
+    "tables",
     "training",
     "weights",
 )

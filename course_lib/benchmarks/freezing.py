@@ -12,7 +12,6 @@ machine: operations, and bytes kept (see ``course_lib.freezing.costs``).
 
 import argparse
 import copy
-import json
 import statistics
 import subprocess
 import sys
@@ -171,7 +170,7 @@ def peak_in_fresh_process(way: str, backbone: str, side: int, size: int) -> int:
          "--side", str(side), "--batch", str(size), "--child", way],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    return int(json.loads(done.stdout.splitlines()[-1]))
+    return int(done.stdout.splitlines()[-1])
 
 
 def table(results: list[Measured]) -> str:

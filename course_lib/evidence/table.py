@@ -2,8 +2,6 @@
 
 import csv
 import io
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,7 +77,9 @@ def read(id: str) -> Results | None:
 
 
 def write(experiment: Experiment, results: Results) -> Path:
-    """Write the results: under another name first, then moved into place."""
+    """Write the results: the old file stays until the new one is whole."""
+    from course_lib.weights import atomic_write  # here, not above: reading needs no torch
+
     out = io.StringIO()
     out.write(f"# experiment: {results.id}\n# design: {results.design}\n")
     out.write(f"# made with: {results.made_with}\n")
@@ -91,16 +91,8 @@ def write(experiment: Experiment, results: Results) -> Path:
             values = results.outcomes[seed][arm]
             rows.writerow([seed, arm, *(_short(values[name]) for name in names)])
     path = path_of(results.id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(out.getvalue())
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, path)  # noqa: PTH105 - the same thing, one name for both systems
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as file:
+        file.write(out.getvalue().encode())
     return path
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from html import escape
 
 from course_lib.errors import UnknownNameError, suggest
+from course_lib.tables import WIDTH, ruled
 
-WIDTH = 88  # characters a line: fits a terminal, a notebook and A4
 SIGNS = {True: "✓", False: "✗"}
 COLOURS = {True: "#0072B2", False: "#D55E00"}  # of Okabe and Ito; the sign says the same
 
@@ -67,9 +67,7 @@ class Matrix:
         """The table as text; methods by their numbers."""
         lines = [["", *map(str, range(1, len(self.methods) + 1))]]
         lines += [[q, *(str(self[m, q]) for m in self.methods)] for q in self.questions]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        lines.insert(1, ["─" * width for width in widths])
-        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+        return ruled(lines)
 
     def reasons(self) -> str:
         """Why, for every cell that isn't good; equal reasons said once."""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from course_lib import freezing
 from course_lib.benchmarks.peers.bench_model import (
     LR,
     MOMENTUM,
@@ -104,22 +105,16 @@ class Ours(Adapter):
 
     def freeze(self) -> None:
         """By names."""
-        from course_lib import freezing
-
         freezing.freeze(self.model, self.part)
 
     def unfreeze(self) -> None:
         """By names, with the optimizer at hand."""
-        from course_lib import freezing
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it says what stays off, since you had switched it off
             freezing.unfreeze(self.model, self.part, optimizer=self.optimizer)
 
     def freeze_tensor(self, name: str) -> None:
         """A parameter's name is a name like any other."""
-        from course_lib import freezing
-
         freezing.freeze(self.model, name)
 
     def freeze_but_batchnorm(self) -> None:
@@ -317,10 +312,9 @@ LIBRARIES: tuple[type[Adapter], ...] = (Ours, Timm, Lightning, Fastai)
 def version_of(library: type[Adapter]) -> str:
     """The version that is installed; empty if there is none."""
     try:
-        found = importlib.metadata.version(library.package)
+        return importlib.metadata.version(library.package)
     except importlib.metadata.PackageNotFoundError:
         return ""
-    return found
 
 
 def ids(parameters: Iterable[nn.Parameter]) -> set[int]:

@@ -7,9 +7,10 @@ verdict and one sentence. None of them looks at how a library does a thing.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib.benchmarks.peers.adapters import Adapter, NotOffered, ids
 from course_lib.benchmarks.peers.bench_model import bench_loss, new_bench_model, tensors
@@ -75,13 +76,19 @@ def _still(before: dict[str, Tensor], after: dict[str, Tensor], good: str) -> Ou
     return Outcome(FAIL, f"{moved[0]} moved, for one.")
 
 
+def _frozen(library: type[Adapter], model: nn.Module | None = None, **settings: Any) -> Adapter:
+    """The backbone frozen, then the optimizer made: the usual order."""
+    adapter = library(model or new_bench_model(), **settings)
+    adapter.freeze()
+    adapter.start()
+    return adapter
+
+
 def _frozen_then_trained(library: type[Adapter], defaults: bool = False) -> tuple[dict, dict]:
     """All tensors before and after freezing the backbone and training two epochs."""
     model = new_bench_model()
     before = tensors(model)
-    adapter = library(model, defaults=defaults)
-    adapter.freeze()
-    adapter.start()
+    adapter = _frozen(library, model, defaults=defaults)
     adapter.train()
     adapter.train()
     after = tensors(model)
@@ -123,9 +130,7 @@ def batchnorm_as_in_inference(library: type[Adapter]) -> Outcome:
     # What it was given and what its neighbour gave: the BatchNorm itself may have been replaced.
     model = new_bench_model()
     reference = copy.deepcopy(model).eval()
-    adapter = library(model)
-    adapter.freeze()
-    adapter.start()
+    adapter = _frozen(library, model)
     given: list[Tensor] = []
     got: list[Tensor] = []
     stem = model.get_submodule("backbone.stem")
@@ -141,12 +146,9 @@ def batchnorm_as_in_inference(library: type[Adapter]) -> Outcome:
 @_behaviour("Frozen dropout is off")
 def dropout_off(library: type[Adapter]) -> Outcome:
     """A frozen part gives the same features for the same picture."""
-    model = new_bench_model()
-    adapter = library(model)
-    adapter.freeze()
-    adapter.start()
+    adapter = _frozen(library)
     same: list[bool] = []
-    model.get_submodule("backbone.body.drop").register_forward_hook(
+    adapter.model.get_submodule("backbone.body.drop").register_forward_hook(
         lambda _, given, got: same.append(torch.equal(given[0], got))
     )
     adapter.train()
@@ -158,12 +160,10 @@ def dropout_off(library: type[Adapter]) -> Outcome:
 @_behaviour("No gradient is computed for what is frozen")
 def no_gradient(library: type[Adapter]) -> Outcome:
     """That is the time which freezing saves."""
-    model = new_bench_model()
-    adapter = library(model)
-    adapter.freeze()
-    adapter.start()
-    bench_loss(model, adapter.data[0]).backward()
-    computed = [n for n, p in model.named_parameters() if "head" not in n and p.grad is not None]
+    adapter = _frozen(library)
+    bench_loss(adapter.model, adapter.data[0]).backward()
+    parameters = adapter.model.named_parameters()
+    computed = [n for n, p in parameters if "head" not in n and p.grad is not None]
     if not computed:
         return Outcome(PASS, "Only the head gets gradients.")
     return Outcome(FAIL, f"{len(computed)} frozen parameters get one.")
@@ -201,9 +201,7 @@ def same_objects(library: type[Adapter]) -> Outcome:
     """Hooks, references and the optimizer's entries go on working."""
     model = new_bench_model()
     before = dict(model.named_modules()) | dict(model.named_parameters())
-    adapter = library(model)
-    adapter.freeze()
-    adapter.start()
+    adapter = _frozen(library, model)
     adapter.train()
     adapter.unfreeze()
     after = dict(model.named_modules()) | dict(model.named_parameters())
@@ -218,9 +216,7 @@ def flags_come_back(library: type[Adapter]) -> Outcome:
     """A parameter that you had switched off stays off."""
     model = new_bench_model()
     model.get_parameter("backbone.stem.conv.bias").requires_grad_(False)
-    adapter = library(model)
-    adapter.freeze()
-    adapter.start()
+    adapter = _frozen(library, model)
     adapter.unfreeze()
     if not model.get_parameter("backbone.stem.conv.bias").requires_grad:
         return Outcome(PASS, "What was off before is off after.")
@@ -229,9 +225,7 @@ def flags_come_back(library: type[Adapter]) -> Outcome:
 
 def _thawed(library: type[Adapter]) -> Adapter:
     """A backbone frozen before the optimizer was made, trained for an epoch, and unfrozen."""
-    adapter = library(new_bench_model())
-    adapter.freeze()
-    adapter.start()
+    adapter = _frozen(library)
     adapter.train()
     adapter.unfreeze_into_optimizer()
     return adapter
@@ -246,9 +240,7 @@ def optimizer_gets_all(library: type[Adapter]) -> Outcome:
 @_behaviour("Unfreezing stage after stage misses none, equal values or not")
 def optimizer_gets_equal_values(library: type[Adapter]) -> Outcome:
     """Two new BatchNorm layers hold the same numbers, and are two all the same."""
-    adapter = library(new_bench_model())
-    adapter.freeze()
-    adapter.start()
+    adapter = _frozen(library)
     adapter.train()
     for stage in ("backbone.body", "backbone.stem"):
         adapter.part = [stage]
@@ -299,13 +291,10 @@ def momentum_is_gone(library: type[Adapter]) -> Outcome:
 @_behaviour("A dotted name freezes just that module")
 def dotted_name(library: type[Adapter]) -> Outcome:
     """``backbone.body``: no more and no less."""
-    model = new_bench_model()
-    adapter = library(model, part=["backbone.body"])
-    adapter.freeze()
-    adapter.start()
-    before = tensors(model)
+    adapter = _frozen(library, part=["backbone.body"])
+    before = tensors(adapter.model)
     adapter.train()
-    after = tensors(model)
+    after = tensors(adapter.model)
     inside = [n for n in _moved(before, after) if n.startswith("backbone.body")]
     trained = _moved({n: t for n, t in before.items() if "body" not in n}, after)
     if not inside and any("stem" in n for n in trained) and any("head" in n for n in trained):

@@ -1,7 +1,5 @@
 """The network that every library freezes a part of, its pictures, and a training loop."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -69,10 +67,10 @@ def train(model: nn.Module, optimizer: Optimizer, data: Batches) -> None:
         optimizer.step()
 
 
-def tensors(model: nn.Module, prefix: str = "") -> dict[str, Tensor]:
-    """Copies of all parameters and buffers whose names begin so.
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers by name.
 
     Lists what is there now: a library may have put another kind of module in place.
     """
     found = [*model.named_parameters(), *model.named_buffers()]
-    return {n: copy.deepcopy(t.detach()) for n, t in found if n.startswith(prefix)}
+    return {name: tensor.detach().clone() for name, tensor in found}

@@ -5,8 +5,6 @@ A verdict is always a word; a sign in front of it only helps the eye.
 
 import csv
 import io
-import os
-import tempfile
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +22,9 @@ from course_lib.benchmarks.peers.behaviours import (
 )
 from course_lib.errors import DataError
 from course_lib.paths import data_dir
+from course_lib.tables import WIDTH, ruled
+from course_lib.weights import atomic_write
 
-WIDTH = 88  # characters a line, as everywhere in the course
 SIGNS = {PASS: "✓", FAIL: "✗", NOT_OFFERED: "·", NOT_INSTALLED: "?"}
 TITLES = {each.name: each.title for each in BEHAVIOURS}
 
@@ -109,18 +108,13 @@ class Table:
         return path
 
     def __str__(self) -> str:
-        heads = ["", *self.libraries]
-        lines = [heads, ["", *(self.versions.get(each, "") for each in self.libraries)]]
+        lines = [["", *self.libraries]]
+        lines.append(["", *(self.versions.get(each, "") for each in self.libraries)])
         for name in self.behaviours:
             found = [self.row(name, library).verdict for library in self.libraries]
             lines.append([TITLES[name], *(f"{SIGNS[each]} {each}" for each in found)])
         lines.append(["passes", *(self._score(each) for each in self.libraries)])
-        widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-        ruled = [*lines[:2], ["─" * width for width in widths], *lines[2:]]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in ruled
-        )
+        return ruled(lines, heads=2)
 
     __repr__ = __str__
 
@@ -205,9 +199,9 @@ def read(path: Path) -> Table:
         versions = dict(line.removeprefix("version: ").rsplit(" ", 1) for line in head)
         records = csv.DictReader(line for line in lines if not line.startswith("#"))
         rows = tuple(Row(**record) for record in records)
-        assert rows
-        assert all(row.verdict in SIGNS and row.behaviour in TITLES for row in rows)
-    except (ValueError, TypeError, AssertionError, UnicodeDecodeError) as error:
+        if not rows or any(r.verdict not in SIGNS or r.behaviour not in TITLES for r in rows):
+            raise ValueError("no results, or an unknown verdict or behaviour")
+    except (ValueError, TypeError) as error:
         raise DataError(
             f"{path.name} can't be read ({error!r}). Run: course bench peers"
         ) from error
@@ -215,20 +209,12 @@ def read(path: Path) -> Table:
 
 
 def write(path: Path, results: Table) -> None:
-    """Store results: under another name first, then moved into place."""
+    """Store results: the old file stays until the new one is whole."""
     out = io.StringIO()
     for library, version in results.versions.items():
         out.write(f"# version: {library} {version or '-'}\n")
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(["behaviour", "library", "verdict", "why"])
     rows.writerows([row.behaviour, row.library, row.verdict, row.why] for row in results.rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(out.getvalue())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as file:
+        file.write(out.getvalue().encode())

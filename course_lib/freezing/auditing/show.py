@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from course_lib.freezing.auditing.reasons import LEVELS, Finding
+from course_lib.tables import ruled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,13 +58,7 @@ def cells(row: "Row") -> tuple[str, ...]:
 
 def text_table(rows: Sequence["Row"]) -> str:
     """A table with aligned columns; reasons by their short names."""
-    lines = [HEAD, *(cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    ruled = [lines[0], tuple("─" * width for width in widths), *lines[1:]]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in ruled
-    )
+    return ruled([HEAD, *(cells(row) for row in rows)])
 
 
 @dataclass(frozen=True)
