@@ -129,9 +129,12 @@ def _parser() -> argparse.ArgumentParser:
 def _lab(options: argparse.Namespace) -> int:
     from course_lib.notebooks import notebooks_dir
 
+    # JupyterLab refuses root unless told; in a container there is often nobody else.
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
     command = [
         sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks_dir()}",
-        f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}", *options.rest,
+        f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
+        *(["--allow-root"] if root else []), *options.rest,
     ]  # fmt: skip
     os.execv(sys.executable, command)
 

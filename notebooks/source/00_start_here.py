@@ -38,9 +38,10 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # %% [markdown]
 # ## What the course promises
 #
-# Everything on these pages was executed, and is executed again by the tests. If a page says that an
-# accuracy is 0.9, there is a cell that computed it, and a test that compares the stored output with
-# a fresh one. When a result is disappointing, you will read that it is.
+# Everything on these pages was executed, and is executed again by the tests. If a page gives a
+# number, a cell or an experiment computed it, and a test compares the stored one with a fresh one.
+# At most four cells a page print what may differ from machine to machine, such as timings; the cell
+# after each checks what it was to show. When a result is disappointing, you will read that it is.
 
 # %% [markdown]
 # ## The way through

@@ -96,7 +96,7 @@ plots.show(
     plots.gallery([shown[i][0] for i in order]),
     alt="""Three rows of eight pictures. The first twelve are hot dogs in buns, on plates, boards
     and paper, some with zigzags of mustard or ketchup. The other twelve are other food on the same
-    plates and tables, such as burgers, pizzas, bananas and doughnuts.""",
+    plates and tables, such as doughnuts, pancakes, a pretzel, a pizza, bananas and chips.""",
     photographs=True,
 )
 print("upper half:", pictures["train"].classes[0], "| lower half:", pictures["train"].classes[1])
@@ -243,7 +243,7 @@ for name in new:
 # Steps 2 and 3 are one line of code, and the check after it is worth its four: a network whose
 # weights were *not* loaded looks just the same from outside.
 #
-# `channels_last` changes no number. It says in which order the numbers of a picture lie in memory: the
+# `channels_last` changes no weight. It says in which order the numbers of a picture lie in memory: the
 # three colours of a pixel side by side, instead of all reds first. Convolutions on most processors
 # and GPUs run faster so.
 
@@ -292,8 +292,8 @@ print("all tensors equal, bit for bit:", all(torch.equal(a, b) for a, b in pairs
 # - **Fewer than five batches** make it divide by zero: it draws a point every `num_batches // 5`.
 # - It **sums** the losses of a batch. It wants `reduction="none"`, and its learning rate, 5e-5, goes
 #   with the sum over 128 pictures. With the mean, which is PyTorch's default, the same steps need a
-#   learning rate 128 times as large. Give it the mean and its small rate, and it barely learns; a
-#   reader of the book called the results "wildly different".
+#   learning rate 128 times as large. A reader of the book who kept the rate called the results
+#   "wildly different"; how different they are, chapter 06 tries out.
 #
 # This course's loop takes the mean, so that the rate doesn't depend on the batch size.
 
@@ -364,8 +364,8 @@ assert runs["fine-tuned"].accuracy > runs["from scratch"].accuracy
 print("fine-tuned is better:", runs["fine-tuned"].accuracy > runs["from scratch"].accuracy)
 
 # %% [markdown]
-# On so few pictures and so few steps, the network from scratch hasn't learned to see anything: it
-# guesses. The fine-tuned one only had to learn which of the things that it sees is called a hot dog.
+# On so few pictures and in so few steps, the network from scratch does no better than guessing. The
+# fine-tuned one starts with features that tell much of the food on these pictures apart.
 #
 # Is that luck? One run is one run. So the comparison was made for five seeds, each with other
 # training pictures, and both networks could choose among three learning rates by their validation
@@ -427,7 +427,7 @@ print("tuned both, fine-tuned is still better:", best["fine-tuned"] > best["from
 # %% [markdown]
 # Two things to take away. A learning rate can be too large for fine-tuning: the steps then destroy
 # what the copied layers knew, and the network falls back to guessing. And the network from scratch
-# doesn't catch up at any of the rates: what it lacks is pictures and time, not a better rate.
+# doesn't catch up at any of the rates: none of them makes up for the missing start.
 #
 # After one pass over the pictures, the best rate of the sweep can be larger than the one used above:
 # with less time, larger steps pay. Tune for the budget that you have.
@@ -505,15 +505,14 @@ print("the head alone beats training from scratch:", better)
 # these once and for all: then an epoch takes thousandths of the time. That is chapter 05.
 #
 # The accuracy doesn't suffer, here. The new question, hot dog or not, is near to what ImageNet asked;
-# the features that answer one answer the other. A reader of the book measured the same with ResNet-18
-# on the real pictures: 0.922 with the head alone, 0.927 with everything, and 1.46 times the speed on
-# four GPUs, where loading the pictures takes its share.
+# that is a likely reason. A reader of the book measured ResNet-18 on the real pictures, once each:
+# 0.922 with the head alone, 0.927 with everything, and 1.46 times the speed on four GPUs.
 #
 # Over five seeds, with each way's learning rate chosen on validation pictures, the head alone was not
 # a little worse but better,
 # by <!-- evidence: C8.accuracy -->0.133 [0.088, 0.179]<!-- end --> in test accuracy,
 # and <!-- evidence: C8.speed -->3.5 [3.2, 3.8]<!-- end --> times as fast (C8). That is for a small budget, the same for
-# both, and for 96 pictures; in the reader's table, with 2,000, training everything was ahead.
+# both, and for 96 pictures; in the reader's table, with 2,000, the two are half a point apart.
 
 # %% [markdown]
 # ## Starting from the class "hotdog"
@@ -650,23 +649,24 @@ plots.show(
 print("maps:", *maps.shape, "| strongest place of each:", *maps.amax(dim=(1, 2)).tolist())
 
 # %% [markdown]
-# The map is coarse: the pictures are 224 pixels wide here, and the last feature map has 7 by 7
-# places; at 96 pixels it would have 3 by 3. Use it to ask
-# questions ("why does it look at the fork?"), not to prove that the network understands.
+# The map is coarse. The pictures are 224 pixels wide here, larger than in training, so that the last
+# feature map has 7 by 7 places; at 96 pixels it has 3 by 3. Use it to ask questions ("why does it
+# look at the fork?"), not to prove that the network understands.
 
 # %% [markdown]
 # ## Your own picture
 #
-# Upload a picture, or write the path of one: JPEG, PNG or WebP, of any size. It stays on your
-# machine. You see it as the network does, how sure the network is, and which places speak for a
-# class. On paper, and until you choose one, a test picture is taken.
+# Upload a picture, or write the path of one: JPEG, PNG or WebP, of any size. In JupyterLab on your own
+# machine, it stays there. You see it as the network does, how sure the network is, and which places
+# speak for a class. It is prepared as in training, so at 96 pixels the map has 3 by 3 places only. On
+# paper, and until you choose one, a test picture is taken.
 
 # %%
 from course_lib import panels
 
 panels.picture_panel(
     finetuned.cpu(),
-    at_224,
+    see.eval,
     classes=pictures["test"].classes,
     picture=pictures["test"][test_hotdogs[0]][0],
 )

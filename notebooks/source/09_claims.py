@@ -39,20 +39,23 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 #
 # - read an effect with its interval, and say what it does and doesn't tell;
 # - look up what came out for each claim, and in which chapter it is explained;
-# - run an experiment again, or with more seeds.
+# - run an experiment again, or with other seeds.
 #
 # ## How a verdict is reached
 #
 # An experiment compares arms: say, fine-tuned and from scratch. For each seed, all arms get the
-# same data, and each arm gets the same budget. The rates and stopping points are chosen on
-# validation data; the numbers come from test data. So each seed gives one difference, and the
-# table has their mean with a 95 % interval. Where an experiment makes several comparisons, its
+# same data, and each arm gets the same budget. Where a rate or a stopping point is chosen, it is
+# chosen on validation data; accuracies come from test data. So each seed gives one difference, and
+# the table has their mean with a 95 % interval. Where an experiment makes several comparisons, its
 # intervals are widened so that together they are right 19 times out of 20.
 #
 # - **held**: the whole interval lies where the claim puts it.
 # - **did not hold**: the whole interval lies elsewhere.
 # - **undecided**: it reaches over the border. The experiment was too small to tell, and says so.
 # - **holds when ...**: several comparisons were made, and these are the ones that held.
+#
+# A claim of several parts of which none held, and at least one came out the other way, did not hold.
+# The line of each part says what became of it.
 #
 # The interval covers what the seed changes: first weights, order, and which pictures were drawn. It
 # says nothing about other data, so each verdict is about small pictures on a laptop: handwritten
@@ -88,10 +91,15 @@ compare("claims that held", counts["held"], digits=0)
 ledger
 
 # %% [markdown]
+# Two pairs of lines seem to contradict each other. C1 and C18 found no gain in accuracy from
+# fine-tuning, and `hotdog_margin` found a large one. The first two are about digits, with a source
+# network that saw some hundred digits of other classes. The last is about food, with a network that
+# saw a million photographs. What you start from matters; that is why each line names its arms.
+#
 # ## The same as a picture
 #
 # The main comparison of each claim that is about test accuracy. An interval that doesn't touch the
-# line at zero is a difference that more seeds would hardly turn around.
+# line at zero is a difference that another draw of seeds would rarely turn around.
 
 # %%
 rows = {}
@@ -125,10 +133,14 @@ print(evidence.get("C9").design)
 # ## Run it yourself
 #
 # ```sh
-# course evidence show C9            # what the files say
-# course evidence check --recompute  # run the first seed of each again and compare every number
-# course evidence run                # all of them, resumable; most of an hour on two cores
+# course evidence show C9   # what the files say
+# course evidence check     # whether results and experiments belong together
+# course evidence run       # all that has no results yet; all of them take most of an hour
 # ```
+#
+# In Python, `evidence.run(["C9"], again=True, report=print)` runs one anew, and `seeds=10` runs more
+# of it than was announced. Both write into `data/evidence`; `git checkout data/evidence` brings the
+# course's own results back.
 #
 # The results are tables in `data/evidence`. Each carries a fingerprint of its design: change the
 # experiment, and the tests ask for new results. Numbers in the chapters are compared with these
@@ -138,7 +150,7 @@ print(evidence.get("C9").design)
 # ## Pitfalls
 #
 # - **"Undecided" is not "false".** The interval contains zero and much else. With few seeds, a
-#   difference of two pictures in a hundred can't be seen.
+#   difference of two pictures in a hundred is often not seen.
 # - **One seed is an anecdote.** The same arms with another seed can come out the other way
 #   round. That is why there are at least five, and why the table has intervals.
 # - **Five seeds say nothing about your pictures.** They repeat the same small world. For your

@@ -67,3 +67,13 @@ def test_lab_hands_its_options_to_jupyterlab(monkeypatch):
     assert command[1:3] == ["-m", "jupyterlab"]
     assert command[-3:] == ["--no-browser", "--port", "8890"]
     assert f"--ServerApp.root_dir={notebooks.notebooks_dir()}" in command
+
+
+@pytest.mark.parametrize(("user", "allowed"), [(0, True), (1000, False)])
+def test_lab_opens_for_root_too(monkeypatch, user, allowed):
+    """JupyterLab refuses root unless told; anybody else doesn't have it told."""
+    started = []
+    monkeypatch.setattr(cli.os, "execv", lambda program, command: started.append(command))
+    monkeypatch.setattr(cli.os, "geteuid", lambda: user)
+    cli.main(["lab"])
+    assert ("--allow-root" in started[0]) == allowed
