@@ -5,13 +5,16 @@
     run = training.recipe("my_pictures", save_to="mine.safetensors")
 
 The head is trained first, on features that are computed once. Then parts of the body are let go,
-from the head downwards, with learning rates by depth; each stage has to win on validation pictures.
+with learning rates by depth, and after each trial the head is fitted anew on the features that came
+out. Each stage has to win on validation pictures.
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,11 @@ from torchvision.transforms import v2
 
 from course_lib import backbones, profile
 from course_lib.training.errors import NonFiniteLossError, TrainingError
-from course_lib.training.evaluation import Evaluation, evaluate
-from course_lib.training.recipe_plan import Facts, Plan, body_blocks, check, make_plan
+from course_lib.training.evaluation import evaluate, predict
+from course_lib.training.recipe_plan import Facts, Plan, Stage, body_blocks, check, make_plan
 from course_lib.training.recipe_report import RecipeRun, Step
 from course_lib.training.recipe_stages import (
+    Candidate,
     Shuffled,
     between,
     linear_heads,
@@ -86,7 +90,7 @@ def recipe(
         save_to: a file for the weights (``.safetensors`` or ``.pth``), with classes and results.
         size: side of the pictures in pixels, with a folder; by default the profile's.
         budget: how many pictures may pass through the network in training, all trials together;
-            by default :data:`BUDGET`, or two passes over the data for each stage if that is more.
+            by default :data:`BUDGET`, or three passes over the data for each stage if that is more.
         device: by default the profile's.
         seed: of the order of the pictures; by default the profile's.
         cache: keep the features on disk.
@@ -154,6 +158,7 @@ class _Follow:
     seed: int
     progress: bool | None
     stopped: bool = False
+    best: tuple[float, float] = (0.0, -math.inf)  # rank of the run's model
 
     def go(self, rows: Any, val_rows: Any) -> None:
         self.came_with = self.run.model
@@ -170,24 +175,31 @@ class _Follow:
 
     def train_head(self, rows: Any, val_rows: Any) -> None:
         began = time.perf_counter()
-        heads = linear_heads(rows, len(self.data.classes), self.run.plan.penalties)
-        batch = [(val_rows.values, val_rows.targets)]
-        looks = [evaluate(layer, batch, device="cpu") for _, layer in heads]
-        best = max(range(len(heads)), key=lambda each: _rank(looks[each]))
-        penalty, layer = heads[best]
-        self.run.model = copy.deepcopy(self.came_with)
-        _put_head(self.run.model, layer, self.head)
-        self.run.model.eval()
+        best = max(self.heads(self.came_with, rows, val_rows), key=lambda each: each.rank)
+        self.run.model, self.best = best.build(), best.rank
         self.run.val = evaluate(self.run.model, self.val, device=self.place)
-        self.enter("head", f"penalty {penalty:g}", self.run.val, True, began, 0)
+        self.enter("head", best, True, began, 0)
 
-    def train_stage(self, stage: Any) -> None:
+    def heads(self, body: nn.Module, rows: Any, val_rows: Any) -> list[Candidate]:
+        """A body with a head fitted on its features, for each penalty."""
+        fitted = linear_heads(rows, len(self.data.classes), self.run.plan.penalties)
+        return [
+            Candidate(
+                f"penalty {penalty:g}",
+                layer(val_rows.values).detach(),
+                val_rows.targets,
+                partial(_with_head, body, layer, self.head),
+            )
+            for penalty, layer in fitted
+        ]
+
+    def train_stage(self, stage: Stage) -> None:
         """Try each rate from the stage's first weights; keep the best, if it wins."""
         began, start = time.perf_counter(), self.run.model
         if stage.new_head:
             start = copy.deepcopy(self.came_with)
             backbones.replace_head(start, len(self.data.classes), seed=self.seed, head=self.head)
-        found: list[tuple[Evaluation, nn.Module, str]] = []
+        found: list[Candidate] = []
         passes = 0
         for rate in stage.rates:
             try:
@@ -200,36 +212,42 @@ class _Follow:
                     f"{stage.name}: rate {rate:g} was too high (epoch {error.epoch})."
                 )
                 continue
-            passes += len(history) * len(self.data.train)  # type: ignore[arg-type]
-            for share in self.run.plan.shares:
-                mixed = trial if share == 1 else between(start, trial, share)
-                looked = evaluate(mixed, self.val, device=self.place)
-                words = "all" if share == 1 else f"{share:g}"
-                found.append((looked, mixed, f"rate {rate:g}, {words} of the way"))
+            passes += (len(history) + self.run.plan.refit) * len(self.data.train)  # type: ignore[arg-type]
+            found += [each.named(f"rate {rate:g}, ") for each in self.outcomes(start, trial)]
             if history.stopped.startswith("interrupted"):
                 self.stopped = True
                 self.run.remarks.append("You stopped it; the best weights so far are kept.")
                 break
         if not found:
             return
-        looked, winner, setting = max(found, key=lambda each: _rank(each[0]))
-        assert self.run.val is not None
-        wins = _rank(looked) > _rank(self.run.val)
+        winner = max(found, key=lambda each: each.rank)
+        wins = winner.rank > self.best
         if wins:
-            self.run.model, self.run.val = winner.eval(), looked
-        self.enter(stage.name, setting, looked, wins, began, passes)
+            self.run.model, self.best = winner.build().eval(), winner.rank
+            self.run.val = evaluate(self.run.model, self.val, device=self.place)
+        self.enter(stage.name, winner, wins, began, passes)
 
-    def enter(
-        self, name: str, setting: str, looked: Evaluation, kept: bool, began: float, passes: int
-    ) -> None:
+    def outcomes(self, start: nn.Module, trial: nn.Module) -> list[Candidate]:
+        """What a trial offers: averages with its start, itself, and itself with a fitted head."""
+        found = []
+        for share in self.run.plan.shares:
+            mixed = trial if share == 1 else between(start, trial, share)
+            seen = predict(mixed, self.val, device=self.place)
+            words = "all of the way" if share == 1 else f"{share:g} of the way"
+            build = partial(between, start, trial, share)
+            found.append(Candidate(words, seen.logits, seen.targets, build))
+        if self.run.plan.refit:
+            train, val = (
+                _features(trial, part, False, self.progress)
+                for part in (self.data.train, self.data.val)
+            )
+            found += [each.named("head fitted anew, ") for each in self.heads(trial, train, val)]
+        return found
+
+    def enter(self, name: str, what: Candidate, kept: bool, began: float, passes: int) -> None:
         seconds = time.perf_counter() - began
-        step = Step(name, setting, looked.accuracy, looked.loss, kept, seconds, passes)
-        self.run.steps.append(step)
-
-
-def _rank(looked: Evaluation) -> tuple[float, float]:
-    """Larger is better: accuracy; of equal ones, the smaller loss."""
-    return looked.accuracy, -looked.loss
+        accuracy, loss = what.rank[0], -what.rank[1]
+        self.run.steps.append(Step(name, what.setting, accuracy, loss, kept, seconds, passes))
 
 
 def _gather(
@@ -340,11 +358,14 @@ def _choose(
     return chosen.changed(**changes)
 
 
-def _put_head(model: nn.Module, layer: nn.Linear, name: str) -> None:
+def _with_head(body: nn.Module, layer: nn.Linear, name: str) -> nn.Module:
+    """A copy of a network that has this head instead of its own."""
     from course_lib import features
 
+    model = copy.deepcopy(body)
     device = model.get_submodule(name).weight.device
-    features.head_into(model, layer.to(device), name)  # type: ignore[arg-type]
+    features.head_into(model, copy.deepcopy(layer).to(device), name)  # type: ignore[arg-type]
+    return model.eval()
 
 
 def _in_memory(part: Dataset[Any]) -> Any:

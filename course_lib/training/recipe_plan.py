@@ -21,8 +21,8 @@ RATES = (0.001, 0.003, 0.01)
 """Learning rates of the head that are tried when all layers train; the middle one if only one can
 be afforded."""
 
-LARGER_RATES = (0.003, 0.01, 0.03)
-"""The same where the budget is ample."""
+NEW_HEAD_RATES = (0.003, 0.01, 0.03)
+"""The same for a head that is drawn anew, and so has farther to go."""
 
 MOST_EPOCHS, FEWEST_EPOCHS = 100, 2
 ENOUGH_EPOCHS = 3  # with fewer for each rate, one rate has to do
@@ -102,6 +102,8 @@ class Plan:
         shares: how far to go from a stage's first weights (0) to its last (1): the averages that
             are tried.
         batch_size: of the stages.
+        refit: after each trial, fit the head anew on the features of the trained body, with each
+            penalty. That is one more pass over the training pictures.
         momentum: of SGD.
         pull: strength of the pull back to a stage's first weights (L2-SP); 0 for none.
         patience: a trial ends after so many epochs in a row without a better one.
@@ -113,6 +115,7 @@ class Plan:
     penalties: tuple[float, ...]
     stages: tuple[Stage, ...]
     shares: tuple[float, ...]
+    refit: bool
     batch_size: int
     momentum: float
     pull: float
@@ -123,7 +126,7 @@ class Plan:
 
     def passes(self, pictures: int) -> int:
         """Pictures that pass through the network in training, if no trial ends early."""
-        return pictures * sum(len(each.rates) * each.epochs for each in self.stages)
+        return pictures * sum(len(each.rates) * (each.epochs + self.refit) for each in self.stages)
 
     def changed(self, **changes: object) -> "Plan":
         """The same plan with other numbers.
@@ -173,6 +176,7 @@ def make_plan(facts: Facts, batch_size: int, budget: int) -> Plan:
         penalties=(1e-2, 1e-1, 1.0, 10.0, 100.0),
         stages=stages,
         shares=(0.25, 0.5, 0.75, 1.0),
+        refit=True,
         batch_size=batch_size,
         momentum=0.9,
         pull=0.0,
@@ -188,45 +192,42 @@ def _stages(facts: Facts, budget: int) -> tuple[tuple[Stage, ...], list[str]]:
     if not facts.blocks:
         return (), ["There is nothing before the head to train, so the head is all."]
     far = facts.distance == "far"
-    rounds = budget // facts.pictures  # epochs, if all went into one trial
+    rounds = budget // facts.pictures  # passes over the data, if all went into one trial
     late = facts.blocks[-max(1, len(facts.blocks) // 3) :]
     depth_factor = 1.0 if far else 0.3
-    partial = () if far else (("last third", late, RATES[1:2], depth_factor, False),)
-    everything = ("all layers", facts.blocks, RATES, depth_factor, False)
-    trials = len(partial) + len(RATES)
-    reasons = []
-    if far:
+    everything = Stage("all layers", facts.blocks, RATES, depth_factor, 1)
+    anew = Stage("all at once, new head", facts.blocks, NEW_HEAD_RATES, 1.0, 1, new_head=True)
+    part = Stage("last third", late, RATES[1:2], depth_factor, 1)
+    reasons = [
+        "So the features have to change from the first layer on: one rate for all layers."
+        if far
+        else "So the rates fall towards the first layer."
+    ]
+    if _epochs(rounds, [everything, anew]) >= AMPLE_EPOCHS:
+        menu = [everything, anew]
         reasons.append(
-            "So the features have to change from the first layer on: after the head, all layers "
-            "train together, at one rate."
+            f"The budget lets {facts.pictures} pictures pass {rounds} times. That is ample: all "
+            "layers train after the head, and once more from a new head, each at three rates."
         )
     else:
-        reasons.append(
-            "So the body is let go in two stages, the last third first, and the rates fall towards "
-            "the first layer."
-        )
-    menu = [*partial, everything]
-    if rounds // (trials + len(RATES)) >= AMPLE_EPOCHS:
-        trials += len(RATES)
-        menu[-1] = ("all layers", facts.blocks, LARGER_RATES, depth_factor, False)
-        menu.append(("all at once, new head", facts.blocks, LARGER_RATES, 1.0, True))
-        reasons.append(
-            f"The budget lets {facts.pictures} pictures pass {rounds} times, so larger rates are "
-            "tried, and a trial that trains everything at once from a new head."
-        )
-    elif rounds // trials < ENOUGH_EPOCHS:
-        trials = len(menu)
-        menu[-1] = ("all layers", facts.blocks, RATES[1:2], depth_factor, False)
-        reasons.append(
-            f"The budget lets {facts.pictures} pictures pass {rounds} times, which is enough for "
-            "one learning rate a stage."
-        )
-    epochs = min(max(rounds // trials, FEWEST_EPOCHS), MOST_EPOCHS)
+        menu = [everything] if far else [part, everything]
+        if not far:
+            reasons.append("The body is let go in two stages, the last third first.")
+        if _epochs(rounds, menu) < ENOUGH_EPOCHS:
+            menu[-1] = replace(everything, rates=RATES[1:2])
+            reasons.append(
+                f"The budget lets {facts.pictures} pictures pass {rounds} times, which is enough "
+                "for one learning rate a stage."
+            )
+    epochs = min(max(_epochs(rounds, menu), FEWEST_EPOCHS), MOST_EPOCHS)
+    reasons.append("After each trial the head is fitted anew on the features that came out.")
     reasons.append("Each stage has to win on validation, or its weights are dropped.")
-    stages = (
-        Stage(name, thaw, rates, factor, epochs, new) for name, thaw, rates, factor, new in menu
-    )
-    return tuple(stages), reasons
+    return tuple(replace(each, epochs=epochs) for each in menu), reasons
+
+
+def _epochs(rounds: int, menu: list[Stage]) -> int:
+    """Epochs of each trial: an equal share of the rounds, less the one for fitting the head."""
+    return rounds // sum(len(each.rates) for each in menu) - 1
 
 
 def _about_amount(facts: Facts) -> str:

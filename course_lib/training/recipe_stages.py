@@ -1,13 +1,16 @@
-"""What the recipe is made of: a head on frozen features, a stage, a pull back, an average."""
+"""What the recipe is made of: heads on frozen features, stages, averages, and how they rank."""
 
 import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
@@ -25,7 +28,49 @@ if TYPE_CHECKING:
     from course_lib.features import Features
 
 FOLDS = 5
+SCALES = torch.logspace(-2, 1, 31)  # factors by which scores are scaled before they are ranked
 ABSENT = -20.0  # bias of a class without a training picture: it is never chosen
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that may be kept: how it does on the validation pictures, and how to get it.
+
+    Attributes:
+        setting: in words, how it came about.
+        logits: its scores (N, C).
+        targets: the classes (N,).
+        build: makes it; networks that aren't kept needn't be made.
+    """
+
+    setting: str
+    logits: Tensor
+    targets: Tensor
+    build: Callable[[], nn.Module]
+
+    def named(self, before: str) -> "Candidate":
+        """The same with words put before its setting."""
+        return replace(self, setting=before + self.setting)
+
+    @cached_property
+    def rank(self) -> tuple[float, float]:
+        """Larger is better: accuracy; of equal ones, the smaller loss after scaling."""
+        right = (self.logits.argmax(dim=1) == self.targets).double().mean()
+        return float(right), -scaled_loss(self.logits, self.targets)
+
+
+def scaled_loss(logits: Tensor, targets: Tensor) -> float:
+    """Cross-entropy of scores that were all multiplied by the factor that suits them best.
+
+    So a network that is right as often as another, but too sure of itself, isn't ranked below it.
+    The factor is known as temperature: C. Guo et al.: On Calibration of Modern Neural Networks,
+    ICML 2017, arXiv:1706.04599.
+
+    Args:
+        logits: scores (N, C).
+        targets: classes (N,).
+    """
+    return min(float(F.cross_entropy(logits * scale, targets)) for scale in SCALES)
 
 
 def separated(rows: "Features", penalty: float = 0.1) -> float:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from course_lib import data, profile, training
@@ -18,10 +19,12 @@ from course_lib.training import Plan, Stage, TrainingError
 from course_lib.training.recipe_plan import Facts, body_blocks, depth_rates, make_plan
 from course_lib.training.recipe_report import wilson
 from course_lib.training.recipe_stages import (
+    Candidate,
     between,
     hold_statistics,
     linear_heads,
     pull_to_start,
+    scaled_loss,
     separated,
     warm_up_and_fall,
 )
@@ -77,11 +80,21 @@ def test_the_plan_hangs_on_the_facts_and_says_so():
     assert make_plan(facts(blocks=()), 8, 2000).stages == ()
 
 
+def test_an_ample_budget_buys_a_trial_from_a_new_head():
+    for separation in (0.7, 0.9):
+        plan = make_plan(facts(pictures=100, separated=separation), 8, 6 * 9 * 100)
+        assert [each.new_head for each in plan.stages] == [False, True]
+        assert {each.epochs for each in plan.stages} == {8}
+        assert plan.passes(100) == 6 * 9 * 100
+        scarce = make_plan(facts(pictures=100, separated=separation), 8, 6 * 9 * 100 - 1)
+        assert not any(each.new_head for each in scarce.stages)
+
+
 @pytest.mark.parametrize("pictures", [10, 60, 250, 333])
 def test_the_plan_stays_within_the_budget_while_it_can(pictures):
     plan = make_plan(facts(pictures=pictures), 8, 2000)
     assert plan.passes(pictures) <= 2000
-    assert all(each.epochs >= 3 for each in plan.stages)
+    assert all(each.epochs >= 2 for each in plan.stages)
 
 
 def test_with_many_pictures_there_are_two_epochs_and_one_rate():
@@ -210,6 +223,35 @@ def test_wilson_stays_inside_and_is_never_empty():
         assert found.high - found.low > 0.2
 
 
+def test_being_too_sure_costs_no_rank():
+    stream = torch.Generator().manual_seed(0)
+    targets = torch.arange(40) % 3
+    logits = F.one_hot(targets, 3) + torch.randn(40, 3, generator=stream)
+    ranks = [
+        Candidate("", logits * sure, targets, make_net).rank for sure in (0.2, 1.0, 5.0)
+    ]  # fmt: skip
+    assert [each[0] for each in ranks] == [ranks[0][0]] * 3
+    assert [each[1] for each in ranks] == pytest.approx([ranks[0][1]] * 3, rel=0.01)
+    best = min(
+        F.cross_entropy(logits * scale, targets).item() for scale in torch.arange(1, 500) / 100
+    )
+    assert scaled_loss(logits, targets) == pytest.approx(best, rel=0.01)
+    worse = logits.roll(1, 0)
+    assert Candidate("", worse, targets, make_net).rank < ranks[0]
+
+
+def test_a_head_fitted_anew_is_among_the_outcomes(sets):
+    """With averages that stay at the start, only a new head makes use of the trained body."""
+    stage = Stage("late", ("0", "1"), (0.02,), 1.0, 4)
+    run = run_it(sets, stages=(stage,), shares=(1e-9,), seed=1)
+    plain = run_it(sets, stages=(stage,), shares=(1e-9,), seed=1, refit=False)
+    assert run.steps[1].kept
+    assert not plain.steps[1].kept
+    assert "head fitted anew, penalty" in run.steps[1].setting
+    looked = training.evaluate(run.model, sets[1])
+    assert looked.accuracy == run.steps[1].val == run.val.accuracy
+
+
 # --- the whole ------------------------------------------------------------------------------------
 
 
@@ -293,8 +335,10 @@ def test_plan_only_trains_nothing_and_a_plan_of_your_own_is_followed(sets):
 
 def test_the_counted_passes_are_those_that_were_made(sets):
     run = run_it(sets, stages=(Stage("late", ("1",), (0.01, 0.02), 1.0, 2),), patience=9)
-    assert run.steps[1].passes == 2 * 2 * 30
-    assert run.passes == run.plan.passes(30) == 120
+    assert run.steps[1].passes == 2 * (2 + 1) * 30  # two rates; two epochs, and one for the head
+    assert run.passes == run.plan.passes(30) == 180
+    run = run_it(sets, stages=(Stage("late", ("1",), (0.01,), 1.0, 2),), patience=9, refit=False)
+    assert run.passes == run.plan.passes(30) == 60
 
 
 def test_stopped_by_hand_keeps_the_best_so_far(sets, monkeypatch):

@@ -1,7 +1,8 @@
 """The recipe of chapter 06 against what it replaces: plain fine-tuning, and the frozen head.
 
 Its rates and rules were tried out beforehand on other draws (seeds from 100 on; on the bundled
-pictures looked at by validation accuracy only). The seeds here were run once, when it was done.
+pictures looked at by validation accuracy only). An earlier form of the recipe was run on the draws
+0 to 4, and that was undecided. So this form is run on draws that none has seen, once.
 """
 
 import copy
@@ -28,6 +29,7 @@ DIGITS: dict[str, tuple[int, digits.Change]] = {
 TASKS = (*DIGITS, "hot dogs")
 ARMS = ("recipe", "plain", "frozen head")
 FEW_PICTURES = 32
+UNSEEN = 20  # added to the seed: no draw that an earlier form was run on
 HOTDOG_RATES, EPOCHS = (0.0003, 0.001, 0.003), 3
 
 Sets = list[Dataset[Any]]
@@ -36,7 +38,7 @@ Values = Mapping[str, dict[str, float]]
 
 @experiment(
     "recipe",
-    seeds=5,
+    seeds=10,
     arms=tuple(f"{task}: {arm}" for task in (*TASKS, "average") for arm in ARMS),
     measures=(ACCURACY, PASSES),
     contrasts=(
@@ -58,7 +60,7 @@ Values = Mapping[str, dict[str, float]]
         ),
     ),
     files=pictures.FILES,
-    minutes=8,
+    minutes=12,
 )
 def recipe_against_both(seed: int) -> Outcome:
     """Does the recipe beat plain fine-tuning and the frozen head, on average over five tasks?
@@ -69,11 +71,13 @@ def recipe_against_both(seed: int) -> Outcome:
     random head, on digits at four rates for 200 steps each, on hot dogs at three rates for three
     epochs each, the head ten times as fast as the body; the head alone on frozen features, trained
     to its optimum with the recipe's five penalties. Budget: the pictures passed through the network
-    in training are counted, and the recipe may use as many as plain fine-tuning. Selection:
-    everything by the same validation pictures (150 digits; the split of the bundled pictures).
-    Measures: test accuracy, for each task and the mean of the five; and the passes. Prediction of
-    the claim: on average the recipe has more than either.
+    in training are counted, and the recipe may use as many as plain fine-tuning; the pass that
+    fits a head anew counts like one of training. Selection: everything by the same validation
+    pictures (150 digits; the split of the bundled pictures). Measures: test accuracy, for each task
+    and the mean of the five; and the passes. Prediction of the claim: on average the recipe has
+    more than either. The draws are those from 20 on, which nothing was tried out on.
     """
+    seed += UNSEEN
     found = {
         task: on_digits(seed, *amount_and_change) for task, amount_and_change in DIGITS.items()
     }
