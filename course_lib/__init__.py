@@ -31,6 +31,7 @@ _ROOMS = (
     "tables",
     "training",
     "weights",
+    "wording",
 )
 
 

@@ -15,6 +15,7 @@ from packaging.version import Version
 from course_lib import profile
 from course_lib.errors import CourseError
 from course_lib.paths import data_dir, repo_root
+from course_lib.wording import counted
 
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
 DISTRIBUTION = "pretrain-finetune-freeze"
@@ -47,7 +48,7 @@ class Report:
         if self.ready:
             return "Ready: every chapter runs on this machine."
         count = sum(finding.state == PROBLEM for finding in self.findings)
-        return f"Not ready: {count} problem{'s' if count > 1 else ''}, each with what to do above."
+        return f"Not ready: {counted(count, 'problem')}, each with what to do above."
 
     def __str__(self) -> str:
         width = max(len(finding.what) for finding in self.findings)

@@ -11,6 +11,7 @@ import torch
 import course_lib
 from course_lib import paths, profile
 from course_lib.errors import CourseError, DataError, OfflineError, UnknownNameError, suggest
+from course_lib.wording import counted
 
 
 def loaded_by(code):
@@ -136,3 +137,10 @@ def test_messages_read_as_written(kind):
 def test_suggestions():
     assert suggest("layer5", ["conv1", "layer4"]) == " Did you mean 'layer4'?"
     assert suggest("zebra", ["conv1", "layer4"]) == ""
+
+
+def test_counts_have_their_words():
+    said = [counted(number, "tensor") for number in (0, 1, 1200)]
+    assert said == ["0 tensors", "1 tensor", "1,200 tensors"]
+    assert counted(1, "buffer moves", "buffers move") == "1 buffer moves"
+    assert counted(2, "buffer moves", "buffers move") == "2 buffers move"

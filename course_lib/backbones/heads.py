@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from course_lib.errors import CourseError, suggest
+from course_lib.wording import counted
 
 USUAL_NAMES = ("fc", "classifier", "head", "heads", "last_linear", "classif")
 
@@ -263,7 +264,9 @@ def _candidates_sentence(model: nn.Module) -> str:
     shown = linear[-5:] or layers[-5:]
     if not shown:
         return ""
-    listed = ", ".join(f"{name!r} ({num_outputs(layer)} outputs)" for name, layer in shown)
+    listed = ", ".join(
+        f"{name!r} ({counted(num_outputs(layer), 'output')})" for name, layer in shown
+    )
     return f" Candidates, the last ones of the model: {listed}. Name one with head='...'."
 
 

@@ -43,6 +43,7 @@ from course_lib.backbones.heads import (
     swappable,
 )
 from course_lib.errors import DataError
+from course_lib.wording import counted
 
 NEWTON_STEPS = 50
 
@@ -153,7 +154,8 @@ def calibrate(
     _check_index(2, hotdog_index)
     if num_outputs(head) != 2 or head.bias is None:
         raise HeadError(
-            f"The head {name!r} has {num_outputs(head)} outputs; expected two, with a bias."
+            f"The head {name!r} has {counted(num_outputs(head), 'output')}; expected two, with a "
+            "bias."
         )
     rows, biases = head_weights(head)
     known = _check_features(features, rows)
@@ -218,8 +220,8 @@ def _thousand_class_head(model: nn.Module) -> tuple[str, Head]:
     name, head = _single_head(model)
     if num_outputs(head) != len(imagenet_classes()):
         raise HeadError(
-            f"The head {name!r} has {num_outputs(head)} outputs; expected ImageNet's 1,000. Load "
-            "the model without num_classes first."
+            f"The head {name!r} has {counted(num_outputs(head), 'output')}; expected ImageNet's "
+            "1,000. Load the model without num_classes first."
         )
     if head.bias is None:
         raise HeadError(f"The head {name!r} has no bias, which this start needs.")

@@ -23,6 +23,7 @@ from course_lib import paths
 from course_lib.data.transfer import Patience, transfer
 from course_lib.data.unzip import members, unzip
 from course_lib.errors import CourseError, DataError, OfflineError
+from course_lib.wording import counted
 
 _MANIFEST = ".complete.json"
 
@@ -226,9 +227,10 @@ def _refuse_to_lose(done: Path, sizes: dict[str, int], archive: Archive) -> None
     )
     if own:
         raise DataError(
-            f"{done} is not a complete copy of {archive.name}, and it holds {len(own)} files that "
-            f"are not from there, like {own[0]}. Move the folder away, and try again; or use your "
-            f"own pictures by naming the folder: hotdog(root={str(done)!r})."
+            f"{done} is not a complete copy of {archive.name}, and it holds "
+            f"{counted(len(own), 'file')} not from there, like {own[0]}. Move the folder away, "
+            "and try again; or use your own pictures by naming the folder: "
+            f"hotdog(root={str(done)!r})."
         )
 
 

@@ -13,7 +13,7 @@ what is there, the same every time, so that no picture is in two splits.
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from course_lib.data.layout import LAYOUT, Layout, files_below, read_layout
 from course_lib.data.splits import stratified_split
 from course_lib.errors import DataError, UnknownNameError, suggest
 from course_lib.paths import data_dir
+from course_lib.wording import counted
 
 SPLITS = ("train", "val", "test")
 SHARE = 0.2
@@ -96,8 +97,10 @@ class ImageFolderDataset(Dataset[tuple[Any, int]]):
         classes = ", ".join(f"{counts[i]} {name}" for i, name in enumerate(self.classes))
         extra = f", {len(self.skipped)} unreadable left out" if self.skipped else ""
         if self.ignored:
-            extra += f", {len(self.ignored)} other file{_s(self.ignored)} ignored"
-        return f"<{self.root.name}, {self.split}: {len(self)} pictures ({classes}){extra}>"
+            extra += f", {counted(len(self.ignored), 'other file')} ignored"
+        return (
+            f"<{self.root.name}, {self.split}: {counted(len(self), 'picture')} ({classes}){extra}>"
+        )
 
 
 def hotdog(
@@ -289,16 +292,13 @@ def _describe_empty(
     """What to say about classes without a picture: what was found, class by class."""
     counts = Counter(targets)
     lines = [
-        f"{at.relative_to(layout.root)}/: {counts[target]} pictures"
+        f"{at.relative_to(layout.root)}/: {counted(counts[target], 'picture')}"
         for target, at in enumerate(layout.folders[source])
     ]
     lines += [f"{path.relative_to(layout.root)}: {why}" for path, why in found.skipped.items()]
     if found.ignored:
-        one = len(found.ignored) == 1
         lines.append(
-            "1 file that is no picture"
-            if one
-            else f"{len(found.ignored)} files that are no pictures"
+            counted(len(found.ignored), "file that is no picture", "files that are no pictures")
         )
     names = " and ".join(str(at.relative_to(layout.root)) + "/" for at in empty)
     return (
@@ -311,11 +311,7 @@ def _describe_empty(
 def _describe_skipped(skipped: dict[Path, str]) -> str:
     lines = "".join(f"\n  {path}: {reason}" for path, reason in skipped.items())
     verb = "is" if len(skipped) == 1 else "are"
-    return f"{len(skipped)} file{_s(skipped)} can't be read and {verb} left out:{lines}"
-
-
-def _s(things: Sized) -> str:
-    return "" if len(things) == 1 else "s"
+    return f"{counted(len(skipped), 'file')} can't be read and {verb} left out:{lines}"
 
 
 __all__ = ["DataWarning", "ImageError", "ImageFolderDataset", "hotdog", "image_folder"]

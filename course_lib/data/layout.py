@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.errors import DataError
+from course_lib.wording import counted
 
 LAYOUT = (
     "Expected train/ and test/ (or val/) with one folder of pictures for each class, or just one "
@@ -214,7 +215,7 @@ def _alphabetical(path: Path) -> tuple[str, str]:
 def _describe(folder: Path, inside: list[Path]) -> str:
     """What a folder holds instead of classes."""
     loose = sum(1 for at in _visible(folder) if not at.is_dir())
-    files = f"{loose} file{'s' if loose != 1 else ''} lying in it"
+    files = f"{counted(loose, 'file')} lying in it"
     if inside:
         return f"only one class folder, {inside[0].name}/, and {files}; one class can't be learnt"
     return f"no class folders, and {files}" if loose else "nothing in it"

@@ -738,7 +738,7 @@ def one_layer(mean, std, weight, bias):
     return layer
 """,
             """The weight is right. The mean is still missing: taking it off every feature shifts
-            every score by the same amount, and that belongs into the bias.""",
+            each score by a constant, and that belongs into the bias.""",
         ),
         Wrong(
             "mean_unscaled",
@@ -787,7 +787,7 @@ ex5_7 = Exercise(
     minutes=8,
     question="""
         A colleague has 60 pictures and 1,500 features. The snippet keeps the 20 features that go
-        best with the classes and reports the accuracy by cross-validation. It reports over 0.9,
+        best with the classes and reports the accuracy by cross-validation. It reports about 0.9,
         even when the features are pure noise and the classes were tossed with a coin.
 
         Mend it. `x` and `y` are NumPy arrays. Keep the choice of 20 features and the
@@ -943,7 +943,7 @@ q5_3 = Question(
         ),
         Option(
             "Mostly the network whose values were larger before.",
-            "That would be so without scaling. After it, no feature remembers its old size.",
+            "That may be so without scaling. After it, no feature remembers its old size.",
         ),
     ),
 )

@@ -28,6 +28,7 @@ from course_lib.exercises.verdicts import (
     passed,
     returned,
 )
+from course_lib.wording import counted
 
 LAYERS = ("em", "fc1", "fc2", "fc3")
 
@@ -92,7 +93,8 @@ def groups_by_depth(model, rate, factor):
 """,
     why="""
         Going from the head backwards, each rate is the last one divided by the factor. The first
-        layers know what most pictures have in common, so they get the smallest steps.
+        layers are thought to hold what most examples have in common, so they get the smallest
+        steps.
     """,
     hints=(
         "Which layer gets `rate` itself? Begin there.",
@@ -163,7 +165,7 @@ def _judge_two_stages(answer: Any) -> Verdict:
     answer(model, fit)
     if len(seen) != 2:
         return not_yet(f"`fit` should be called twice, once for each stage; you called it "
-                       f"{len(seen)} times.")  # fmt: skip
+                       f"{counted(len(seen), 'time')}.")  # fmt: skip
     head = of_layer(copied_tensors(model), "fc3")
     everything = set(copied_tensors(model))
     if seen[0] == everything and seen[1] == head:
@@ -407,8 +409,8 @@ def factor(step, warm, total):
 """,
     why="""
         Small first steps, while momentum and Adam's moments know nothing yet; large ones in the
-        middle; small ones at the end, to settle. `LambdaLR(optimizer, factor)` takes such a
-        function of one number.
+        middle; small ones at the end, to settle. PyTorch's scheduler takes a function of the step
+        alone: `LambdaLR(optimizer, lambda step: factor(step, warm, total))`.
     """,
     hints=(
         "In the first step the factor is `1/warm`, not 0.",
@@ -728,8 +730,9 @@ def _judge_patience(answer: Any) -> Verdict:
             return mistake("counts_all")
         told = ", ".join(f"{each:g}" for each in scores)
         return not_yet(
-            f"With the accuracies {told} and patience {patience}: it trained {run.epoch} epochs "
-            f"and ended with the weights of epoch {held}; expected {ends} and {best}."
+            f"With the accuracies {told} and patience {patience}: it trained "
+            f"{counted(run.epoch, 'epoch')} and ended with the weights of epoch {held}; "
+            f"expected {ends} and {best}."
         )
     return passed("It stops in time, and the model has the weights of its best epoch.")
 
@@ -844,9 +847,11 @@ q6_1 = Question(
     "Why may it help to train the head before the body is let go?",
     (
         Option(
-            "A random head sends errors through the body that say nothing about the task.",
-            """Its gradient for the body is its own random weights times the errors. The first steps
-            move the features without knowing where to.""",
+            "The gradients that a random head sends through the body are large and hang on its "
+            "random weights.",
+            """The body's gradient is the errors times the head's random weights: the first steps
+            fit the features to a head that means nothing yet. The chapter measured that they travel
+            farther; a gain in accuracy wasn't shown.""",
             right=True,
         ),
         Option(
@@ -936,8 +941,8 @@ q6_5 = Question(
         ),
         Option(
             "Somewhat less than 0.95.",
-            """The highest of several noisy numbers lies above its true value. So the test pictures
-            are looked at once, after the choice.""",
+            """The highest of several noisy numbers tends to lie above its true value. So the test
+            pictures are looked at once, after the choice.""",
             right=True,
         ),
         Option(

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from course_lib.errors import CourseError
+from course_lib.wording import counted
 
 
 class FeaturesError(CourseError, ValueError):
@@ -70,8 +71,8 @@ class Features:
 
     def __repr__(self) -> str:
         size = " x ".join(str(each) for each in self.values.shape[1:])
-        classes = len(self.targets.unique())
-        return f"<{len(self)} rows of {size} features at {self.layer!r}, {classes} classes>"
+        classes = counted(len(self.targets.unique()), "class", "classes")
+        return f"<{counted(len(self), 'row')} of {size} features at {self.layer!r}, {classes}>"
 
 
 def join(*parts: Features) -> Features:
@@ -86,8 +87,8 @@ def join(*parts: Features) -> Features:
     for place, other in enumerate(parts[1:], start=2):
         if len(other) != len(first):
             raise FeaturesError(
-                f"The first features have {len(first)} rows, number {place} has {len(other)}: "
-                "extract both from the same data set."
+                f"The first features have {counted(len(first), 'row')}, number {place} has "
+                f"{len(other)}: extract both from the same data set."
             )
         known = first.paths is not None and other.paths is not None
         same = first.paths == other.paths if known else bool((first.indices == other.indices).all())

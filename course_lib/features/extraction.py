@@ -20,6 +20,7 @@ from course_lib.features.containers import Features, FeaturesError
 from course_lib.features.taps import Tap, pooled
 from course_lib.training.evaluation import evaluation_mode, model_device
 from course_lib.training.progress import bar
+from course_lib.wording import counted
 
 PROBED = 3  # pictures that are prepared twice beforehand, to see that they come out the same
 RANDOM_MESSAGE = (
@@ -119,7 +120,8 @@ class _Items:
         found = [name for each in keys.transforms_of(dataset) for name in keys.random_steps(each)]
         found += keys.random_steps(transform)
         if found:
-            raise FeaturesError(RANDOM_MESSAGE.format(what=f"{', '.join(found)} is random"))
+            verb = "is" if len(found) == 1 else "are"
+            raise FeaturesError(RANDOM_MESSAGE.format(what=f"{', '.join(found)} {verb} random"))
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         item = self.dataset[index]
@@ -197,8 +199,8 @@ def _compute(
     if not table.isfinite().all():
         rows = (~table.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
         raise FeaturesError(
-            f"The features of {len(rows)} examples are infinite or not a number, first of all "
-            f"example {rows[0]}. Look at its picture and at the network's weights."
+            f"The features of {counted(len(rows), 'example')} are infinite or not a number, first "
+            f"of all example {rows[0]}. Look at its picture and at the network's weights."
         )
     return table, torch.stack(targets)
 

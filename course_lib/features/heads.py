@@ -12,6 +12,7 @@ from course_lib.backbones.heads import HeadError, head_weights, install, like, s
 from course_lib.data import loader
 from course_lib.features.containers import Features, FeaturesError
 from course_lib.training import History, finetune
+from course_lib.wording import counted
 
 NAME = "head"
 
@@ -65,8 +66,9 @@ def train_head(
     )
     if start is not None and (start.in_features, start.out_features) != (width, outputs):
         raise FeaturesError(
-            f"The head takes {start.in_features} features and tells {start.out_features} classes "
-            f"apart; expected {width} and {outputs}."
+            f"The head takes {start.in_features} features and tells "
+            f"{counted(start.out_features, 'class', 'classes')} apart; "
+            f"expected {width} and {outputs}."
         )
     if outputs < most:
         raise FeaturesError(f"num_classes is {outputs}, and there is a class number {most - 1}.")

@@ -17,6 +17,7 @@ from course_lib.errors import UnknownNameError, suggest
 from course_lib.freezing.core import freeze, unfreeze
 from course_lib.freezing.report import FreezeReport
 from course_lib.freezing.select import FreezingError, Inventory
+from course_lib.wording import counted
 
 
 class ChildIndexError(FreezingError, IndexError):
@@ -89,7 +90,8 @@ def _indexed(model: nn.Module, idxs: SupportsIndex | Iterable[SupportsIndex]) ->
             raise FreezingError(f"{idx!r:.60} is no index; an index is a whole number.")
         if not -len(children) <= position < len(children):
             raise ChildIndexError(
-                f"Index {position} is out of range: this model has {len(children)} children"
+                f"Index {position} is out of range: this model has "
+                f"{counted(len(children), 'child', 'children')}"
                 + (f", {-len(children)} to {len(children) - 1}." if children else ".")
             )
         if children[position] in chosen:

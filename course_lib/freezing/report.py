@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from course_lib.wording import counted
+
 
 @dataclass(frozen=True, repr=False)
 class FreezeReport:
@@ -38,22 +40,18 @@ class FreezeReport:
             head = f"{verb} nothing"
         else:
             head = (
-                f"{verb} {_count(self.parameters, 'parameter')} and "
-                f"{_count(self.buffers, 'buffer')} ({self.numbers:,} numbers) "
-                f"in {_count(self.modules, 'module')}"
+                f"{verb} {counted(len(self.parameters), 'parameter')} and "
+                f"{counted(len(self.buffers), 'buffer')} ({counted(self.numbers, 'number')}) "
+                f"in {counted(len(self.modules), 'module')}"
             )
         if self.unchanged:
-            head += f"; {_count(self.unchanged, 'tensor')} already as asked"
+            head += f"; {counted(len(self.unchanged), 'tensor')} already as asked"
         lines = [head + "."]
         lines += [f"  {name} is also {', '.join(others)}" for name, others in self.tied]
         if self.added:
             lines.append(f"  added to the optimizer: {_few(self.added)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
-
-
-def _count(names: tuple[str, ...], noun: str) -> str:
-    return f"{len(names)} {noun}" + ("" if len(names) == 1 else "s")
 
 
 def _few(names: tuple[str, ...], limit: int = 6) -> str:

@@ -111,7 +111,8 @@ class _Maker:
     def cell(self, cell: Any) -> tuple[list[Block], float]:
         """The blocks of a code cell, and the minutes that an exercise takes beside reading."""
         tree = _parsed(cell.source)
-        if "setup" in cell.metadata.get("tags", ()) or (tree and _only_exercise_imports(tree)):
+        for_hosts = {"setup", "keep"} & set(cell.metadata.get("tags", ()))
+        if for_hosts or (tree and _only_exercise_imports(tree)):
             return [], 0.0
         if tree is not None:
             name = _lone_name(tree)

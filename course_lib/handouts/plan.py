@@ -89,7 +89,7 @@ HALF_DAY = Timetable(
                 ),
                 Slot(
                     45,
-                    "**04** *The audit*, *Five ways*, *The leak that all sources miss*",
+                    "**04** *The audit*, *Five ways*, *The leak that the article misses*",
                     "*What stays behind*, *One table*, *What it saves*",
                 ),
                 Slot(25, "**04** Exercises 4.1 and 4.7, with the audit"),

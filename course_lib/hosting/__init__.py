@@ -6,6 +6,7 @@
 :func:`host`                  ``"colab"``, ``"kaggle"`` or None: whose machine this is
 :func:`prepare`               what a notebook's first cell does there, once the course is fetched
 :func:`keep_work`             keep progress and saved models in Google Drive
+:func:`take_home`             what a chapter's last cell does there: keep the work, or export it
 :func:`export_work`           your work as one zip file (`course export`)
 :func:`import_work`           and back (`course import`)
 ============================  ================================================================
@@ -17,7 +18,7 @@ from course_lib.hosting.addresses import Address, address, configure
 from course_lib.hosting.cell import badge, first_cell
 from course_lib.hosting.errors import HostingError
 from course_lib.hosting.places import host, lasting_dir
-from course_lib.hosting.preparing import keep_work, prepare
+from course_lib.hosting.preparing import keep_work, prepare, take_home
 from course_lib.hosting.stamping import Stamped, stamp
 from course_lib.hosting.work import export_work, import_work
 
@@ -36,4 +37,5 @@ __all__ = [
     "lasting_dir",
     "prepare",
     "stamp",
+    "take_home",
 ]

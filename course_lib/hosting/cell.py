@@ -42,8 +42,8 @@ _BADGE = """\
 [![Open this chapter in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)]({kaggle})
 
 On Colab or Kaggle, run the next cell first. What you do there is lost when the runtime ends:
-`hosting.keep_work()` keeps it in your Google Drive, `hosting.export_work()` gives it to you as a
-file."""
+`hosting.keep_work()` keeps it in your Google Drive; without that, the last cell of the chapter
+gives it to you as a file."""
 
 
 def first_cell(where: Address | None) -> str:

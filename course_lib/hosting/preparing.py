@@ -12,6 +12,7 @@ from course_lib.errors import CourseError
 from course_lib.hosting import places
 from course_lib.hosting.errors import HostingError
 from course_lib.hosting.packages import install_missing
+from course_lib.hosting.work import export_work
 from course_lib.paths import repo_root
 
 PATIENCE = 10.0  # seconds for a server to answer
@@ -105,6 +106,24 @@ def keep_work() -> Path:
     _move_in(folder)
     print(_kept_in(folder))
     return folder
+
+
+def take_home() -> None:
+    """Keep what was done in a chapter; what its last cell does.
+
+    On your own machine it stays anyway. On a host with a place that lasts, it is there already.
+    Elsewhere it becomes one file; on Colab your browser downloads it.
+    """
+    folder = places.lasting_dir()
+    if places.host() is None:
+        print("Your own machine: what you did stays here.")
+    elif folder is not None:
+        print(_kept_in(folder))
+    else:
+        try:
+            export_work()
+        except HostingError as error:  # nothing done yet, say: no reason to stop Run All
+            print(error)
 
 
 def _mount_drive() -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from course_lib.hosting import places
 from course_lib.hosting.errors import HostingError
 from course_lib.paths import data_dir, repo_root
+from course_lib.wording import counted
 
 NAME = "course-work.zip"
 LIST = "course-work.json"
@@ -63,7 +64,7 @@ def export_work(path: Path | str = NAME) -> Path:
         raise HostingError(f"{target} can't be written: {error.strerror}.") from error
     finally:
         partial.unlink(missing_ok=True)
-    print(f"{len(digests)} files of your work are in {target}.")
+    print(f"{counted(len(digests), 'file of your work is', 'files of your work are')} in {target}.")
     _download(target)
     return target
 
@@ -104,8 +105,9 @@ def import_work(path: Path | str = NAME) -> list[Path]:
 
         predictions._noted.update(guesses)
     print(
-        f"Taken in: {len(entries)} exercises and questions, {len(guesses)} predictions, "
-        f"{len([each for each in written if each])} files."
+        f"Taken in: {counted(len(entries), 'exercise or question', 'exercises and questions')}, "
+        f"{counted(len(guesses), 'prediction')}, "
+        f"{counted(len([each for each in written if each]), 'file')}."
     )
     return [each for each in written if each]
 

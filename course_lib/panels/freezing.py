@@ -14,6 +14,7 @@ from course_lib.freezing.auditing.show import grouped
 from course_lib.freezing.costs import StepCost, cost_of_step
 from course_lib.freezing.select import select
 from course_lib.panels.base import Panel, View
+from course_lib.wording import counted
 
 Step = Callable[[nn.Module, Optimizer], Any]
 MOST_NAMES = 40  # more boxes than that nobody reads
@@ -85,16 +86,21 @@ class FreezingPanel(Panel):
         trained = [row for row in report.rows if row.kind == "parameter" and row.changed]
         moving = sum(row.size for row in trained)
         picked = ", ".join(self.frozen) or "nothing"
-        verdict = "no leak." if not report.leaks else f"{len(report.leaks)} frozen tensors moved."
+        verdict = (
+            "no leak."
+            if not report.leaks
+            else f"{counted(len(report.leaks), 'frozen tensor')} moved."
+        )
         lines = [
             f"Frozen: {picked}. Way: {self.way}.",
-            f"Trains: {len(trained)} parameters with {moving:,} of {numbers:,} numbers.",
+            f"Trains: {counted(len(trained), 'parameter')} with {moving:,} of {numbers:,} numbers.",
             f"A step takes {_share(cost.flops, self._whole.flops)} of the arithmetic of training "
             f"everything, and keeps {_share(cost.activations, self._whole.activations)} of its "
             "intermediate results for the way back.",
             f"Audit: {verdict}",
             *(
-                f"  {group.level}: {group.why} ({len(group.names)} tensors). Mend: {group.mend}"
+                f"  {group.level}: {group.why} ({counted(len(group.names), 'tensor')}). "
+                f"Mend: {group.mend}"
                 for group in grouped(report.rows)
                 if group.level == "leak"
             ),
@@ -103,7 +109,7 @@ class FreezingPanel(Panel):
         alt = (
             "The network by depth after one step, a mark for every tensor, those that moved above "
             f"and those that stood still on the bottom line. Frozen: {picked}. "
-            f"{len(report.changed)} tensors changed, {len(report.leaks)} of them leaks."
+            f"{counted(len(report.changed), 'tensor')} changed, {len(report.leaks)} of them leaks."
         )
         return View(text, report.figure(), alt, fixed=text)
 

@@ -11,6 +11,7 @@ from course_lib.weights import formats, locate, plainfiles, torchfile
 from course_lib.weights.digests import check_sha256
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.stored import Arena, Reader, Stored, reading, stamp
+from course_lib.wording import counted
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class Checkpoint:
         count = sum(tensor.numel() for tensor in self.tensors.values())
         place = f"at {self.where!r}" if self.where else "at the top level"
         lines = [
-            f"{self.path.name} ({self.format}): {len(self.tensors)} tensors, {count:,} numbers, "
-            f"found {place}: {self.wrapper}."
+            f"{self.path.name} ({self.format}): {counted(len(self.tensors), 'tensor')}, "
+            f"{counted(count, 'number')}, found {place}: {self.wrapper}."
         ]
         if self.prefix:
             lines.append(f"All names begin with {self.prefix!r}.")

@@ -5,6 +5,8 @@ from math import isfinite
 
 import torch
 
+from course_lib.wording import counted
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -37,7 +39,7 @@ def convert(tensor: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, Cos
         lost = int((tensor.imag != 0).sum())
         if lost:
             return tensor.real.to(dtype), Cost(
-                f"{_numbers(lost)} lost an imaginary part", False, True
+                f"{counted(lost, 'number')} lost an imaginary part", False, True
             )
         tensor = tensor.real
     result = tensor.to(dtype, copy=True)
@@ -51,20 +53,20 @@ def convert(tensor: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, Cos
         finite = torch.isfinite(tensor)
         if not (dtype.is_floating_point or dtype.is_complex):
             lost = int((_wide(back) != _wide(tensor)).sum())
-            return result, Cost(f"{_numbers(lost)} lost a fraction or more", False, True)
+            return result, Cost(f"{counted(lost, 'number')} lost a fraction or more", False, True)
         burst = int((finite & ~torch.isfinite(_wide(result))).sum())
         if burst:
-            return result, Cost(f"{_numbers(burst)} became infinite", False, True)
+            return result, Cost(f"{counted(burst, 'number')} became infinite", False, True)
         wide, near = _wide(tensor)[finite], _wide(back)[finite]
         error = ((wide - near).abs() / wide.abs().clamp_min(1e-300)).max().item()
         if error >= 1:
             gone = int(((near == 0) & (wide != 0)).sum())
-            return result, Cost(f"rounded; {_numbers(gone)} became zero", False, False)
+            return result, Cost(f"rounded; {counted(gone, 'number')} became zero", False, False)
         return result, Cost(f"rounded, by up to {error:.1e} of a number", False, False)
     lost = int((back != tensor).sum())
     if dtype.is_floating_point:
-        return result, Cost(f"{_numbers(lost)} rounded", False, False)
-    return result, Cost(f"{_numbers(lost)} changed", False, True)
+        return result, Cost(f"{counted(lost, 'number')} rounded", False, False)
+    return result, Cost(f"{counted(lost, 'number')} changed", False, True)
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
@@ -75,10 +77,6 @@ def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
     if first.dtype != second.dtype:
         return False
     return bool(((first == second) | ((first != first) & (second != second))).all())
-
-
-def _numbers(count: int) -> str:
-    return f"{count:,} number{'' if count == 1 else 's'}"
 
 
 def count_nonfinite(tensor: torch.Tensor) -> int:

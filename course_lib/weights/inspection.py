@@ -9,6 +9,7 @@ from course_lib.weights import formats, locate
 from course_lib.weights.checkpoint import content
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.stored import Stored
+from course_lib.wording import counted
 
 FORMATS = {
     formats.ZIP: "torch.save",
@@ -72,8 +73,8 @@ class Inspection:
         places = ", ".join(repr(each) if each else "the top level" for each in self.places)
         lines = [
             f"{self.path.name}: {FORMATS[self.format]}, {size_text(self.file_bytes)}",
-            f"{len(self.tensors):,} tensors, {self.numbers:,} numbers, {size_text(self.nbytes)}; "
-            f"weights at: {places or 'no place'}",
+            f"{counted(len(self.tensors), 'tensor')}, {counted(self.numbers, 'number')}, "
+            f"{size_text(self.nbytes)}; weights at: {places or 'no place'}",
         ]
         rows = list(_rows(self.tree, self.depth))
         width = max((len(name) for name, _ in rows), default=0)
@@ -157,8 +158,9 @@ def _rows(tree: Mapping[str, Any], depth: int | None, level: int = 0) -> Iterato
         elif isinstance(value, dict):
             inside = [each for _, each in _flat(value)]
             total = sum(each.nbytes for each in inside)
-            text = f"{len(inside):,} tensors, {sum(each.numel for each in inside):,} numbers, "
-            text = text + size_text(total) if inside else f"{len(value)} entries"
+            numbers = counted(sum(each.numel for each in inside), "number")
+            text = f"{counted(len(inside), 'tensor')}, {numbers}, {size_text(total)}"
+            text = text if inside else counted(len(value), "entry", "entries")
             yield indent + key, text
             if depth is None or level + 1 < depth:
                 yield from _rows(value, depth, level + 1)

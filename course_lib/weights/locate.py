@@ -8,6 +8,7 @@ from typing import Any
 from course_lib.errors import suggest
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.stored import Stored
+from course_lib.wording import counted
 
 # Where training programs put the weights, most wanted first. Averaged weights (EMA) come before
 # the others, as in timm: they are the ones whose accuracy is published.
@@ -124,7 +125,9 @@ def _best(places: tuple[Place, ...], label: str) -> Place:
     ordered = sorted(places, key=rank)
     first, second = rank(ordered[0]), rank(ordered[1])
     if first[0] == len(known) or first == second:
-        listed = "; ".join(f"{each.where!r} ({len(each.tensors)} tensors)" for each in places[:8])
+        listed = "; ".join(
+            f"{each.where!r} ({counted(len(each.tensors), 'tensor')})" for each in places[:8]
+        )
         raise CheckpointError(
             f"{label} holds weights in {len(places)} places, and nothing tells which you want: "
             f"{listed}. Choose one: read_checkpoint(path, where={places[0].where!r})."

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from course_lib.errors import suggest
 from course_lib.weights.errors import LoadError
 from course_lib.weights.names import load_names
+from course_lib.wording import counted
 
 Shape = tuple[int, ...]
 Rename = Mapping[str, str] | Callable[[str], str | None] | str
@@ -259,7 +260,7 @@ def pair_by_order(source: Mapping[str, Shape], model: Mapping[str, Shape]) -> di
         side, other = ("model", "file") if flipped else ("file", "model")
         raise LoadError(
             f"Order and shape don't fit: {name!r} of the {side}, shape {shape}, has no partner in "
-            f"the {other} after those of the {len(early)} entries before it. "
+            f"the {other} after those of the {counted(len(early), 'entry', 'entries')} before it. "
             "See propose_names(source, model) for what does fit, or give rename= a table."
         )
     late = [len(long) - 1 - at for at in reversed(_earliest(short[::-1], long[::-1]))]
@@ -267,9 +268,10 @@ def pair_by_order(source: Mapping[str, Shape], model: Mapping[str, Shape]) -> di
     if unsure:
         at = unsure[0]
         raise LoadError(
-            f"Order and shape leave {len(unsure)} of {len(short)} entries open: {short[at][0]!r} "
-            f"could be {long[early[at]][0]!r} or {long[late[at]][0]!r}. Leave out what has no "
-            "partner with drop= and keep=, or give rename= a table (propose_names helps)."
+            f"Order and shape leave {len(unsure)} of {counted(len(short), 'entry', 'entries')} "
+            f"open: {short[at][0]!r} could be {long[early[at]][0]!r} or {long[late[at]][0]!r}. "
+            "Leave out what has no partner with drop= and keep=, or give rename= a table "
+            "(propose_names helps)."
         )
     joined = [(short[at][0], long[position][0]) for at, position in enumerate(early)]
     return dict(joined) if flipped else {target: entry for entry, target in joined}

@@ -13,6 +13,7 @@ import torch
 from course_lib.errors import suggest
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.stored import Block, Stored, reading
+from course_lib.wording import counted
 
 # Metadata keys of save_weights: a CRC-32 a tensor, since the format has none, and what is said
 # about the weights, as JSON (the format itself allows nothing but text).
@@ -119,7 +120,7 @@ def shards(path: Path) -> tuple[dict[str, str], tuple[Path, ...], dict[str, Any]
     missing = [file for file in files if not (path.parent / file).is_file()]
     if missing:
         raise CheckpointError(
-            f"{path} names {len(files)} shards, of which {len(missing)} are not in its folder: "
+            f"{path} names {counted(len(files), 'shard')}; not in its folder: "
             f"{', '.join(missing[:5])}. Put all of them beside the index."
         )
     if not files:

@@ -15,6 +15,7 @@ from course_lib.weights.report import Mismatched, shorten
 from course_lib.weights.select import Names, select
 from course_lib.weights.stored import Stored
 from course_lib.weights.targets import Targets
+from course_lib.wording import counted
 
 Dtype = Literal["model", "file", "exact"]
 Adaption = Callable[[torch.Tensor], torch.Tensor]
@@ -210,7 +211,7 @@ def _check_strict(
     if unexpected:
         hints.append(f"drop={_module(unexpected[0])!r} leaves out a part of the file")
     raise LoadError(
-        f"{len(matching.pairs)} tensors fit (by {matching.how}), but "
+        f"{counted(len(matching.pairs), 'tensor fits', 'tensors fit')} (by {matching.how}), but "
         f"{'; '.join(problems)}. The model is untouched. If that is meant: {'; '.join(hints)}; "
         "strict=False loads what fits and reports the rest."
     )
@@ -225,8 +226,8 @@ def _check_types(items: list[Item], targets: Targets, options: Options) -> None:
     if options.dtype == "exact" and changed:
         first = changed[0]
         raise LoadError(
-            f"{len(changed)} tensors have another type in the file than in the model, such as "
-            f"{first.name!r}: {first.stored.dtype} in the file, "
+            f"{counted(len(changed), 'tensor has', 'tensors have')} another type in the file "
+            f"than in the model, such as {first.name!r}: {first.stored.dtype} in the file, "
             f"{targets.tensors[first.name].dtype} in the model. dtype='model' converts them and "
             "reports the cost; dtype='file' gives the model the file's types."
         )

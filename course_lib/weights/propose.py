@@ -18,6 +18,7 @@ from course_lib.weights.checkpoint import Checkpoint, open_catalogue
 from course_lib.weights.errors import LoadError
 from course_lib.weights.match import Shape, compatible, kind_of, pair_by_order
 from course_lib.weights.save import atomic_write
+from course_lib.wording import counted
 
 SAME_NAME, ONLY_SHAPE, ORDER, GUESS = (
     "same name",
@@ -95,7 +96,8 @@ class Proposal:
             count[pair.why] += 1
         kinds = (SAME_NAME, ONLY_SHAPE, ORDER, GUESS)
         reasons = ", ".join(f"{count[why]} by {why}" for why in kinds if count[why])
-        lines = [f"{len(self.pairs)} pairs ({reasons or 'none'}); {len(self.certain)} are certain."]
+        sure = counted(len(self.certain), "is certain", "are certain")
+        lines = [f"{counted(len(self.pairs), 'pair')} ({reasons or 'none'}); {sure}."]
         guesses = [pair for pair in self.pairs if not pair.certain]
         for pair in (guesses or list(self.pairs))[:8]:
             mark = " " if pair.certain else "?"

@@ -7,6 +7,7 @@ from html import escape
 from course_lib.errors import UnknownNameError
 from course_lib.weights.errors import LoadError
 from course_lib.weights.select import Names, select
+from course_lib.wording import counted
 
 Shape = tuple[int, ...]
 
@@ -175,7 +176,7 @@ class LoadReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{len(self.loaded)} of {self.total} tensors loaded from {self.source}, "
+            f"{len(self.loaded)} of {counted(self.total, 'tensor')} loaded from {self.source}, "
             f"matched by {self.how}."
         ]
         lines += [

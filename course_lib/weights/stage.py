@@ -13,6 +13,7 @@ from course_lib.weights.plan import Item, Options, Plan
 from course_lib.weights.report import Loaded, LoadReport
 from course_lib.weights.stored import Arena, Reader
 from course_lib.weights.targets import Targets
+from course_lib.wording import counted
 
 
 @dataclass
@@ -83,7 +84,7 @@ def _check_losses(staged: Sequence[Staged], options: Options) -> None:
     lost = [each.loaded for each in staged if each.loaded.converted.endswith("!")]
     if lost and not options.lossy:
         raise LoadError(
-            f"Converting would destroy numbers in {len(lost)} tensors, for example in "
+            f"Converting would destroy numbers in {counted(len(lost), 'tensor')}, for example in "
             f"{lost[0].name!r}: {lost[0].converted.rstrip('!')}. The model is untouched. "
             "lossy=True does it all the same; dtype='file' gives the model the file's types."
         )
@@ -93,10 +94,10 @@ def _check_finite(staged: Sequence[Staged], options: Options) -> None:
     broken = [each.loaded for each in staged if each.loaded.nonfinite]
     if broken and not options.nonfinite and not options.lossy:
         raise LoadError(
-            f"{len(broken)} tensors have numbers that are NaN or infinite, for example "
-            f"{broken[0].name!r}: {broken[0].nonfinite:,} of {broken[0].numel:,}. Such weights are "
-            "usually of a training run that failed. The model is untouched. nonfinite=True loads "
-            "them and reports it."
+            f"{counted(len(broken), 'tensor has', 'tensors have')} numbers that are NaN or "
+            f"infinite, for example {broken[0].name!r}: {broken[0].nonfinite:,} of "
+            f"{broken[0].numel:,}. Such weights are usually of a training run that "
+            "failed. The model is untouched. nonfinite=True loads them and reports it."
         )
 
 

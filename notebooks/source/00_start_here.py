@@ -6,7 +6,7 @@
 # **freeze** the parts that should stay as they are.
 #
 # It takes 10 minutes to read this page. You need to know Python, and to have seen a training loop
-# once. You don't need a GPU, and after the installation you don't need a network.
+# once. You don't need a GPU, and after the installation you don't need the Internet.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # On Colab and Kaggle, this cell fetches the course. On your own machine it does nothing.
@@ -39,14 +39,16 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # ## What the course promises
 #
 # Everything on these pages was executed, and is executed again by the tests. If a page gives a
-# number, a cell or an experiment computed it, and a test compares the stored one with a fresh one.
-# At most four cells a page print what may differ from machine to machine, such as timings; the cell
-# after each checks what it was to show. When a result is disappointing, you will read that it is.
+# result as a number, a cell or an experiment computed it, and a test compares the stored one with a
+# fresh one. At most four cells a page print what may differ from machine to machine, such as
+# timings; the cell after each checks what it was to show. When a result is disappointing, you will
+# read that it is.
 
 # %% [markdown]
 # ## The way through
 #
-# Run this cell: click on it and press Shift and Enter together.
+# Run this cell: click on it and press Shift and Enter together. (On Colab and Kaggle, run the one at
+# the top first.)
 
 # %%
 from course_lib import plots, profile
@@ -58,7 +60,7 @@ plots.show(
     alt="""Map of the course. Start here, chapter 00, leads to chapters 01 (pretrain, fine-tune)
     and 02 (hot dogs). 02 leads to 03 (loading weights), to 04 (freezing layers) and, with 01, to
     05 (features, classics). 04 and 05 lead to 06 (staged fine-tuning), and 06 to 09, the claims
-    ledger. A dashed frame marks a chapter that is still being written.""",
+    ledger.""",
 )
 for chapter in CHAPTERS:
     state = f"{chapter.minutes} minutes" if chapter.written else "being written"
@@ -80,8 +82,8 @@ for chapter in CHAPTERS:
 # - **Pitfalls** lists what goes wrong in practice.
 # - **Exercises** and questions are for you; a **summary** of five lines closes the chapter.
 #
-# Change whatever you like. To get a page back as it was, use *File → Revert Notebook to
-# Checkpoint*, or `git checkout notebooks` in a terminal.
+# Change whatever you like. *File → Revert Notebook to Checkpoint* brings a page back as you last
+# saved it; `git checkout notebooks`, in a terminal in the course's folder, all pages as they came.
 #
 # Here is an exercise to warm up. Run the first cell to see what is asked. Then put your answer in
 # place of the dots in the second one. `ex0_1.hint()` helps, `ex0_1.solution()` shows the answer and
@@ -106,6 +108,9 @@ ex0_1.check(pictures_shown)
 
 # %%
 q0_1
+
+# %% tags=["exercise"]
+q0_1.answer(...)
 
 # %% [markdown]
 # What you have solved is kept in a file on this machine and sent nowhere. `course progress` shows it
@@ -137,14 +142,14 @@ assert report.ready, "Do what stands in the table under 'What to do', then run t
 print(report.verdict)
 
 # %% [markdown]
-# If it says that something is missing, the table tells you what to type. Most often the notebook
+# If it says that something is missing, the table tells you what to type. It may be that the notebook
 # runs in another Python than the one you installed the course into. The kernel's name is at the
 # top right; start JupyterLab with `make lab`, and they are the same.
 
 # %% [markdown]
 # ## Two sizes: tiny and full
 #
-# Each chapter runs in one of two **profiles**. They differ in numbers, never in code.
+# Each chapter runs in one of two **profiles**. They differ in settings, never in code.
 
 # %%
 from dataclasses import fields
@@ -157,13 +162,15 @@ for row in [field.name for field in fields(tiny) if field.name in rows and field
 print(f"\nThis notebook runs in the profile {active.name!r}.")
 
 # %% [markdown]
-# **tiny** is the default. It uses real ImageNet weights (38 MB) that were installed with the
-# course, and pictures that come with it. A chapter takes about a minute on a laptop.
+# **tiny** is the default. It uses real ImageNet weights (41 MB) that were installed with the
+# course, and pictures that come with it. A chapter runs in about a minute on a laptop.
 #
 # **full** uses the real hot-dog pictures and ResNet-18, which are downloaded once (about 300 MB),
-# and a GPU if there is one. Take it on Colab or on a workstation.
+# and a GPU if there is one. Take it on a workstation. On Colab and Kaggle, the first cell takes it by
+# itself when there is a GPU and the downloads can be reached.
 #
-# To switch, make this the first cell of a chapter, then *Kernel → Restart Kernel and Run All*:
+# To switch, make this the first cell of a chapter, then *Kernel → Restart Kernel and Run All
+# Cells*:
 #
 # ```python
 # %env COURSE_PROFILE=full
@@ -175,10 +182,10 @@ print(f"\nThis notebook runs in the profile {active.name!r}.")
 # %% [markdown]
 # ## Why your numbers can differ in the last digits
 #
-# The same code with the same seed gives the same bits on the same kind of processor with the same
-# number of threads. On another one, sums are added in another order, and rounding differs. After
-# some training steps that can show. So the pages print what does not hang on it, and the profile
-# fixes the number of threads.
+# The same code with the same seed gives the same bits with the same versions of the libraries, on
+# the same kind of processor, with the same number of threads. Elsewhere, sums may be added in
+# another order, and rounding differs. After some training steps that can show. So the pages print
+# what does not hang on it, and the profile fixes the number of threads.
 
 # %%
 import torch
@@ -190,6 +197,12 @@ print("in another order: ", (numbers[0] + numbers[2] + numbers[1]).item())
 # %% [markdown]
 # Both are the sum of the same three numbers. In 32 bits, 100,000,000 + 1 is 100,000,000: the one is
 # lost when it is added first.
+
+# %% tags=["keep"]
+# On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
+from course_lib import hosting
+
+hosting.take_home()
 
 # %% [markdown]
 # ## Go on

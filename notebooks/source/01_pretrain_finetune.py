@@ -100,9 +100,9 @@ print("drawn: train from scratch | fine-tune | freeze all but the head")
 #
 # Look into a real network. EfficientNet-Lite0 was trained on ImageNet: more than a million
 # photographs, in a thousand classes. Its first layer has 32 **filters**. A filter is a tiny pattern of
-# 3 by 3 pixels in three colours. It is laid on every place of the picture, and answers strongly
-# where the picture looks like the pattern. A layer that works so is called a **convolution**, and the
-# map of one filter's answers is a **channel**.
+# 3 by 3 pixels in three colours. It is laid on one place of the picture after another, and answers
+# strongly where the picture looks like the pattern. A layer that works so is called a
+# **convolution**, and the map of one filter's answers is a **channel**.
 
 # %%
 net = backbones.load("efficientnet_lite0").eval()
@@ -122,7 +122,8 @@ print("filters:", len(filters), "| numbers in each:", filters[0].numel())
 # Two different sides find **edges** in one direction. A patch of one colour finds places of that
 # **colour**. Nobody drew these patterns: they came out of training. And nothing in them is about one
 # class of things. Here is what six of them answer to one picture, bright where the answer is strong.
-# The six were picked to differ: each is the one that is least like those before it.
+# The six were picked to differ: after the first, each is the one that is least like those before
+# it.
 
 # %%
 sets = {
@@ -160,13 +161,14 @@ print("shown: the picture and the answers of", len(six), "filters")
 # ## What the late layers know
 #
 # Behind the first layer come 16 blocks of a few layers each. Each builds on what the one before it
-# found: corners of edges, textures of corners, parts of textures. You can't look at these weights any
-# more; there are too many, and they work on features and not on colours. But you can ask: *which
-# pictures does this channel answer to most?*
+# found: corners from edges, textures from corners, parts from textures, as it is usually told. You
+# can't look at these weights any more; there are too many, and they work on features and not on
+# colours. But you can ask: *which pictures does this channel answer to most?*
 #
 # Below are three depths, and for each depth the two channels with the sharpest answers. For each
-# channel you see the four places of this chapter's pictures where it answers most strongly. The last
-# row is the head. Its 1,000 channels have names, those of ImageNet's classes; here are two of them.
+# channel you see the four training pictures that it answers to most, cut out where the answer is
+# strongest. The last row is the head. Its 1,000 channels have names, those of ImageNet's classes;
+# here are two of them.
 
 # %%
 
@@ -213,8 +215,8 @@ plots.show(
     plots.gallery(cuts, titles, columns=8, side=1.0),
     alt="""Four rows, each with two groups of four cut-outs. First row, small cut-outs: borders
     between light and dark. Second row, larger ones: stripes, slanting edges, the round ends of
-    things. Third row, whole pictures of different food. Last row, the classes: four hot dogs on
-    the left; on the right two pictures of bananas, then fruit and sausages.""",
+    things. Third row, whole pictures of different food. Last row, the classes: four pictures of
+    hot dogs on the left; on the right two pictures of bananas, then fruit and sausages.""",
     photographs=True,
 )
 print("channels by depth:", *(maps.shape[1] for maps in stages["train"]))
@@ -354,30 +356,31 @@ print("and the network tells hot dogs better than by guessing:", accuracy > 0.65
 #
 # ## When it helps
 #
-# A forum article that many people learn from says: fine-tuning saves compute and can raise accuracy,
-# compared with training from scratch. This course tests such claims. For many of them it uses a
-# laboratory that is small enough for thousands of trainings: scikit-learn's 1,797 digits of 8 by 8
-# pixels. The source is to tell 0 to 4 apart. The target is 5 to 9. The network has three convolutions
-# and a head. You find the laboratory in `course_lib.evidence.digits`.
+# A forum article says: fine-tuning saves compute and can raise accuracy, compared with training
+# from scratch. This course tests such claims. For many of them it uses a laboratory that is small
+# enough for thousands of trainings: scikit-learn's 1,797 digits of 8 by 8 pixels. The source is to
+# tell 0 to 4 apart. The target is 5 to 9. The network has three convolutions and a head. You find
+# the laboratory in `course_lib.evidence.digits`.
 #
 # Every experiment is written down before it is run. It is repeated for several **seeds**: another
-# seed draws other weights and other pictures. Every way of training may try the same learning rates.
-# The best is chosen on pictures that are kept aside for choosing, the **validation** part; what is
-# reported was measured on others, the test part. What comes out is a mean with an **interval**: the
-# range of effects that these runs are consistent with. A difference of 0.01 in accuracy is one test
-# picture in a hundred.
+# seed draws other weights and other pictures. Every way of training may try as many learning rates
+# as the others. The best is chosen on pictures that are kept aside for choosing, the **validation**
+# part; what is reported was measured on others, the test part. What comes out is a mean with an
+# **interval**: the range of effects that these runs are consistent with. A difference of 0.01 in
+# accuracy is one test picture in a hundred.
 #
 # - **On the digits, with 50 target pictures**, fine-tuning minus scratch
 #   was <!-- evidence: C1.gain -->0.000 [-0.016, 0.016]<!-- end --> in accuracy. No gain was shown.
 # - **In compute** it held: fine-tuning reached a validation accuracy of 0.8
 #   in <!-- evidence: C1.compute -->0.2 [0.1, 0.4]<!-- end --> times the steps that scratch needed.
+#   The source's own training isn't counted.
 # - **On the drawn hot dogs, from ImageNet**, the gain in accuracy was
 #   large: <!-- evidence: hotdog_margin.gain -->0.33 [0.28, 0.38]<!-- end -->.
 #
-# So the claim needs its conditions. On the digits, the source is a few hundred tiny pictures; a
-# network can find nearly all of that in 50 pictures of the target. ImageNet is more than a million
-# photographs, and a few dozen pictures of food can't teach a network to see. We think that this makes
-# the difference, though the two experiments differ in more than that.
+# So the claim needs its conditions. Our guess at the reason: on the digits, the source is about 900
+# tiny pictures, and a network can find nearly all of that in 50 pictures of the target. ImageNet is
+# more than a million photographs, and a hundred pictures of food can't teach a network to see. But
+# the two experiments differ in more than that.
 #
 # Keep this as a working rule: **transfer helps when the source knows much that your own pictures are
 # too few to teach.**
@@ -462,9 +465,10 @@ print("groups from 0 to 4 beat the pixels in most draws:", wins["0 to 4"] >= 14)
 print("groups from 0 to 4 lose in most draws (negative transfer):", wins["0 to 4"] <= 6)
 
 # %% [markdown]
-# The same method, as many pictures, and one source helps while the other hurts. Groups of 0 to 4 have
-# no place for what makes a 5 differ from a 9, and the features keep nothing else. **Frozen features
-# that don't fit can hurt.** Those that may learn can be mended.
+# The same method, as many pictures, and one source helps while the other hurts. A likely reason:
+# groups of 0 to 4 have little place for what makes a 5 differ from a 9, and the features keep
+# nothing but the groups. **Frozen features that don't fit can hurt.** Those that may learn can be
+# mended.
 #
 # How do you notice? Only by having the simple rival in the race: here the pixels, elsewhere the
 # network from scratch.
@@ -535,8 +539,9 @@ compare("cases where the rule comes first", first_places, digits=0)
 #
 # In plain words: **the rule was not confirmed in any of the four cases.** For few dissimilar pictures
 # it did not hold: freezing the first two layers was worse than choosing among the others, and what the
-# validation chose was mostly training from scratch. In the other three cases the runs can't tell. For
-# many similar pictures the interval is narrow, so there it hardly matters what you do.
+# validation chose was mostly training from scratch. In the other three cases the runs can't tell.
+# For many similar pictures the interval is narrow: there the rule and the best of the others are
+# within a point of each other.
 #
 # Does that make the rule useless? No. The verdict is about these digits, this small network and this
 # weak source, and says nothing about photographs. The test was hard, too: one strategy against the
@@ -571,7 +576,8 @@ print("all of the interval below zero:", gain.high < 0)
 # And are the first layers general? To see that, keep and freeze the first *k* layers of the source and
 # draw the later ones anew. If a frozen layer of another task serves as well as one that learned the
 # target itself, it is general. The idea is from J. Yosinski and others, who did it with ImageNet split
-# in two: there the first layers carried over at no cost, and the later ones cost more and more.
+# in two: there the first layers carried over at hardly any cost, and the later ones cost more and
+# more.
 
 # %%
 kept = table.read("C5")
@@ -711,7 +717,7 @@ print("unsupervised: the groups win in most of 20 draws:", wins["all"] >= 14)
 # - **No rival in the race**: without scratch or pixels, negative transfer can't be seen.
 # - **Fine-tuned or frozen?** Say which layers were copied, and which moved. The words alone are used
 #   in both senses.
-# - **One run is one run.** Most effects on this page are smaller than the difference between seeds.
+# - **One run is one run.** Many effects on this page are smaller than the difference between seeds.
 # - **"Undecided" isn't "no effect".** Look at the ends of the interval: what do they still allow?
 # - **Choosing by the test part** makes every strategy look better than it is, the luckiest most.
 # - **The rule of the four cases** is a place to begin. It was not confirmed here.
@@ -857,14 +863,20 @@ q1_5
 # %% tags=["exercise"]
 q1_5.answer(...)
 
+# %% tags=["keep"]
+# On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
+from course_lib import hosting
+
+hosting.take_home()
+
 # %% [markdown]
 # ## Summary
 #
-# 1. What a network learned is in its weights. Early layers answer to edges and colours; in the late
-#    ones, new classes can be read off by one linear layer.
+# 1. What a network learned is in its weights. Early layers answer to edges and colours; from the
+#    late ones, one linear layer can read off the answer to a new question.
 # 2. Transfer learning is the aim. Fine-tuning moves copied weights, freezing keeps them.
-# 3. It helps when the source knows much that your pictures are too few to teach; it can save
-#    steps even where it gains no accuracy.
+# 3. It helps when the source knows much that your pictures are too few to teach; it can save steps
+#    even where no gain in accuracy is shown.
 # 4. It can hurt, above all when features that don't fit are frozen; only a simple rival shows it.
 # 5. Rules of thumb say where to begin. Validation, seeds and intervals say where to end.
 

@@ -5,8 +5,9 @@
 # takes such a network and teaches it, with a few dozen pictures and in seconds, to tell hot dogs
 # from other food. Then it asks what made that work, by taking one thing away at a time.
 #
-# You need 60 minutes. The example and its data come from *Dive into Deep Learning* (d2l), section
-# 14.2; the experiments follow the exercises there.
+# You need 60 minutes to read and run it, and about an hour more for the exercises. The example and
+# its data come from *Dive into Deep Learning* (d2l), section 14.2; the experiments follow the
+# exercises there.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # On Colab and Kaggle, this cell fetches the course. On your own machine it does nothing.
@@ -853,6 +854,13 @@ q2_5
 
 # %% tags=["exercise"]
 q2_5.answer(...)
+
+# %% tags=["keep"]
+# On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
+from course_lib import hosting
+
+hosting.take_home()
+
 # %% [markdown]
 # ## Summary
 #

@@ -5,8 +5,9 @@
 # loads the file, and no error comes. Is the network now theirs, is it still random, or is it half of
 # each? All three happen, and the last two are quiet.
 #
-# You need 60 minutes. Two questions that readers asked lead through the chapter: how do you use
-# weights that don't come from torchvision, and does loading take long?
+# You need 60 minutes to read and run it, and about as long again for the exercises. Two questions
+# that readers asked lead through the chapter: how do you use weights that don't come from
+# torchvision, and does loading take long?
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # On Colab and Kaggle, this cell fetches the course. On your own machine it does nothing.
@@ -164,7 +165,7 @@ for kind, content in contents.items():
 
 # %% [markdown]
 # You can read that a file's ending tells which of the three it is: `.pt` the module, `.pth` the state
-# dict. **That is false.** `torch.save` writes the same file under every name:
+# dict. **That is false.** `torch.save` writes the same file with every ending:
 
 # %%
 for kind, content in contents.items():
@@ -202,8 +203,9 @@ for kind in contents:
 # %% [markdown]
 # ## The strict way and the matched way
 #
-# Your network has 3 classes. The donor's, of the same kind, has 5. So every tensor fits but those of
-# the head. First the strict way, which is what you get if you say nothing:
+# Your network has 3 classes. The file comes from a donor, a network of the same kind with 5 classes.
+# So every tensor fits but those of the head. First the strict way, which is what you get if you say
+# nothing:
 
 # %%
 donor = small_net(classes=5, seed=1)
@@ -462,7 +464,7 @@ plots.show(
     alt="""Three strips of 296 entries. By its own names, no entry of the file has a partner. Mapped to a
     network with two classes, nearly all have one; at the right end five are paired by similar names
     only, and the two of the head have none. Mapped to a network with a thousand classes, all have
-    one: a few posts that are the only ones of their shape, and between them stretches that are
+    one: thin posts that are the only ones of their shape, and between them stretches that are
     paired in order.""",
 )
 for way, kinds in ways.items():
@@ -535,15 +537,15 @@ print("loaded with the mixed-up mapping, without an error:", len(mixed_report.lo
 # states, or give the same outputs as the original program for the same input.
 #
 # That is the answer to the reader: look inside, build the architecture, map the names, load with a
-# report, prove it by behaviour. And prepare the pictures as the author did (chapter 02): right weights
-# with the wrong normalisation see badly too.
+# report, prove it by behaviour. And prepare the pictures as the author did (chapter 02): right
+# weights with the wrong normalisation see worse.
 
 # %% [markdown]
 # ## From another framework
 #
-# TensorFlow, Keras and JAX keep the same numbers with their axes in another order. A convolution's
-# kernels lie there as (height, width, in, out), HWIO for short; here as (out, in, height, width). A
-# dense matrix is (in, out) there, (out, in) here.
+# TensorFlow, Keras and Flax (for JAX) keep the same numbers with their axes in another order. A
+# convolution's kernels lie there as (height, width, in, out), HWIO for short; here as (out, in,
+# height, width). A dense matrix is (in, out) there, (out, in) here.
 #
 # So renaming isn't enough. Below is a small network in that layout, as NumPy saves it, and its
 # computation in NumPy, pictures with channels last. That is our original: what it computes is true. You
@@ -605,8 +607,8 @@ print("equal outputs, one square matrix not turned:", agrees(state))
 # The square matrix is the trap: (8, 8) fits whether it was turned or not. So `to_torch_layout` decides
 # by the *layer* that receives the numbers, never by the shape. And again equal outputs are the proof.
 #
-# Two things aren't in the weights: how the framework pads, and the small number in its BatchNorm (Keras
-# 0.001, PyTorch 0.00001). Set them in your network.
+# Two things are easily missed, since they aren't in the weights: how the framework pads, and the
+# small number in its BatchNorm (Keras 0.001, PyTorch 0.00001). Set them in your network.
 
 # %% [markdown]
 # ## Another head
@@ -632,9 +634,10 @@ print("the bodies agree:", set(body) <= set(same), "| tensors in them:", len(bod
 print("the new head:", net.classifier)
 
 # %% [markdown]
-# Do this **before** you build the optimizer. An optimizer holds parameters, not names; one that was built
-# before goes on training the old head, which nobody uses any more. `load_weights` itself is harmless: it
-# writes into the parameters that are there, and they stay the same objects.
+# Do this **before** you build the optimizer. An optimizer holds parameters, not names; one that was
+# built before holds the old head, which nobody uses any more, and never trains the new one.
+# `load_weights` itself is harmless: it writes into the parameters that are there, and they stay the
+# same objects.
 #
 # `skip_mismatched=True` would have loaded this file too. But it forgives *every* tensor of another size,
 # also the one that you didn't think of. `keep="classifier"` forgives one part, by name.
@@ -697,16 +700,16 @@ compare("same bits, everything", "yes" if everything else "no")
 
 # %% [markdown]
 # With everything, the run goes on as if it had never stopped, on the same kind of machine and with the
-# same order of the data. With the weights alone it goes on too, and nothing tells you that the momentum
-# is gone: you see a bump in the loss at most. `save_checkpoint` also keeps which layers are frozen, which
-# a state dict doesn't know (chapter 04).
+# same order of the data. With the weights alone it goes on too, and nothing tells you that the
+# momentum is gone. A bump in the loss may be all that you see. `save_checkpoint` also keeps which
+# layers are frozen, which a state dict doesn't know (chapter 04).
 
 # %% [markdown]
 # ## Why a pickle is dangerous
 #
-# A `.pth` file is a zip archive. In it are the bare numbers, and a **pickle**, which tells how to put
-# them together. A pickle is a program: a list of instructions such as "import this name", "call it with
-# this". Whoever wrote the file chose the names.
+# A `.pth` file is a zip archive (since PyTorch 1.6). In it are the bare numbers, and a **pickle**,
+# which tells how to put them together. A pickle is a program: a list of instructions such as
+# "import this name", "call it with this". Whoever wrote the file chose the names.
 #
 # Here is a file that has weights in it, and one more object. When it is read, it wants to make a folder
 # called `surprise`. That is harmless; the name could as well be one that deletes your home.
@@ -805,8 +808,8 @@ print("bytes of numbers:", numbers, "in the one,", len(raw) - 8 - length, "in th
 # timm's names, about 19 MB, and time the steps: reading the bare bytes, building the network, loading in
 # several ways, and for comparison one training step on 8 pictures. Each is the best of five, with the
 # file already in the system's memory, in processor time, so that other programs on your machine don't
-# count. The last row is what a script does before its first line of yours: a new Python imports timm,
-# and PyTorch with it.
+# count. The last row, timed once, is what a script does before its first line of yours: a new
+# Python imports timm, and PyTorch with it.
 
 # %%
 existing = timm.create_model("tf_efficientnet_lite0")
@@ -866,9 +869,9 @@ print("all", len(ready), "ways gave the same 296 tensors, bit for bit")
 print("bytes of numbers:", sum(tensor.nbytes for tensor in named.values()))
 
 # %% [markdown]
-# Read the table that your machine printed. Loading is reading a file once and copying it once. Set it
-# beside one training step, of which a run has thousands, and beside the imports. So no, for a network of
-# this size it doesn't take long. The first time, add the download.
+# Read the table that your machine printed. Loading is more than reading the bytes. But set it
+# beside one training step, of which a run has thousands, and beside the imports. So no, for a
+# network of this size it doesn't take long. The first time, add the download.
 #
 # `course bench loading` measures files from 20 to 400 MB, with the file in memory and without, and the
 # memory that each way needs.
@@ -943,9 +946,10 @@ for case in [*broken, "from a GPU"]:
     print(f"{case:<13}{len(report.loaded)} of 8 loaded{kept}")
 
 # %% [markdown]
-# Not in the table, because nobody is told: another *type* of number (float16 into float32, say), tensors
-# with NaN, tied weights. Print the report: it has a line for each. And for another number of input
-# channels, such as grey pictures, there is `adapt_input="repeat"`.
+# Not in the table, because nobody is told: another *type* of number (float16 into float32, say),
+# tensors with NaN, tied weights (one tensor under two names). Print the report: it has a line for
+# each. And for another number of input channels, such as grey pictures, there is
+# `adapt_input="repeat"`.
 
 # %% [markdown]
 # ## Pitfalls
@@ -957,8 +961,8 @@ for case in [*broken, "from a GPU"]:
 #   nothing.
 # - **A complete report isn't a proof.** Tensors of equal shape can have changed places. Test what the
 #   network does.
-# - **An optimizer that was built too early** trains parameters that you replaced. The order is: new head,
-#   load, freeze, then the optimizer.
+# - **An optimizer that was built too early** holds parameters that you replaced, and not the new
+#   ones. The order is: new head, load, freeze, then the optimizer.
 # - **Call `net.eval()`** before you test what you loaded. In training mode BatchNorm uses the batch's own
 #   statistics, and its running ones change as you look.
 
@@ -1098,12 +1102,19 @@ q3_4
 # %% tags=["exercise"]
 q3_4.answer(...)
 
+# %% tags=["keep"]
+# On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
+from course_lib import hosting
+
+hosting.take_home()
+
 # %% [markdown]
 # ## Summary
 #
 # 1. A state dict maps names to tensors, the network's own memory; names are all that ties file and network.
 # 2. What a file holds is known by looking, not by its ending; `inspect` looks and runs nothing.
-# 3. `strict=False` forgives names, never sizes, and loads nothing without a word; count what was loaded.
+# 3. `strict=False` forgives names, never sizes, and may load nothing, without a word; count what
+#    was loaded.
 # 4. Other names: propose a mapping from shapes and order, then prove it by what the network does.
 # 5. A pickle is a program: read with `weights_only=True`, save state dicts, prefer safetensors.
 

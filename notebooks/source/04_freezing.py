@@ -5,8 +5,9 @@
 # five ways that people do it. Each leaves something open, and none of the leaks makes a noise: the
 # loss goes down, the accuracy looks right, and the layer that you froze has moved.
 #
-# You need 75 minutes. The five methods, and the small character model, follow a forum article that
-# many people copy from; what is wrong in its snippets is part of the lesson.
+# You need 75 minutes to read and run it, and about an hour more for the exercises. The five
+# methods, and the small character model, follow a forum article; what is wrong in its snippets is
+# part of the lesson.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # On Colab and Kaggle, this cell fetches the course. On your own machine it does nothing.
@@ -64,8 +65,9 @@ backbone = "efficientnet_lite0"  # in every profile: its layers are named and co
 # %% [markdown]
 # ## A small model
 #
-# It reads three letters and guesses the fourth: an embedding `em` and three linear layers. It will
-# not write novels. It is here because you can know all of its seven tensors by name.
+# It reads three letters and guesses the fourth: an embedding `em` (a row of numbers for each
+# letter) and three linear layers. It will not write novels. It is here because you can know all of
+# its seven tensors by name.
 
 # %%
 text = "freezing keeps a part of a network exactly as it is while the rest of it learns. " * 4
@@ -192,7 +194,7 @@ compare("method that stops another layer", stopper[0], digits=0)
 # %% [markdown]
 # All five hold `fc1`. The fourth holds `em` as well: under `no_grad` nothing is recorded, so the
 # gradient can't pass through `fc1` to what lies before it. In this model the embedding lies before it,
-# and never learns. Had it been meant to train, you would see nothing but a slightly worse loss.
+# and never learns. It was meant to train, and no error says that it doesn't.
 #
 # ## What stays behind
 #
@@ -211,9 +213,9 @@ for number, method in enumerate(methods.METHODS, start=1):
     )
 
 # %% [markdown]
-# **A gradient that is computed** costs the time that freezing was to save. Where the optimizer doesn't
-# know the layer, nobody clears it either: it piles up in `.grad`, step by step. Here is what happens
-# at the moment of unfreezing, when the pile is used:
+# **A gradient that is computed** costs the time that freezing was to save. Where the optimizer
+# doesn't know the layer, its `zero_grad()` doesn't clear it either: it piles up in `.grad`, step by
+# step. Here is what happens at the moment of unfreezing, when the pile is used:
 
 # %%
 model = new_model()
@@ -235,13 +237,14 @@ print(
 # `freezing.unfreeze(model, "fc1", optimizer=optimizer)` does that, adds what is missing once, and drops
 # momentum from before the freeze.
 #
-# **A momentum that is kept**, as by method 3, moves the layer after you let it go, in a direction that
-# was right for weights that were never there.
+# **A momentum that is kept**, as by method 3, moves the layer after you let it go: it was gathered
+# in steps that were taken back.
 #
-# ## The leak that all sources miss
+# ## The leak that the article misses
 #
-# The small model has no buffers. Real networks do: BatchNorm keeps a running mean and variance of its
-# inputs, and *any* forward pass in training mode moves them. `requires_grad` has no say in it.
+# The small model has no **buffers**, tensors that a layer keeps beside its parameters. Real
+# networks do: BatchNorm keeps a running mean and variance of its inputs, and *any* forward pass in
+# training mode moves them. `requires_grad` has no say in it.
 #
 # **Predict.** EfficientNet-Lite0 has 49 BatchNorm layers, with three buffers each. Freeze all but its
 # head with `requires_grad = False`, and take one training step. How many buffers move?
@@ -276,7 +279,7 @@ print("reasons:", sorted({row.reason for row in leaky.leaks}))
 
 # %% [markdown]
 # Methods 2, 3 and 4 leak in just the same way; `no_grad` isn't `eval`. And calling `.eval()` on the
-# frozen part helps only until the next `model.train()`, which every training loop calls each epoch.
+# frozen part helps only until the next `model.train()`, which training loops call each epoch.
 #
 # Does it matter? The network computes with other numbers than those that you froze. What you measured
 # at the start isn't what you have at the end, and features that you cached are stale.
@@ -365,12 +368,12 @@ compare("good answers of method 1", 10 - len(table.bad(1)), digits=0)
 print(table.reasons())
 
 # %% [markdown]
-# Look at the first two rows: all six hold the weights. That is what people check, and it is the one
-# place where the methods don't differ.
+# Look at the first two rows: all six hold the weights. If you check only that, the methods look
+# alike. In every other row they differ.
 #
-# Method 1 fails where nobody looks: buffers, `train()`, and the moment of loading a checkpoint. Methods
-# 2 and 3 save no time, since every gradient is computed all the same. Method 4 is as cheap as method 1,
-# and cuts off what lies before it.
+# Method 1 fails elsewhere: buffers, `train()`, and the moment of loading a checkpoint. Methods 2
+# and 3 save no time, since every gradient is computed all the same. Method 4 is as cheap as method
+# 1, and cuts off what lies before it.
 #
 # The fifth column equals the sixth because the course's helpers by names and indices call its `freeze`.
 # The sources' helpers set `requires_grad` and no more: theirs is the first column.
@@ -488,8 +491,8 @@ print(
 # gradients and the training of the head alone. The course's `freeze` has to stay within a tenth of that
 # bound.
 #
-# The third that is left is the same for a picture in every epoch. Why compute it more than once? That
-# is chapter 05.
+# The third that is left gives the same for the same input in every epoch. Why compute it more than
+# once? That is chapter 05.
 
 # %% [markdown]
 # ## Try it yourself
@@ -514,9 +517,9 @@ panels.freezing_panel(
 
 # %% [markdown]
 # With `requires_grad = False`, ticks and arithmetic stay as they were, and the running statistics of
-# every ticked BatchNorm leak. Calling `eval()` first helps no more: the step begins with
-# `model.train()`. And a frozen *last* part saves less than a frozen first one: the gradient has to pass
-# through it on its way back.
+# every ticked BatchNorm leak. Calling `eval()` first doesn't help either: the step begins with
+# `model.train()`. And a frozen *last* part saves less than a frozen first one: the gradient has to
+# pass through it on its way back.
 
 # %% [markdown]
 # ## Which one, when
@@ -533,10 +536,10 @@ panels.freezing_panel(
 # %% [markdown]
 # ## Beside other libraries
 #
-# You won't always work with this course's helpers. Three libraries that many people freeze with were
-# put through the same behaviours on the same small network, each used as its own documentation says,
-# and asked to hold BatchNorm too where it can. `course bench peers` repeats the measurement (the two
-# that the course doesn't need come with the extra `bench`).
+# You won't always work with this course's helpers. Three well-known libraries were put through the
+# same behaviours on the same small network, each used as its own documentation says, and asked to
+# hold BatchNorm too where it can. `course bench peers` repeats the measurement (the two that the
+# course doesn't need come with the extra `bench`).
 
 # %%
 from course_lib.benchmarks import peers
@@ -548,8 +551,8 @@ others
 # What each does well:
 #
 # - **timm** takes dotted names, refuses an unknown one before anything changes, and holds BatchNorm
-#   unasked; one argument lets it adapt. It *replaces* the BatchNorm layers, though: what held on to the
-#   old ones, a hook or an optimizer, holds on to nothing. And it knows no optimizer.
+#   unasked; one argument lets it adapt. It *replaces* the BatchNorm layers, though: a hook or an
+#   optimizer that held the old ones goes on holding those. And it knows no optimizer.
 # - **Lightning** adds what you unfreeze to the running optimizer as a group with a learning rate of its
 #   own, and a callback does the stages for you. Its frozen BatchNorm keeps its statistics but goes on
 #   normalising by the batch; and it tells parameters apart by their values, so that of two equal layers
@@ -562,8 +565,8 @@ others
 #   BatchNorm adapt (you name the layers to freeze), and the stages are left to the training loop.
 #
 # By their defaults, Lightning and fastai go on training BatchNorm in the frozen part. That is a choice
-# and no mistake, and it often helps on pictures of another kind. It is a leak when you don't know of it.
-# Why a behaviour isn't passed, library by library:
+# and no mistake, and it may help on pictures of another kind. It is a leak when you don't know of
+# it. Why a behaviour isn't passed, library by library:
 
 # %%
 print(others.sentences("timm", "Lightning", "fastai"))
@@ -571,11 +574,12 @@ print(others.sentences("timm", "Lightning", "fastai"))
 # %% [markdown]
 # ## Pitfalls
 #
-# - **`model.train()` undoes `.eval()`** on frozen layers. Every loop calls it.
-# - **`module.requires_grad = False`** on a module does nothing at all: it makes a new attribute. Write
+# - **`model.train()` undoes `.eval()`** on frozen layers. Training loops call it.
+# - **`module.requires_grad = False`** on a module freezes nothing: it makes a new attribute. Write
 #   `module.requires_grad_(False)`.
 # - **Freezing after `backward`** is too late for that step: the gradient is there, and the optimizer
-#   uses it. With weight decay or momentum it goes on. `freeze` drops the gradient.
+#   uses it. If gradients are then set to zeros and not to `None`, weight decay and momentum move it
+#   on. `freeze` drops the gradient.
 # - **A "copy" that isn't one**: `saved = layer.weight.data` shares the memory. Write `.clone()`.
 # - **Flags aren't saved**: a `state_dict` doesn't know what was frozen. Store
 #   `freezing.freeze_state(model)` beside it.
@@ -748,6 +752,13 @@ q4_4
 
 # %% tags=["exercise"]
 q4_4.answer(...)
+
+# %% tags=["keep"]
+# On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
+from course_lib import hosting
+
+hosting.take_home()
+
 # %% [markdown]
 # ## Summary
 #

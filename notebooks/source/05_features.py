@@ -2,13 +2,14 @@
 # # Features: run the network once, then use classical classifiers
 #
 # A frozen network gives the same numbers for the same picture, every time. So let it look at each
-# picture once, and keep the numbers. What is left is a table with a row a picture, and everything
-# that statistics has for tables takes fractions of a second: linear layers, support vector machines,
+# picture once, and keep the numbers. What is left is a table with a row a picture, and what
+# statistics has for tables takes about a second or less: linear layers, support vector machines,
 # nearest neighbours, cross-validation, learning curves, maps.
 #
-# You need 45 minutes. The claims that this chapter tests come from articles on transfer learning:
-# that one new layer on a trained network's features is enough, that old classifiers do as well, that
-# two networks see more than one, and that few examples suffice.
+# You need 45 minutes to read and run it, and about 40 more for the exercises. The claims that this
+# chapter tests come from articles on transfer learning: that one new layer on a trained network's
+# features is enough, that old classifiers do as well, that two networks see more than one, and that
+# few examples suffice.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # On Colab and Kaggle, this cell fetches the course. On your own machine it does nothing.
@@ -90,7 +91,7 @@ print("one picture:", pictures["train"][0][0].size, "pixels became", len(rows["t
 
 # %% [markdown]
 # In your own work leave `cache_dir` out; then they are kept in the course's cache and are there
-# tomorrow. (There is no validation part here: you will see what takes its place.)
+# tomorrow. (This page uses no validation part: you will see what takes its place.)
 #
 # ## A cache that can't lie
 #
@@ -161,10 +162,11 @@ ask("two classes", backbones.load(p.backbone, num_classes=2).to(p.device))
 compare("calls that run the network", sum(ran), digits=0)
 
 # %% [markdown]
-# The training mode makes no difference, since `extract` computes in inference mode whatever the mode
-# is, and puts the mode back. The last line is caution: the head comes *after* the features, so they
-# are the same. The key hashes the whole network all the same. A key that changes too often costs a
-# minute. One that changes too seldom costs the truth.
+# The training mode makes no difference, since `extract` computes in inference mode whatever the
+# mode is, and puts the mode back. Nor does the batch size make one, but for rounding. The last
+# line is caution: the head comes *after* the features, so they are the same. The key hashes the
+# whole network all the same. A key that changes too often costs a minute. One that changes too
+# seldom costs the truth.
 #
 # Files get damaged too: a full disk, a broken copy. Each carries a checksum of its content.
 
@@ -252,7 +254,7 @@ print(work > 1000 * of_head)
 # around it. `course bench features` times an epoch of full fine-tuning, of the frozen network, and of
 # the table, in one run on your machine.
 #
-# When does extraction pay? It is one pass over the pictures, which is what *one* epoch on the frozen
+# When does extraction pay? It is one pass over the pictures, about what *one* epoch on the frozen
 # network costs. From the second epoch on you win. From the second learning rate, the second
 # classifier or the second question on, you win again.
 #
@@ -371,11 +373,12 @@ compare("best depth", "late" if late else "early or in the middle")
 print("the first is the worst:", means.index(min(means)) == 0)
 
 # %% [markdown]
-# The dashes are the five parts: they lie further apart than the last two layers do. So the curve says
-# "late is good", and not which of the last two is better.
+# The dashes are the five parts: they lie further apart than the last two layers do. So the curve
+# says "late is good", and not which of the last two is better. (Later layers also give more
+# features; the curve doesn't part depth from number.)
 #
 # The rise has a condition too. The target is like the source. For pictures unlike ImageNet's, a layer
-# in the middle can be the best, because the last ones have thrown away what ImageNet didn't need.
+# in the middle can be the best: the last ones may have thrown away what ImageNet didn't need.
 
 # %% [markdown]
 # ## Classical classifiers
@@ -389,10 +392,10 @@ print("the first is the worst:", means.index(min(means)) == 0)
 # - **naive Bayes**: each feature is a bell curve in each class, and features are taken as independent;
 # - **k-NN** (nearest neighbours): the five most similar training pictures vote.
 #
-# `features.classifiers()` gives them as scikit-learn **pipelines**: scaling first, then the
-# classifier, as one thing with `fit` and `score`. That the scaler sits inside is no detail. Its means
-# and standard deviations are learned, so they must be learned from the training part only; inside a
-# pipeline, they are, in cross-validation too.
+# `features.classifiers()` gives them as scikit-learn **pipelines**: scaling first (naive Bayes
+# does without), then the classifier, as one thing with `fit` and `score`. That the scaler sits
+# inside is no detail. Its means and standard deviations are learned, so they must be learned from
+# the training part only; inside a pipeline, they are, in cross-validation too.
 #
 # **Predict.** Which of the four will be worst? Its name, in quotes, as the next cell prints it.
 
@@ -432,9 +435,9 @@ print("all four are better than guessing:", min(scores.values()) > 0.6)
 # gets <!-- evidence: C17.pixels.test_accuracy -->0.535<!-- end -->. The features do the work. The
 # classifier on top matters less, and it does matter.
 #
-# Why naive Bayes? It counts every feature as independent evidence. A thousand features of one network
-# say the same things many times over, so it counts the same evidence many times, and is sure when it
-# shouldn't be.
+# Why is naive Bayes behind? A likely reason, not tested here: it counts every feature as independent
+# evidence. If a thousand features of one network say the same things many times over, it counts the
+# same evidence many times, and is sure when it shouldn't be.
 
 # %% [markdown]
 # ## Two networks joined
@@ -460,10 +463,10 @@ print(f"{one['train'].flat.shape[1]} + {two['train'].flat.shape[1]} features:", 
 # %% [markdown]
 # ### Who has the say?
 #
-# Nearest neighbours, SVMs and penalties all measure distances, and a squared distance adds up over
-# the columns. A network whose numbers are larger, or that has more columns, brings more of the sum.
-# How much each brings can be computed: the mean squared distance between two rows is twice the sum of
-# the columns' variances.
+# Nearest neighbours, SVMs and penalties all hang on the size of the numbers. Take distances: a
+# squared distance adds up over the columns. A network whose numbers are larger, or that has more
+# columns, brings more of the sum. How much each brings can be computed: the mean squared distance
+# between two rows is twice the sum of the columns' variances.
 #
 # Two relatives such as EfficientNet-Lite0 and Lite1 happen to agree in size and number. So here is
 # also a less equal pair: a network's last features and those of one of its own middle layers.
@@ -536,9 +539,9 @@ print("draws lost:", lost)
 # handicap that the pipeline gave it.
 #
 # So no scaling is right in itself. It is a choice that changes results, and it is made even by those
-# who don't know that they make it. Choose by cross-validation. For AlexNet and VGG16, or for a small network
-# beside a large one, it matters more than for two relatives. Naive Bayes alone doesn't care: it fits
-# a variance to each feature anyway.
+# who don't know that they make it. Choose by cross-validation. For AlexNet and VGG16, or for a small
+# network beside a large one, it may matter more than for two relatives. Naive Bayes alone doesn't
+# care: it fits a variance to each feature anyway.
 
 # %% tags=["nbval-ignore-output"]
 joined = {
@@ -569,7 +572,7 @@ print("joined, not far below the better of the two:", joined["joined"] > better 
 # labels, so it can't flatter you, and it has no random part. Then place the *test* pictures by it.
 
 # %%
-pca = PCA(2).fit(rows["train"].arrays()[0])
+pca = PCA(2, svd_solver="full").fit(rows["train"].arrays()[0])
 places = pca.transform(rows["test"].arrays()[0])
 shown = data.balanced_subset(pictures["test"], 60, seed=p.seed).indices
 shares = pca.explained_variance_ratio_
@@ -592,9 +595,9 @@ print(
 )
 
 # %% [markdown]
-# Nobody told PCA what a hot dog is, and yet the classes lie apart. Look where they meet: which pictures
-# are neighbours, and what do they share? Neighbours on this map share *something* that the network
-# sees. It may be the food, or the plate, the light, the angle.
+# Nobody told PCA what a hot dog is, and yet the classes lie mostly apart. Look where they meet:
+# which pictures are neighbours, and what do they share? Neighbours on this map share *something*
+# that the network sees. It may be the food, or the plate, the light, the angle.
 #
 # Two cautions. The map shows a small part of the variance; two points that lie together here may be
 # far apart in the rest. And don't draw such a map along a direction that was **fitted to the labels of
@@ -618,14 +621,14 @@ print("on new pictures with new coins, between 0.3 and 0.7:", bool(0.3 < on_test
 # %% [markdown]
 # With more features than pictures, a linear layer can part *any* labels. So a training accuracy of 1.0
 # on features says nothing, and a map along such a direction shows two clean clouds whatever the
-# labels are. (The same goes for linear discriminant analysis. And t-SNE, which sees no labels, shows
-# clusters in plain noise, and others at each seed.)
+# labels are. (The same goes for linear discriminant analysis. And t-SNE, which sees no labels, can
+# show clusters in plain noise, and others at each seed.)
 
 # %% [markdown]
 # ## How many examples are enough?
 #
-# With a table, a **learning curve** costs nothing: draw 4 training pictures, 8, 16 ..., fit, measure;
-# five draws each, since with four pictures it matters much which four.
+# With a table, a **learning curve** costs next to nothing: draw 4 training pictures, 8, 16 ...,
+# fit, measure; five draws each, since with four pictures it matters much which four.
 #
 # **Predict.** How many training pictures, of both classes together, does it take until the mean test
 # accuracy is 0.85 or more? Say 4, 8, 16, 32, 64 or 128.
@@ -664,8 +667,8 @@ figure = plots.lines(
 plots.show(
     draw_curves(figure, drawn, amounts),
     alt="""Test accuracy over 4 to 128 training pictures, with bands from the lowest to the highest of
-    five draws. On the trained body's features it climbs from a little above one half to above 0.9,
-    steeply up to 32 pictures; on the untrained body's it stays near one half throughout.""",
+    five draws. On the trained body's features it climbs from about 0.6 to above 0.9, fastest
+    between 8 and 32 pictures; on the untrained body's it stays near one half throughout.""",
 )
 enough = [
     n for n, each in zip(amounts, drawn["trained body"], strict=True) if np.mean(each) >= 0.85
@@ -676,11 +679,11 @@ print("at 4 pictures below 0.75, at 128 above 0.85:", bool(ends[0] < 0.75 and en
 
 # %% [markdown]
 # A few dozen. But read the curve's left end as well: with four pictures, the best features in the
-# house give hardly more than guessing. Two pictures of each class can't tell a thousand features
+# house give little more than guessing. Two pictures of each class can't tell a thousand features
 # which of them matters.
 #
-# Has the curve reached its end? Look at the last doubling: where it still gains, more pictures will
-# help; where it is flat, better features or a cleverer classifier might.
+# Has the curve reached its end? Look at the last doubling: where it still gains, more pictures are
+# likely to help; where it is flat, better features or a cleverer classifier might.
 
 # %% [markdown]
 # ### Pretrained against from scratch
@@ -723,8 +726,8 @@ compare("ahead at 10 pictures", ahead[0] + 0.0, digits=1)
 # %% [markdown]
 # On the mean of eight seeds, not at all. With intervals, as the ledger has it:
 #
-# - **Few examples** (C18): "a model trained only on one's own few is worse than a fine-tuned one". With
-#   ten pictures, fine-tuned minus scratch: <!-- evidence: C18.gain -->0.000 [-0.049, 0.049]<!-- end -->.
+# - **Few examples** (C18): "a model trained on a few examples only is worse than a fine-tuned
+#   one". With ten pictures, fine-tuned minus scratch: <!-- evidence: C18.gain -->0.000 [-0.049, 0.049]<!-- end -->.
 #   Verdict: <!-- evidence: C18.verdict -->undecided<!-- end -->.
 # - **Enough data, and far fewer examples** (C13): "with enough data, scratch is better": scratch minus
 #   fine-tuned at 200 pictures <!-- evidence: C13.enough -->-0.005 [-0.017, 0.007]<!-- end
@@ -732,15 +735,16 @@ compare("ahead at 10 pictures", ahead[0] + 0.0, digits=1)
 #   minus scratch with 100 <!-- evidence: C13.fewer -->-0.061 [-0.100, -0.023]<!-- end
 #   -->, <!-- evidence: C13.fewer.verdict -->did not hold<!-- end -->: a quarter of the pictures did not do the same.
 #
-# And yet on the hot dogs, untrained features stayed at guessing, and in chapter 02 fine-tuning beat
-# scratch by <!-- evidence: hotdog_margin.gain -->0.33 [0.28, 0.38]<!-- end -->. Do the two contradict each other? They
-# differ in what the claims leave out: how much there was to learn from the source, and how much was
-# missing in the target. That is the likely reason, though no run here has tested it. Five digits of 8 by 8 pixels teach a small network little that ten pictures
-# of other digits, and enough steps, don't teach as well. A million photographs teach a large network
-# what 96 pictures hardly could. "Pretrained" is not an amount of knowledge.
+# And yet on the hot dogs, untrained features stayed near guessing, and in chapter 02 fine-tuning
+# beat scratch by <!-- evidence: hotdog_margin.gain -->0.33 [0.28, 0.38]<!-- end -->. Do the two
+# contradict each other? They differ in what the claims leave out: how much there was to learn
+# from the source, and how much was missing in the target. That is a likely reason, though no run
+# here has tested it. Five digits of 8 by 8 pixels may teach a small network little that ten
+# pictures of other digits, and enough steps, don't teach as well. A million photographs teach a
+# large network what 96 pictures hardly could. "Pretrained" is not an amount of knowledge.
 #
-# What fine-tuning did save on the digits is time: with 50 pictures (C1) it
-# took <!-- evidence: C1.compute -->0.2 [0.1, 0.4]<!-- end --> times as many steps to the same validation accuracy.
+# What fine-tuning did save on the digits is training steps: with 50 pictures (C1) it
+# took <!-- evidence: C1.compute -->0.2 [0.1, 0.4]<!-- end --> times as many to the same validation accuracy.
 
 # %% [markdown]
 # ## Which one, when
@@ -768,7 +772,7 @@ compare("ahead at 10 pictures", ahead[0] + 0.0, digits=1)
 #   After the next change of the transform it holds another network's truth.
 # - **Fine-tuning with stale features**: once the body learns, the table is history. Cache where the
 #   frozen part ends.
-# - **Rows that don't match**: two tables from shuffled loaders have the same shape and other pictures.
+# - **Rows that don't match**: two tables from shuffled loaders have the same shape and another order.
 #   `features.join` checks; `torch.cat` doesn't.
 
 # %% [markdown]
@@ -929,15 +933,21 @@ q5_5
 # %% tags=["exercise"]
 q5_5.answer(...)
 
+# %% tags=["keep"]
+# On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
+from course_lib import hosting
+
+hosting.take_home()
+
 # %% [markdown]
 # ## Summary
 #
 # 1. A frozen body gives each picture the same numbers each time: compute them once, keep them under a
 #    key of everything that they hang on.
-# 2. A head trained on them is the head that the frozen network would have got, at a hundredth of the
-#    time an epoch or less.
-# 3. One linear layer on a trained network's features is hard to beat when the pictures are like the
-#    source's; the features matter more than the classifier.
+# 2. A head trained on them is the head that the frozen network would have got, here in less than a
+#    hundredth of the time an epoch.
+# 3. One linear layer on a trained network's features went far on pictures like the source's, and
+#    nothing here was shown to beat it; the features mattered more than the classifier.
 # 4. Scale inside the pipeline, and know who has the say when you join.
 # 5. More features than pictures part any labels: believe only pictures that nothing was fitted on.
 

@@ -93,7 +93,7 @@ ledger
 # %% [markdown]
 # Two pairs of lines seem to contradict each other. C1 and C18 found no gain in accuracy from
 # fine-tuning, and `hotdog_margin` found a large one. The first two are about digits, with a source
-# network that saw some hundred digits of other classes. The last is about food, with a network that
+# network that saw about 900 digits of other classes. The last is about food, with a network that
 # saw a million photographs. What you start from matters; that is why each line names its arms.
 #
 # ## The same as a picture

@@ -149,6 +149,13 @@ def test_a_random_transform_is_refused(net, pictures, step, cache_dir):
     assert not cache_dir.exists()
 
 
+def test_several_random_transforms_are_named_together(net, pictures, cache_dir):
+    both = v2.Compose([v2.RandomHorizontalFlip(), v2.ColorJitter(0.3)])
+    train = course_data.image_folder(pictures, "train", both)
+    with pytest.raises(FeaturesError, match=r"RandomHorizontalFlip, ColorJitter are random\."):
+        features.extract(net, train, cache_dir=cache_dir)
+
+
 @pytest.mark.parametrize(
     "source", [torch.rand, lambda _: np.random.rand(), lambda _: random.random()]
 )

@@ -158,6 +158,18 @@ def test_columns(started):
         report["nothing"]
 
 
+def test_counts_and_words_agree():
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 2))
+    model[0].requires_grad_(False)
+
+    def plain(model, optimizer):
+        model(torch.ones(3, 1)).sum().backward()
+        optimizer.step()
+
+    said = audit(model, sgd(model), plain).summary()
+    assert said.startswith("2 parameters train (4 numbers); 1 tensor is frozen (1 number); ")
+
+
 def test_rows_stand_in_the_order_of_the_network(small):
     report = audit(small, sgd(small), step)
     tops = [row.name.split(".")[0] for row in report.rows]
@@ -188,7 +200,7 @@ def test_text(small):
     report = audit(small, sgd(small), step)
     text = str(report)
     assert text == repr(report)
-    assert "findings: 3 leak" in text
+    assert "findings: 3 leaks" in text
     assert "✗ leak: bn.running_mean, bn.running_var, bn.num_batches_tracked" in text
     assert 'mend: freeze(model, "bn")' in text
     lines = report.table().splitlines()

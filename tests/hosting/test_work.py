@@ -202,6 +202,20 @@ def test_keep_mounts_the_drive_and_brings_the_progress_along(colab, home, capsys
     assert set(progress_file.entries()) == {"4.1", "2.1"}
 
 
+def test_the_last_cell_of_a_chapter_takes_the_work_home(colab, home, capsys):
+    hosting.take_home()
+    assert "nothing to export yet" in capsys.readouterr().out, "Run All stays green"
+    assert colab.downloaded == []
+    some_work(home)
+    hosting.take_home()
+    assert colab.downloaded == [str(home / "here" / "course-work.zip")]
+    hosting.keep_work()
+    capsys.readouterr()
+    hosting.take_home()
+    assert f"goes to {places.DRIVE / 'course-work'}" in capsys.readouterr().out
+    assert len(colab.downloaded) == 1, "in the Drive it is safe already"
+
+
 def test_a_refused_drive_is_one_line_with_the_other_way(colab, monkeypatch):
     def refuse(where):
         raise ValueError("mount failed")
@@ -219,9 +233,13 @@ def test_on_kaggle_the_output_lasts(home, monkeypatch):
     assert progress_file.location() == home / "here" / "course-work" / "progress.json"
 
 
-def test_on_your_own_machine_nothing_is_elsewhere(home, monkeypatch):
+def test_on_your_own_machine_nothing_is_elsewhere(home, monkeypatch, capsys):
     assert hosting.host() is None
     assert hosting.lasting_dir() is None
+    some_work(home)
+    hosting.take_home()
+    assert capsys.readouterr().out == "Your own machine: what you did stays here.\n"
+    assert not list((home / "here").glob("*.zip"))
     monkeypatch.delenv("COURSE_PROGRESS")
     assert progress_file.location() == paths.cache_dir() / "progress.json"
     with pytest.raises(HostingError, match="your own machine"):

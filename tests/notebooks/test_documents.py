@@ -20,7 +20,7 @@ from course_lib import notebooks
 
 NAMES = list(notebooks.sources())
 IGNORED = "nbval-ignore-output"
-TAGS = {IGNORED, "raises-exception", "predict", "exercise", "solution", "parameters", "setup"}
+TAGS = {IGNORED, "raises-exception", "predict", "exercise", "solution", "setup", "keep"}
 MOST_IGNORED = 4  # cells a notebook whose output may differ from run to run
 LARGEST_NOTEBOOK = 2_500_000  # bytes
 LARGEST_PICTURE = 300_000  # bytes
@@ -163,6 +163,17 @@ def test_a_chapter_has_its_parts_in_order(name, notebook):
     text = "\n".join(cell.source for cell in notebook.cells)
     assert "**Predict" in text
     assert re.search(r"\d+ minutes", text)
+
+
+def test_a_chapter_with_exercises_ends_with_the_cell_that_keeps_the_work(name, notebook):
+    keeping = [cell for cell in code_cells(notebook) if "keep" in tags(cell)]
+    if not any("exercise" in tags(cell) for cell in code_cells(notebook)):
+        assert keeping == []
+        return
+    assert keeping == [code_cells(notebook)[-1]]
+    assert keeping[0].source.endswith("\nfrom course_lib import hosting\n\nhosting.take_home()")
+    (said,) = keeping[0].outputs
+    assert said.text == "Your own machine: what you did stays here.\n"
 
 
 def test_outputs_name_no_place_of_one_machine(notebook):

@@ -356,7 +356,7 @@ def test_conversions_tell_what_they_cost(old, new, value, cost, refused):
     assert same_bits(model.a, expected)
     with pytest.raises(LoadError, match=r"raise|loaded, but with 1 converted"):
         report.raise_if(converted=True)
-    with pytest.raises(LoadError, match="have another type in the file"):
+    with pytest.raises(LoadError, match="1 tensor has another type in the file"):
         load_weights(model, {"a": source}, dtype="exact")
     load_weights(model, {"a": source}, dtype="file")
     assert same_bits(model.a, source)
@@ -385,7 +385,7 @@ def test_numbers_that_are_not_finite(bad, dtype):
     before = snapshot(model)
     state = {"weight": torch.ones(2, 4, dtype=dtype), "bias": torch.ones(2, dtype=dtype)}
     state["weight"][1, 2] = bad
-    with pytest.raises(LoadError, match=r"1 tensors have numbers that are NaN.*'weight': 1 of 8"):
+    with pytest.raises(LoadError, match=r"1 tensor has numbers that are NaN.*'weight': 1 of 8"):
         load_weights(model, state)
     assert untouched(model, before)
     report = load_weights(model, state, nonfinite=True)

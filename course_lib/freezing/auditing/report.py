@@ -8,6 +8,7 @@ from course_lib.freezing.auditing import show
 from course_lib.freezing.auditing.facts import TensorFacts
 from course_lib.freezing.auditing.reasons import LEVELS, Finding
 from course_lib.freezing.select import Inventory, Names, select_in
+from course_lib.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,20 +126,29 @@ class AuditReport:
         wanted = {*selection.parameters, *selection.buffers}
         bad = [row for row in self.rows if wanted & {*row.names} and not fine(row)]
         if bad:
-            lines = [f"{len(bad)} of {len(wanted)} tensors {what}:"]
+            lines = [f"{len(bad)} of {counted(len(wanted), 'tensor')} {what}:"]
             lines += [f"  {_line(row)}" for row in bad]
             raise AssertionError("\n".join(lines))
 
     def summary(self) -> str:
         """What trains, what is frozen and what is wrong, in one line each."""
         lines = []
-        for what, mark in (("trains", "parameters train"), ("frozen", "tensors are frozen")):
+        for what, one, many in (
+            ("trains", "parameter trains", "parameters train"),
+            ("frozen", "tensor is frozen", "tensors are frozen"),
+        ):
             rows = [row for row in self.rows if row.state == what]
-            lines.append(f"{len(rows)} {mark} ({sum(row.size for row in rows):,} numbers)")
+            numbers = counted(sum(row.size for row in rows), "number")
+            lines.append(f"{counted(len(rows), one, many)} ({numbers})")
         updates = sum(row.state == "updates" for row in self.rows)
         if updates:
-            lines.append(f"{updates} buffers update as they should")
-        counts = [f"{len(self.at(level))} {level}" for level in LEVELS[:4] if self.at(level)]
+            said = counted(updates, "buffer updates as it should", "buffers update as they should")
+            lines.append(said)
+        counts = [
+            counted(len(self.at(level)), level, "stuck" if level == "stuck" else "")
+            for level in LEVELS[:4]
+            if self.at(level)
+        ]
         lines.append("findings: " + (", ".join(counts) or "none"))
         return "; ".join(lines) + "."
 
