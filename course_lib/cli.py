@@ -7,6 +7,10 @@ from collections.abc import Callable, Sequence
 
 from course_lib.errors import CourseError
 
+QUIET = (  # no question about news over the page, no call to the Internet
+    "--LabApp.news_url=None",
+    "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
+)
 FIRST_NOTEBOOK = "00_start_here.ipynb"
 BENCHMARKS = ("features", "freezing", "loading", "peers", "training")
 
@@ -129,13 +133,17 @@ def _parser() -> argparse.ArgumentParser:
 def _lab(options: argparse.Namespace) -> int:
     from course_lib.notebooks import notebooks_dir
 
-    # JupyterLab refuses root unless told; in a container there is often nobody else.
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    command = [
-        sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks_dir()}",
+    chosen = [
+        f"--ServerApp.root_dir={notebooks_dir()}",
         f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
-        *(["--allow-root"] if root else []), *options.rest,
-    ]  # fmt: skip
+        *QUIET,
+    ]
+    yours = {each.partition("=")[0] for each in options.rest}
+    chosen = [each for each in chosen if each.partition("=")[0] not in yours]
+    # JupyterLab refuses root unless told; in a container there is often nobody else.
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        chosen.append("--allow-root")
+    command = [sys.executable, "-m", "jupyterlab", *chosen, *options.rest]
     os.execv(sys.executable, command)
 
 

@@ -69,6 +69,14 @@ def test_lab_hands_its_options_to_jupyterlab(monkeypatch):
     assert f"--ServerApp.root_dir={notebooks.notebooks_dir()}" in command
 
 
+def test_your_option_replaces_the_one_of_lab(monkeypatch):
+    started = []
+    monkeypatch.setattr(cli.os, "execv", lambda program, command: started.append(command))
+    cli.main(["lab", "--ServerApp.root_dir=/elsewhere"])
+    roots = [each for each in started[0] if each.startswith("--ServerApp.root_dir")]
+    assert roots == ["--ServerApp.root_dir=/elsewhere"]
+
+
 @pytest.mark.parametrize(("user", "allowed"), [(0, True), (1000, False)])
 def test_lab_opens_for_root_too(monkeypatch, user, allowed):
     """JupyterLab refuses root unless told; anybody else doesn't have it told."""
@@ -77,3 +85,17 @@ def test_lab_opens_for_root_too(monkeypatch, user, allowed):
     monkeypatch.setattr(cli.os, "geteuid", lambda: user)
     cli.main(["lab"])
     assert ("--allow-root" in started[0]) == allowed
+
+
+def test_lab_asks_nothing_and_calls_nobody(monkeypatch):
+    """JupyterLab itself takes the options for what they say: no news, no look for updates."""
+    from jupyterlab.handlers.announcements import NeverCheckForUpdate
+    from jupyterlab.labapp import LabApp
+
+    started = []
+    monkeypatch.setattr(cli.os, "execv", lambda program, command: started.append(command))
+    cli.main(["lab"])
+    app = LabApp()
+    app.parse_command_line([each for each in started[0] if each.startswith("--LabApp.")])
+    assert app.news_url is None
+    assert app.check_for_updates_class is NeverCheckForUpdate
