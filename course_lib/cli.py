@@ -4,13 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from course_lib.errors import CourseError
 
-QUIET = (  # no question about news over the page, no call to the Internet
-    "--LabApp.news_url=None",
-    "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
-)
 FIRST_NOTEBOOK = "00_start_here.ipynb"
 BENCHMARKS = ("features", "freezing", "loading", "peers", "training")
 
@@ -136,7 +133,8 @@ def _lab(options: argparse.Namespace) -> int:
     chosen = [
         f"--ServerApp.root_dir={notebooks_dir()}",
         f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
-        *QUIET,
+        # In there: no question about news over the page, no call to the Internet.
+        f"--LabApp.app_settings_dir={Path(__file__).parent / 'lab_settings'}",
     ]
     yours = {each.partition("=")[0] for each in options.rest}
     chosen = [each for each in chosen if each.partition("=")[0] not in yours]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -88,14 +89,17 @@ def test_lab_opens_for_root_too(monkeypatch, user, allowed):
 
 
 def test_lab_asks_nothing_and_calls_nobody(monkeypatch):
-    """JupyterLab itself takes the options for what they say: no news, no look for updates."""
-    from jupyterlab.handlers.announcements import NeverCheckForUpdate
-    from jupyterlab.labapp import LabApp
+    """JupyterLab's own reading of its settings: what it would ask or fetch is off."""
+    from jupyterlab_server.settings_utils import get_settings
 
     started = []
     monkeypatch.setattr(cli.os, "execv", lambda program, command: started.append(command))
     cli.main(["lab"])
-    app = LabApp()
-    app.parse_command_line([each for each in started[0] if each.startswith("--LabApp.")])
-    assert app.news_url is None
-    assert app.check_for_updates_class is NeverCheckForUpdate
+    (folder,) = [each for each in started[0] if each.startswith("--LabApp.app_settings_dir=")]
+    folder = folder.partition("=")[2]
+    schemas = Path(sys.prefix) / "share" / "jupyter" / "lab" / "schemas"
+    name = "@jupyterlab/apputils-extension:notification"
+    read, _ = get_settings(folder, schemas, folder, schema_name=name, labextensions_path=[])
+    ask = read["schema"]["properties"]
+    assert ask["fetchNews"]["default"] == "false"
+    assert ask["checkForUpdates"]["default"] is False
