@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.run is not _lab:
+    if rest and options.run not in (_lab, _bench):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
     run: Callable[[argparse.Namespace], int] = options.run
@@ -266,7 +266,7 @@ def _handouts(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from importlib import import_module
 
-    import_module(f"course_lib.benchmarks.{options.what}").main()
+    import_module(f"course_lib.benchmarks.{options.what}").main(options.rest)
     return 0
 
 

@@ -5,9 +5,11 @@ pictures, batches and loop, and the best epoch of each counts, since other progr
 one down. Expect the third to be thousands of times faster than the first.
 """
 
+import argparse
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,8 +68,9 @@ def measure(size: int | None = None, pictures: int = PICTURES) -> tuple[list[Tim
     return [Timing(name, each, slowest / each) for name, each in best.items()], extracting
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Measure and print a table."""
+    argparse.ArgumentParser(prog="features", description=__doc__).parse_args(arguments)
     timings, extracting = measure()
     chosen = profile.current()
     print(
@@ -90,4 +93,4 @@ def _cached_epoch(rows: features.Features) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -201,7 +201,7 @@ def to_bound(results: list[Measured]) -> float:
     return median_ratio(found[OURS].seconds, found[BOUND].seconds)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Print a table for each backbone."""
     parser = argparse.ArgumentParser(prog="freezing", description=__doc__)
     parser.add_argument("--backbones", nargs="*", default=list(BACKBONES))
@@ -209,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
-    options = parser.parse_args([] if arguments is None else arguments)
+    options = parser.parse_args(arguments)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in the tiny profile
     try:

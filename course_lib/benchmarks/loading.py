@@ -7,6 +7,7 @@ to a model that is ready, and into a model that exists already. Memory is the pr
 file that are mapped into memory count.
 
     course bench loading
+    course bench loading --models resnet18 --repeats 3
 """
 
 import argparse
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,13 @@ SITUATIONS = ("new", "existing")
 REPEATS = 5
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Measure, and print two tables: seconds and peak memory, side by side, with ratios."""
     parser = argparse.ArgumentParser(prog="loading", description=__doc__)
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--child", nargs=4, metavar=("WAY", "SITUATION", "MODEL", "FOLDER"))
-    options = parser.parse_args([] if arguments is None else arguments)
+    options = parser.parse_args(arguments)
     if options.child:
         way, situation, model, folder = options.child
         print(json.dumps(measure(way, situation, model, Path(folder), options.repeats)))
@@ -56,6 +57,7 @@ def run(models: list[str], repeats: int) -> list[dict[str, Any]]:
             write_files(model, Path(folder))
             for situation in SITUATIONS:
                 for way in WAYS:
+                    print(f"{model}, {situation}: {way}", file=sys.stderr, flush=True)
                     command = [
                         sys.executable, "-m", "course_lib.benchmarks.loading", "--repeats",
                         str(repeats), "--child", way, situation, model, folder,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from math import prod
 
 from course_lib.errors import UnknownNameError
 from course_lib.weights.errors import LoadError
@@ -37,10 +38,7 @@ class Loaded:
     @property
     def numel(self) -> int:
         """Number of elements."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return prod(self.shape)
 
 
 @dataclass(frozen=True)

@@ -47,13 +47,37 @@ def test_an_error_of_ours_is_one_line_without_a_traceback(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["dance"], [], ["bench", "nothing"], ["data"], ["doctor", "--now"]]
+    "words",
+    [
+        ["dance"],
+        [],
+        ["bench", "nothing"],
+        ["data"],
+        ["doctor", "--now"],
+    ],
 )
 def test_a_command_that_does_not_exist_shows_the_usage(words, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(words)
     assert stop.value.code == 2
     assert "usage: course" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bench", "features", "--now"], "usage: features"),
+        (["bench", "training", "--now"], "usage: training"),
+        (["bench", "peers", "--now"], "usage: peers"),
+        (["bench", "freezing", "--rounds", "3"], "usage: freezing"),
+        (["bench", "loading", "--models", "lenet"], "invalid choice: 'lenet'"),
+    ],
+)
+def test_a_benchmark_gets_its_options_and_knows_them(words, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_first_notebook_exists():

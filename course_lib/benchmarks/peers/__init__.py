@@ -9,6 +9,9 @@ Lightning and fastai are in the extra ``bench``; a library that isn't there is r
 installed.
 """
 
+import argparse
+from collections.abc import Sequence
+
 from course_lib.benchmarks.peers.adapters import LIBRARIES, version_of
 from course_lib.benchmarks.peers.behaviours import BEHAVIOURS
 from course_lib.benchmarks.peers.results import Row, Table, run, table
@@ -16,11 +19,12 @@ from course_lib.benchmarks.peers.results import Row, Table, run, table
 __all__ = ["BEHAVIOURS", "LIBRARIES", "Row", "Table", "main", "run", "table", "version_of"]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Run the suite for every library, print the table, and store what was measured.
 
     The file keeps its rows of a library that isn't installed here.
     """
+    argparse.ArgumentParser(prog="peers", description=__doc__).parse_args(arguments)
     fresh = run()
     print(fresh)
     print()
