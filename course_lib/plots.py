@@ -7,6 +7,7 @@ style, marker or a printed number. :func:`show` displays it together with a text
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib
@@ -51,7 +52,8 @@ STYLE: Any = {  # the keys are matplotlib's own
     "xtick.color": "#222222",
     "ytick.color": "#222222",
 }
-DPI = 100
+DPI = 100  # dots per inch on the screen
+SHARPNESS = 2  # stored dots per dot on the screen, for paper and for screens that show more
 
 
 def new_figure(width: float = 6.4, height: float = 3.2) -> Figure:
@@ -69,6 +71,39 @@ def new_axes(
         return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A figure as the bytes of a picture file.
+
+    Attributes:
+        data: the file's bytes.
+        kind: ``"png"`` or ``"jpeg"``.
+        width: on the screen, in pixels; the file has :data:`SHARPNESS` times as many.
+        height: likewise.
+    """
+
+    data: bytes = field(repr=False)
+    kind: str
+    width: int
+    height: int
+
+
+def encode(figure: Figure, photographs: bool = False) -> Encoded:
+    """A figure as a picture file, sharp enough for paper.
+
+    Args:
+        figure: what to store.
+        photographs: as JPEG, a fraction of PNG's size for pictures.
+    """
+    buffer = io.BytesIO()
+    kind = "jpeg" if photographs else "png"
+    extra: Any = {"pil_kwargs": {"quality": 85}} if photographs else {}
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format=kind, dpi=DPI * SHARPNESS, **extra)
+    width, height = (round(float(inches) * DPI) for inches in figure.get_size_inches())
+    return Encoded(buffer.getvalue(), kind, width, height)
+
+
 def show(figure: Figure, alt: str, photographs: bool = False) -> None:
     """Display a figure in a notebook with a text alternative.
 
@@ -84,13 +119,10 @@ def show(figure: Figure, alt: str, photographs: bool = False) -> None:
 
     if not alt.strip():
         raise ValueError("A figure needs a text alternative: say in alt what the picture tells.")
-    buffer = io.BytesIO()
-    kind = "jpeg" if photographs else "png"
-    extra: Any = {"pil_kwargs": {"quality": 85}} if photographs else {}
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format=kind, **extra)
+    made = encode(figure, photographs)
     # As metadata, which is where alt= puts it: IPython 7, on Colab, doesn't know that argument.
-    display(Image(buffer.getvalue(), format=kind, metadata={"alt": " ".join(alt.split())}))
+    about = {"alt": " ".join(alt.split()), "width": made.width, "height": made.height}
+    display(Image(made.data, format=made.kind, metadata=about))
 
 
 def gallery(

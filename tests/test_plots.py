@@ -43,6 +43,16 @@ def test_the_ground_is_opaque_white_for_dark_themes(name):
     assert (corners == 255).all()
 
 
+@pytest.mark.parametrize("photographs", [False, True])
+def test_a_stored_figure_has_twice_the_dots_of_the_screen(photographs):
+    figure = plots.new_figure(3.0, 1.5)
+    made = plots.encode(figure, photographs)
+    stored = Image.open(io.BytesIO(made.data))
+    assert (stored.format or "").lower() == made.kind == ("jpeg" if photographs else "png")
+    assert (made.width, made.height) == (300, 150)
+    assert stored.size == (600, 300)
+
+
 def test_lines_differ_in_more_than_colour():
     axis = plots.lines({str(i): ([0, 1], [0, i]) for i in range(6)}, "x", "y").axes[0]
     cues = {(line.get_marker(), str(line._dash_pattern)) for line in axis.get_lines()}

@@ -31,6 +31,7 @@ MODELS = {
 }
 WAYS = ("ours .pth", "torch.load", "timm", "ours .safetensors", "safetensors", "bytes")
 SITUATIONS = ("new", "existing")
+TINY = "tiny"
 REPEATS = 5
 
 
@@ -74,15 +75,27 @@ def factory(model: str) -> Callable[[], Any]:
     return getattr(torchvision.models, model)
 
 
+def tiny() -> Any:
+    """A model of a few numbers, with the kinds of tensors that the others have."""
+    from torch import nn
+
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+
+
 def write_files(model: str, folder: Path) -> None:
-    """The same weights as ``torch.save`` and as safetensors write them."""
+    """The same weights as ``torch.save`` and as safetensors write them; also of the tiny model."""
     import safetensors.torch
     import torch
 
     torch.manual_seed(0)
-    built = factory(model)()
-    torch.save(built.state_dict(), folder / f"{model}.pth")
-    safetensors.torch.save_model(built, str(folder / f"{model}.safetensors"))
+    for name, built in ((model, factory(model)()), (TINY, tiny())):
+        torch.save(built.state_dict(), folder / f"{name}.pth")
+        safetensors.torch.save_model(built, str(folder / f"{name}.safetensors"))
+
+
+def ending(way: str) -> str:
+    """Of the file that a way reads."""
+    return "safetensors" if "safetensors" in way else "pth"
 
 
 def measure(way: str, situation: str, model: str, folder: Path, repeats: int) -> dict[str, Any]:
@@ -96,11 +109,11 @@ def measure(way: str, situation: str, model: str, folder: Path, repeats: int) ->
 
     torch.set_num_threads(1)
     build = factory(model)
-    ending = "safetensors" if "safetensors" in way else "pth"
-    path = folder / f"{model}.{ending}"
+    path = folder / f"{model}.{ending(way)}"
     with torch.device("meta"):
         size = sum(each.nbytes for each in build().state_dict().values())
     import_everything()
+    warm_up(way, folder)
     before = resident()
     reset_peak()
     existing = build() if situation == "existing" else None
@@ -137,6 +150,12 @@ def import_everything() -> None:
     import course_lib.weights
 
     assert all((safetensors.torch, timm.models, course_lib.weights))
+
+
+def warm_up(way: str, folder: Path) -> None:
+    """Load a model of a few numbers, so that the code of this way is in memory, too."""
+    for existing in (None, tiny()):
+        action_for(way, tiny, existing, folder / f"{TINY}.{ending(way)}")()
 
 
 def action_for(way: str, build: Callable[[], Any], existing: Any, path: Path) -> Callable[[], Any]:

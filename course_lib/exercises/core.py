@@ -222,12 +222,12 @@ class Exercise:
         prose.show(f"{title}\n{prose.to_plain(text)}", prose.boxed(title, text))
 
     def solution(self) -> None:
-        """Show one solution and why it is one. Yours may be another."""
+        """Show one solution and why it is one, so that it folds away. Yours may be another."""
         progress_file.note_solution(self.number)
         code = "\n".join(f"    {line}".rstrip() for line in self.solution_code.splitlines())
         text = f"{code}\n\n{self.why}"
         title = f"Exercise {self.number}: a solution"
-        prose.show(f"{title}\n\n{prose.to_plain(text)}", prose.boxed(title, text))
+        prose.show(f"{title}\n\n{prose.to_plain(text)}", prose.boxed(title, text, folds=True))
 
     def __repr__(self) -> str:
         return f"{self.heading}\n{prose.to_plain(self.question)}"

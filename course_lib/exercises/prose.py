@@ -82,12 +82,22 @@ def to_html(text: str) -> str:
     return "".join(parts)
 
 
-def boxed(title: str, text: str, colour: str = "#0072B2") -> str:
-    """HTML with a coloured line at its left; the title says in words what the colour means."""
-    return (
-        f'<div style="border-left: 4px solid {colour}; padding-left: 12px">'
-        f"<p><strong>{inline_html(title)}</strong></p>{to_html(text)}</div>"
+def boxed(title: str, text: str, colour: str = "#0072B2", folds: bool = False) -> str:
+    """HTML with a coloured line at its left; the title says in words what the colour means.
+
+    Args:
+        title: one line.
+        text: what stands below it.
+        colour: of the line.
+        folds: a click on the title, or Enter, folds the text away; at first it is open.
+    """
+    heading, body = f"<strong>{inline_html(title)}</strong>", to_html(text)
+    inside = (
+        f"<details open><summary>{heading}</summary>{body}</details>"
+        if folds
+        else f"<p>{heading}</p>{body}"
     )
+    return f'<div style="border-left: 4px solid {colour}; padding-left: 12px">{inside}</div>'
 
 
 def show(plain: str, as_html: str) -> None:

@@ -28,7 +28,7 @@ from course_lib.handouts.document import (
 )
 
 PICTURES = {"image/png": "png", "image/jpeg": "jpeg"}
-DOTS_PER_INCH = 100  # what course_lib.plots draws at
+DOTS_PER_INCH = 100  # on the screen, as in course_lib.plots
 LEFT_OUT = ("style", "script", "template", "head")
 PARTS = ("div", "section", "article", "details", "body", "html", "center", "figure")
 

@@ -2,7 +2,6 @@
 
 import abc
 import base64
-import io
 import os
 import sys
 from dataclasses import dataclass
@@ -131,9 +130,10 @@ def _said(text: str) -> str:
 
 
 def _image(view: View, photograph: bool) -> str:
-    buffer = io.BytesIO()
-    kind = "jpeg" if photograph else "png"
-    view.figure.savefig(buffer, format=kind)
-    data = base64.b64encode(buffer.getvalue()).decode()
+    made = plots.encode(view.figure, photograph)
+    data = base64.b64encode(made.data).decode()
     alt = escape(" ".join(view.alt.split()), quote=True)
-    return f'<img style="max-width:100%" alt="{alt}" src="data:image/{kind};base64,{data}">'
+    return (
+        f'<img style="max-width:100%" width="{made.width}" alt="{alt}" '
+        f'src="data:image/{made.kind};base64,{data}">'
+    )

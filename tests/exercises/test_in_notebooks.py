@@ -76,7 +76,9 @@ def test_a_kernel_says_what_a_terminal_says(everything, capsys):
             here = printed(capsys, each.check, each.answer_from(code))
             assert plain(played[each.cell(code)]) == here
         if each in everything:
-            assert plain(played[f"{each.name}.solution()"]) == printed(capsys, each.solution)
+            (shown,) = played[f"{each.name}.solution()"]
+            assert plain([shown]) == printed(capsys, each.solution)
+            assert "<details open><summary>" in shown.data["text/html"], "it folds away"
     for each in everything:
         assert plain(played[each.name]) == repr(each)
         if isinstance(each, Question):

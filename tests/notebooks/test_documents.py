@@ -24,7 +24,7 @@ TAGS = {IGNORED, "raises-exception", "predict", "exercise", "solution", "setup",
 MOST_IGNORED = 4  # cells a notebook whose output may differ from run to run
 LARGEST_NOTEBOOK = 2_500_000  # bytes
 LARGEST_PICTURE = 300_000  # bytes
-WIDEST_PICTURE = 1000  # pixels
+WIDEST_PICTURE = 1000  # pixels on the screen
 
 # What a chapter has, in this order; 00 is no chapter but the door.
 PARTS = (
@@ -123,7 +123,9 @@ def test_pictures_are_small_and_described(notebook):
         assert len(alt) >= 30, f"no text alternative: {cell.source}"
         raw = base64.b64decode(output.data[kind])
         assert len(raw) <= LARGEST_PICTURE, cell.source
-        assert Image.open(io.BytesIO(raw)).width <= WIDEST_PICTURE
+        about, stored = output.metadata[kind], Image.open(io.BytesIO(raw))
+        assert about["width"] <= WIDEST_PICTURE
+        assert stored.size == (about["width"] * 2, about["height"] * 2), "sharp on paper"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             assert not re.search(r"!\[\s*\]\(", cell.source), "a picture without alt text"
