@@ -93,7 +93,7 @@ def boxed(title: str, text: str, colour: str = "#0072B2", folds: bool = False) -
     """
     heading, body = f"<strong>{inline_html(title)}</strong>", to_html(text)
     inside = (
-        f"<details open><summary>{heading}</summary>{body}</details>"
+        f'<details open><summary style="margin-bottom: 1em">{heading}</summary>{body}</details>'
         if folds
         else f"<p>{heading}</p>{body}"
     )

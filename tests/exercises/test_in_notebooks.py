@@ -78,7 +78,7 @@ def test_a_kernel_says_what_a_terminal_says(everything, capsys):
         if each in everything:
             (shown,) = played[f"{each.name}.solution()"]
             assert plain([shown]) == printed(capsys, each.solution)
-            assert "<details open><summary>" in shown.data["text/html"], "it folds away"
+            assert "<details open><summary" in shown.data["text/html"], "it folds away"
     for each in everything:
         assert plain(played[each.name]) == repr(each)
         if isinstance(each, Question):
