@@ -17,8 +17,10 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from course_lib import backbones, features, freezing, profile, training
+from course_lib.wording import counted
 
 PICTURES = 128
+USUAL_SIZE = 224  # pixels, that of ImageNet networks; measured beside the profile's
 ROUNDS = 3
 CACHED_EPOCHS = 50  # of one call, so that its start doesn't count
 
@@ -71,16 +73,17 @@ def measure(size: int | None = None, pictures: int = PICTURES) -> tuple[list[Tim
 def main(arguments: Sequence[str] = ()) -> None:
     """Measure and print a table."""
     argparse.ArgumentParser(prog="features", description=__doc__).parse_args(arguments)
-    timings, extracting = measure()
     chosen = profile.current()
-    print(
-        f"{chosen.backbone}, {PICTURES} pictures of {chosen.image_size} pixels, batches of "
-        f"{chosen.batch_size}, {chosen.device}, {chosen.threads} thread(s)"
-    )
-    print(f"{'':<20} {'s an epoch':>12} {'times faster':>14}")
-    for each in timings:
-        print(f"{each.name:<20} {each.seconds:>12.5f} {each.times:>14,.0f}")
-    print(f"Extracting the features, once: {extracting:.2f} s.")
+    for size in sorted({chosen.image_size, USUAL_SIZE}):
+        timings, extracting = measure(size)
+        print(
+            f"{chosen.backbone}, {PICTURES} pictures of {size} pixels, batches of "
+            f"{chosen.batch_size}, {chosen.device}, {counted(chosen.threads, 'thread')}"
+        )
+        print(f"{'':<20} {'s an epoch':>12} {'times faster':>14}")
+        for each in timings:
+            print(f"{each.name:<20} {each.seconds:>12.5f} {each.times:>14,.0f}")
+        print(f"Extracting the features, once: {extracting:.2f} s.\n", flush=True)
 
 
 def _epoch(model: nn.Module, data: TensorDataset) -> float:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from course_lib.training import History, finetune
 from course_lib.wording import counted
 
 NAME = "head"
+AT_A_TIME = 256  # batches whose rows are picked in one go
 
 
 def train_head(
@@ -150,9 +152,13 @@ class _Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         assert self.order.batch_sampler is not None
-        for pairs in self.order.batch_sampler:
-            rows = torch.tensor([index for index, _ in pairs])
-            yield self.features.values[rows], self.features.targets[rows]
+        batches = iter(self.order.batch_sampler)
+        # Many at a time: picking the rows of one small batch takes as long as those of a hundred.
+        while some := list(islice(batches, AT_A_TIME)):
+            rows = torch.tensor([index for pairs in some for index, _ in pairs])
+            sizes = [len(pairs) for pairs in some]
+            values, targets = self.features.values[rows], self.features.targets[rows]
+            yield from zip(values.split(sizes), targets.split(sizes), strict=True)
 
 
 def _whole(features: Features | None) -> list[tuple[Tensor, Tensor]] | None:
