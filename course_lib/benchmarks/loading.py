@@ -1,10 +1,11 @@
 """How long does loading weights take, and how much memory, next to what others do?
 
-Each way runs in a process of its own, on the same file, in one run of the benchmark: cold (the
-file is dropped from the system's cache before) and warm. Two situations are measured: from nothing
-to a model that is ready, and into a model that exists already. Memory is the process's own figure
-(its highest resident size, less what it was before), in units of the model's size; pages of the
-file that are mapped into memory count.
+The ways take turns, round after round, in one process: cold (the file is dropped from the system's
+cache before) and warm. A ratio is the median over the rounds, so that a machine that is slow for a
+while is slow for all. Two situations are measured: from nothing to a model that is ready, and into
+a model that exists already. Memory is measured in a process for each way (its highest resident
+size, less what it was before), in units of the model's size; pages of the file that are mapped into
+memory count.
 
     course bench loading
     course bench loading --models resnet18 --repeats 3
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,37 +37,60 @@ TINY = "tiny"
 REPEATS = 5
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One way in one situation: seconds by round, and the peak as a multiple of the model."""
+
+    way: str
+    situation: str
+    model: str
+    peak: float
+    cold: list[float]
+    warm: list[float]
+
+
 def main(arguments: Sequence[str] = ()) -> None:
     """Measure, and print two tables: seconds and peak memory, side by side, with ratios."""
     parser = argparse.ArgumentParser(prog="loading", description=__doc__)
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument("--child", nargs=4, metavar=("WAY", "SITUATION", "MODEL", "FOLDER"))
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
-        way, situation, model, folder = options.child
-        print(json.dumps(measure(way, situation, model, Path(folder), options.repeats)))
+        situation, model, folder, *way = options.child
+        found: Any = (
+            peak(way[0], situation, model, Path(folder))
+            if way
+            else seconds(situation, model, Path(folder), options.repeats)
+        )
+        print(json.dumps(found))
         return
-    results = run(options.models, options.repeats)
-    print(table(results))
+    print(table(run(options.models, options.repeats)))
 
 
-def run(models: list[str], repeats: int) -> list[dict[str, Any]]:
-    """All measurements, one process each."""
+def run(models: list[str], repeats: int) -> list[Measured]:
+    """All measurements, in fresh processes."""
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for model in models:
             write_files(model, Path(folder))
             for situation in SITUATIONS:
+                print(f"{model}, {situation}: time", file=sys.stderr, flush=True)
+                times = _in_fresh_process(repeats, situation, model, folder)
                 for way in WAYS:
-                    print(f"{model}, {situation}: {way}", file=sys.stderr, flush=True)
-                    command = [
-                        sys.executable, "-m", "course_lib.benchmarks.loading", "--repeats",
-                        str(repeats), "--child", way, situation, model, folder,
-                    ]  # fmt: skip
-                    done = subprocess.run(command, check=True, capture_output=True, text=True)
-                    results.append(json.loads(done.stdout.splitlines()[-1]))
+                    print(f"{model}, {situation}: memory, {way}", file=sys.stderr, flush=True)
+                    peak = _in_fresh_process(repeats, situation, model, folder, way)
+                    results.append(Measured(way, situation, model, peak=peak, **times[way]))
     return results
+
+
+def _in_fresh_process(repeats: int, *child: str) -> Any:
+    command = [
+        sys.executable, "-m", "course_lib.benchmarks.loading", "--repeats", str(repeats),
+        "--child", *child,
+    ]  # fmt: skip
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def factory(model: str) -> Callable[[], Any]:
@@ -98,48 +123,58 @@ def ending(way: str) -> str:
     return "safetensors" if "safetensors" in way else "pth"
 
 
-def measure(way: str, situation: str, model: str, folder: Path, repeats: int) -> dict[str, Any]:
-    """One way, in this process: seconds (best of the repeats) cold and warm, and peak memory.
+def size_of(model: str) -> int:
+    """Bytes of a model's tensors."""
+    import torch
+
+    with torch.device("meta"):
+        return sum(each.nbytes for each in factory(model)().state_dict().values())
+
+
+def seconds(
+    situation: str, model: str, folder: Path, repeats: int
+) -> dict[str, dict[str, list[float]]]:
+    """Seconds of every way, cold and warm, one for each round; in this process.
 
     Returns:
-        ``way``, ``situation``, ``model``, ``megabytes`` (of the tensors), ``cold`` and ``warm`` in
-        seconds, ``peak`` as a multiple of the model's size.
+        Way -> ``{"cold": [...], "warm": [...]}``.
     """
     import torch
 
     torch.set_num_threads(1)
     build = factory(model)
-    path = folder / f"{model}.{ending(way)}"
-    with torch.device("meta"):
-        size = sum(each.nbytes for each in build().state_dict().values())
+    existing = build() if situation == "existing" else None
+    found: dict[str, dict[str, list[float]]] = {way: {"cold": [], "warm": []} for way in WAYS}
+    paths = {way: folder / f"{model}.{ending(way)}" for way in WAYS}
+    actions = {way: action_for(way, build, existing, paths[way]) for way in WAYS}
+    for action in actions.values():
+        action()  # so that no way is charged with the first use of the libraries
+    for kind in [*["cold"] * repeats, *["warm"] * repeats]:
+        for way, action in actions.items():
+            gc.collect()
+            if kind == "cold":
+                drop_from_cache(paths[way])
+            start = time.perf_counter()
+            result = action()
+            found[way][kind].append(time.perf_counter() - start)
+            del result
+    return found
+
+
+def peak(way: str, situation: str, model: str, folder: Path) -> float:
+    """The most memory that one way needs, as a multiple of the model's size; in this process."""
+    import torch
+
+    torch.set_num_threads(1)
+    build = factory(model)
+    size = size_of(model)
     import_everything()
     warm_up(way, folder)
     before = resident()
     reset_peak()
     existing = build() if situation == "existing" else None
-    action = action_for(way, build, existing, path)
-    result = action()
-    peak = peak_resident() - before
-    del result
-    times: dict[str, list[float]] = {"cold": [], "warm": []}
-    for kind in [*["cold"] * repeats, *["warm"] * repeats]:
-        gc.collect()
-        if kind == "cold":
-            drop_from_cache(path)
-        start = time.perf_counter()
-        result = action()
-        times[kind].append(time.perf_counter() - start)
-        del result
-    return {
-        "way": way,
-        "situation": situation,
-        "model": model,
-        "megabytes": size / 1e6,
-        "cold": min(times["cold"]),
-        "warm": min(times["warm"]),
-        "spread": statistics.median(times["warm"]) / min(times["warm"]),
-        "peak": peak / size,
-    }
+    action_for(way, build, existing, folder / f"{model}.{ending(way)}")()
+    return (peak_resident() - before) / size
 
 
 def import_everything() -> None:
@@ -238,23 +273,30 @@ def rivals(way: str) -> tuple[str, ...]:
     return ("safetensors",) if "safetensors" in way else ("torch.load", "timm")
 
 
-def table(results: list[dict[str, Any]]) -> str:
+def ratio(row: Measured, rows: list[Measured], kind: str) -> float:
+    """To the fastest of the others with the same file, round by round; the median."""
+    others = [getattr(each, kind) for each in rows if each.way in rivals(row.way)]
+    fastest = [min(of_round) for of_round in zip(*others, strict=True)]
+    pairs = zip(getattr(row, kind), fastest, strict=True)
+    return statistics.median(mine / best for mine, best in pairs)
+
+
+def table(results: list[Measured]) -> str:
     """Seconds, their ratio to the best of the others with the same file, and peak memory."""
     lines = []
     titles = {"new": "From nothing to a ready model", "existing": "Into a model that exists"}
     for situation in SITUATIONS:
-        lines += ["", titles[situation], f"{'':<36}{'cold s':>9}{'ratio':>7}{'warm s':>9}"
+        lines += ["", titles[situation], f"{'':<46}{'cold s':>7}{'ratio':>7}{'warm s':>9}"
                   f"{'ratio':>7}{'peak/model':>12}"]  # fmt: skip
-        for model in dict.fromkeys(each["model"] for each in results):
-            rows = [r for r in results if r["model"] == model and r["situation"] == situation]
+        for model in dict.fromkeys(each.model for each in results):
+            rows = [r for r in results if r.model == model and r.situation == situation]
             for row in rows:
-                others = [r for r in rows if r["way"] in rivals(row["way"])]
-                best = {kind: min(r[kind] for r in others) for kind in ("cold", "warm")}
-                name = f"{model} ({row['megabytes']:.0f} MB)" if row is rows[0] else ""
+                name = f"{model} ({size_of(model) / 1e6:.0f} MB)" if row is rows[0] else ""
                 lines.append(
-                    f"{name:<28}{row['way']:<18}"[:46].ljust(46)
-                    + f"{row['cold']:>7.3f}{row['cold'] / best['cold']:>7.2f}{row['warm']:>9.3f}"
-                    f"{row['warm'] / best['warm']:>7.2f}{row['peak']:>12.2f}"
+                    f"{name:<28}{row.way:<18}"
+                    f"{statistics.median(row.cold):>7.3f}{ratio(row, rows, 'cold'):>7.2f}"
+                    f"{statistics.median(row.warm):>9.3f}{ratio(row, rows, 'warm'):>7.2f}"
+                    f"{row.peak:>12.2f}"
                 )
     lines.append("")
     lines.append(
