@@ -1,11 +1,12 @@
 """How long does loading weights take, and how much memory, next to what others do?
 
-The ways take turns, round after round, in one process: cold (the file is dropped from the system's
-cache before) and warm. A ratio is the median over the rounds, so that a machine that is slow for a
-while is slow for all. Two situations are measured: from nothing to a model that is ready, and into
-a model that exists already. Memory is measured in a process for each way (its highest resident
-size, less what it was before), in units of the model's size; pages of the file that are mapped into
-memory count.
+The ways take turns, round after round: cold (the file is dropped from the system's cache before)
+and warm. A ratio is the median over the rounds, so that a machine that is slow for a while is slow
+for all. Each time counts one load in a process of its own, as people load, with memory that the
+system has to hand out; the libraries' code was used before. Two situations are measured: from
+nothing to a model that is ready, and into a model that exists already. Memory is the process's
+highest resident size, less what it was before, in units of the model's size; pages of the file that
+are mapped into memory count.
 
     course bench loading
     course bench loading --models resnet18 --repeats 3
@@ -13,15 +14,16 @@ memory count.
 
 import argparse
 import gc
-import json
+import multiprocessing
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,16 @@ MODELS = {
 WAYS = ("ours .pth", "torch.load", "timm", "ours .safetensors", "safetensors", "bytes")
 SITUATIONS = ("new", "existing")
 TINY = "tiny"
+LIBRARIES = ("safetensors.torch", "timm.models", "course_lib.weights")
 REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Once:
+    """One load: seconds, and the peak as a multiple of the model."""
+
+    seconds: float
+    peak: float
 
 
 @dataclass(frozen=True)
@@ -54,43 +65,46 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="loading", description=__doc__)
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.child:
-        situation, model, folder, *way = options.child
-        found: Any = (
-            peak(way[0], situation, model, Path(folder))
-            if way
-            else seconds(situation, model, Path(folder), options.repeats)
-        )
-        print(json.dumps(found))
-        return
     print(table(run(options.models, options.repeats)))
 
 
 def run(models: list[str], repeats: int) -> list[Measured]:
-    """All measurements, in fresh processes."""
+    """All measurements, each in a fresh process."""
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for model in models:
             write_files(model, Path(folder))
             for situation in SITUATIONS:
-                print(f"{model}, {situation}: time", file=sys.stderr, flush=True)
-                times = _in_fresh_process(repeats, situation, model, folder)
-                for way in WAYS:
-                    print(f"{model}, {situation}: memory, {way}", file=sys.stderr, flush=True)
-                    peak = _in_fresh_process(repeats, situation, model, folder, way)
-                    results.append(Measured(way, situation, model, peak=peak, **times[way]))
+                print(f"{model}, {situation}", file=sys.stderr, flush=True)
+                results += in_turns(situation, model, Path(folder), repeats)
     return results
 
 
-def _in_fresh_process(repeats: int, *child: str) -> Any:
-    command = [
-        sys.executable, "-m", "course_lib.benchmarks.loading", "--repeats", str(repeats),
-        "--child", *child,
+def in_turns(situation: str, model: str, folder: Path, repeats: int) -> list[Measured]:
+    """Every way in one situation, round after round."""
+    found: dict[str, dict[str, list[Once]]] = {way: {"cold": [], "warm": []} for way in WAYS}
+    for kind in [*["cold"] * repeats, *["warm"] * repeats]:
+        for way in WAYS:
+            path = folder / f"{model}.{ending(way)}"
+            drop_from_cache(path) if kind == "cold" else path.read_bytes()
+            found[way][kind].append(in_fresh_process(once, way, situation, model, path))
+    return [
+        Measured(
+            way, situation, model, max(each.peak for kind in rounds.values() for each in kind),
+            **{kind: [each.seconds for each in of_kind] for kind, of_kind in rounds.items()},
+        )
+        for way, rounds in found.items()
     ]  # fmt: skip
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+
+
+def in_fresh_process(what: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function gives in a process of its own, forked from one that has the libraries."""
+    kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(kind)
+    context.set_forkserver_preload(["torchvision", *LIBRARIES])
+    with ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(what, *arguments).result()
 
 
 def factory(model: str) -> Callable[[], Any]:
@@ -131,60 +145,26 @@ def size_of(model: str) -> int:
         return sum(each.nbytes for each in factory(model)().state_dict().values())
 
 
-def seconds(
-    situation: str, model: str, folder: Path, repeats: int
-) -> dict[str, dict[str, list[float]]]:
-    """Seconds of every way, cold and warm, one for each round; in this process.
-
-    Returns:
-        Way -> ``{"cold": [...], "warm": [...]}``.
-    """
+def once(way: str, situation: str, model: str, path: Path) -> Once:
+    """One load, in this process."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # as in the tiny profile
     build = factory(model)
-    existing = build() if situation == "existing" else None
-    found: dict[str, dict[str, list[float]]] = {way: {"cold": [], "warm": []} for way in WAYS}
-    paths = {way: folder / f"{model}.{ending(way)}" for way in WAYS}
-    actions = {way: action_for(way, build, existing, paths[way]) for way in WAYS}
-    for action in actions.values():
-        action()  # so that no way is charged with the first use of the libraries
-    for kind in [*["cold"] * repeats, *["warm"] * repeats]:
-        for way, action in actions.items():
-            gc.collect()
-            if kind == "cold":
-                drop_from_cache(paths[way])
-            start = time.perf_counter()
-            result = action()
-            found[way][kind].append(time.perf_counter() - start)
-            del result
-    return found
-
-
-def peak(way: str, situation: str, model: str, folder: Path) -> float:
-    """The most memory that one way needs, as a multiple of the model's size; in this process."""
-    import torch
-
-    torch.set_num_threads(1)
-    build = factory(model)
-    size = size_of(model)
-    import_everything()
-    warm_up(way, folder)
+    for library in LIBRARIES:
+        import_module(library)  # so that no way is charged with the libraries' own code
+    warm_up(way, path.parent)
+    gc.collect()
     before = resident()
     reset_peak()
     existing = build() if situation == "existing" else None
-    action_for(way, build, existing, folder / f"{model}.{ending(way)}")()
-    return (peak_resident() - before) / size
-
-
-def import_everything() -> None:
-    """So that no way is charged with the memory of the libraries' own code."""
-    import safetensors.torch
-    import timm.models
-
-    import course_lib.weights
-
-    assert all((safetensors.torch, timm.models, course_lib.weights))
+    action = action_for(way, build, existing, path)
+    start = time.perf_counter()
+    result = action()
+    seconds = time.perf_counter() - start
+    peak = peak_resident() - before
+    del result
+    return Once(seconds, peak / size_of(model))
 
 
 def warm_up(way: str, folder: Path) -> None:
