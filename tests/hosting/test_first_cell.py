@@ -50,7 +50,7 @@ def github(tmp_path_factory):
     checkout = folder / "checkout"
     (checkout / "notebooks").mkdir(parents=True)
     (checkout / "notebooks" / "readme.txt").write_text("Chapters.")
-    for name in ("__init__.py", "errors.py", "paths.py", "profile.py", "hosting"):
+    for name in ("__init__.py", "errors.py", "paths.py", "profile.py", "wording.py", "hosting"):
         source, target = repo_root() / "course_lib" / name, checkout / "course_lib" / name
         target.parent.mkdir(exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
