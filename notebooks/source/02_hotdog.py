@@ -503,7 +503,7 @@ print("the head alone beats training from scratch:", better)
 # Why is it faster? A step forward through the network costs about as much as the step back for the
 # inputs, and again as much for the weights. With a frozen body only the forward third is left. And
 # because the frozen layers give the same features for the same picture every time, one could compute
-# these once and for all: then an epoch takes about a thousandth of the time. That is chapter 05.
+# these once and for all: then an epoch takes less than a hundredth of the time. That is chapter 05.
 #
 # The accuracy doesn't suffer, here. The new question, hot dog or not, is near to what ImageNet asked;
 # that is a likely reason. A reader of the book measured ResNet-18 on the real pictures, once each:
