@@ -212,10 +212,12 @@ class _Follow:
                     f"{stage.name}: rate {rate:g} was too high (epoch {error.epoch})."
                 )
                 continue
-            passes += (len(history) + self.run.plan.refit) * len(self.data.train)  # type: ignore[arg-type]
-            found += [each.named(f"rate {rate:g}, ") for each in self.outcomes(start, trial)]
-            if history.stopped.startswith("interrupted"):
-                self.stopped = True
+            self.stopped = history.stopped.startswith("interrupted")
+            refit = self.run.plan.refit and not self.stopped  # you wanted it to end
+            passes += (len(history) + refit) * len(self.data.train)  # type: ignore[arg-type]
+            outcomes = self.outcomes(start, trial, refit)
+            found += [each.named(f"rate {rate:g}, ") for each in outcomes]
+            if self.stopped:
                 self.run.remarks.append("You stopped it; the best weights so far are kept.")
                 break
         if not found:
@@ -227,7 +229,7 @@ class _Follow:
             self.run.val = evaluate(self.run.model, self.val, device=self.place)
         self.enter(stage.name, winner, wins, began, passes)
 
-    def outcomes(self, start: nn.Module, trial: nn.Module) -> list[Candidate]:
+    def outcomes(self, start: nn.Module, trial: nn.Module, refit: bool) -> list[Candidate]:
         """What a trial offers: averages with its start, itself, and itself with a fitted head."""
         found = []
         for share in self.run.plan.shares:
@@ -236,7 +238,7 @@ class _Follow:
             words = "all of the way" if share == 1 else f"{share:g} of the way"
             build = partial(between, start, trial, share)
             found.append(Candidate(words, seen.logits, seen.targets, build))
-        if self.run.plan.refit:
+        if refit:
             train, val = (
                 _features(trial, part, False, self.progress)
                 for part in (self.data.train, self.data.val)

@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 
 from course_lib import backbones, features
 from course_lib.backbones import HeadError
-from course_lib.features import FeaturesError
+from course_lib.features import FeaturesError, heads
 from course_lib.training import finetune
 
 
@@ -50,6 +50,17 @@ def test_same_weights_as_on_the_frozen_network(net, data, optimizer, batch_size)
     torch.testing.assert_close(head.bias, whole.head.bias, atol=1e-5, rtol=0)
     assert not torch.equal(head.weight, net.fc.weight)  # it did learn, and on a copy
     assert history[-1].train_loss == pytest.approx(expected[-1].train_loss, abs=1e-5)
+
+
+def test_however_many_rows_are_picked_at_a_time_the_batches_are_the_same(net, data, monkeypatch):
+    rows = features.extract(net, data, cache=False)
+    weights = []
+    for at_a_time in (1, 7, 4096):
+        monkeypatch.setattr(heads, "AT_A_TIME", at_a_time)
+        head, _ = features.train_head(rows, epochs=2, lr=0.1, batch_size=3, seed=1)
+        weights.append(head.weight)
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])
 
 
 def test_bit_for_bit_on_the_real_network():

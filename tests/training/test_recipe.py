@@ -344,16 +344,18 @@ def test_the_counted_passes_are_those_that_were_made(sets):
 def test_stopped_by_hand_keeps_the_best_so_far(sets, monkeypatch):
     from course_lib.training import recipe_stages
 
-    whole = recipe_stages.finetune
+    whole, seen = recipe_stages.finetune, []
 
     def interrupted(*arguments, **settings):
         history = whole(*arguments, **settings)
         history.stopped = "interrupted in epoch 1"
+        seen.append(len(history))
         return history
 
     monkeypatch.setattr(recipe_stages, "finetune", interrupted)
     run = run_it(sets)
     assert len(run.steps) == 2
+    assert run.steps[1].passes == seen[0] * 30, "no pass for a new head is started after it"
     assert "You stopped it" in run.report()
 
 
