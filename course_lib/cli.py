@@ -69,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
         step = ledger.add_parser(name, help=what)
         step.add_argument("ids", nargs="*", metavar="CLAIM", help="such as C18; by default all")
         step.set_defaults(run=globals()[f"_evidence_{name}"])
+        if name == "run":
+            step.add_argument("--again", action="store_true", help="remove what is there first")
+            step.add_argument("--jobs", type=int, help="processes; by default two")
+        if name == "check":
+            step.add_argument("--recompute", action="store_true", help="run seed 0 of each again")
 
     done = commands.add_parser("progress", help="which exercises you have solved")
     done.set_defaults(run=_progress)
@@ -189,7 +194,7 @@ def _notebooks_build(options: argparse.Namespace) -> int:
 def _evidence_run(options: argparse.Namespace) -> int:
     from course_lib.evidence import cli_run
 
-    return cli_run(options.ids)
+    return cli_run(options.ids, again=options.again, jobs=options.jobs)
 
 
 def _evidence_show(options: argparse.Namespace) -> int:
@@ -201,7 +206,7 @@ def _evidence_show(options: argparse.Namespace) -> int:
 def _evidence_check(options: argparse.Namespace) -> int:
     from course_lib.evidence import cli_check
 
-    return cli_check(options.ids)
+    return cli_check(options.ids, recompute=options.recompute)
 
 
 def _progress(_: argparse.Namespace) -> int:

@@ -12,9 +12,13 @@ def cli_run(
 ) -> int:
     """Run experiments (all when none is named) with a line for each seed, then show them.
 
-    By default in two processes, or one on a machine with one core.
+    Args:
+        ids: of the experiments; all by default.
+        seeds: how many; by default as each design says.
+        again: remove the results that are there first.
+        jobs: processes; by default two, or one on a machine with one core.
     """
-    jobs = jobs or min(2, os.cpu_count() or 1)
+    jobs = min(2, os.cpu_count() or 1) if jobs is None else jobs
     done = run(
         list(ids) or None,
         seeds,

@@ -32,7 +32,8 @@ def run(
     Args:
         ids: of the experiments; all by default.
         seeds: how many, 0, 1, 2 ...; by default as each design says.
-        again: run seeds anew that are there already.
+        again: remove the results of these experiments first, so that all seeds are run anew; a run
+            that was stopped goes on without it.
         jobs: processes, with one thread each; the numbers don't depend on how many.
         report: gets a line after each seed; ``print`` shows them.
 
@@ -45,12 +46,15 @@ def run(
             raise EvidenceError(f"{name} must be 1 or more; got {value}.")
     chosen = [get(each) for each in ids] if ids is not None else list(experiments().values())
     say = report or (lambda _: None)
-    results = {each.id: _start(each, again) for each in chosen}
+    if again:
+        for each in chosen:
+            table.path_of(each.id).unlink(missing_ok=True)
+    results = {each.id: _start(each) for each in chosen}
     todo = [
         (each, seed)
         for each in chosen
         for seed in range(seeds or each.seeds)
-        if again or seed not in results[each.id].outcomes
+        if seed not in results[each.id].outcomes
     ]
     if not todo:
         say("Nothing to run: every seed is there.")
@@ -93,9 +97,9 @@ def differences(id: str, seed: int) -> list[str]:
     ]
 
 
-def _start(experiment: Experiment, again: bool) -> Results:
+def _start(experiment: Experiment) -> Results:
     design = fingerprint(experiment)
-    before = None if again else table.read(experiment.id)
+    before = table.read(experiment.id)
     if before is not None and before.design == design:
         before.made_with = made_with()
         return before

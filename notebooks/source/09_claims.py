@@ -133,14 +133,16 @@ print(evidence.get("C9").design)
 # ## Run it yourself
 #
 # ```sh
-# course evidence show C9   # what the files say
-# course evidence check     # whether results and experiments belong together
-# course evidence run       # all that has no results yet; all of them take most of an hour
+# course evidence show C9          # what the files say
+# course evidence check            # whether results and experiments belong together
+# course evidence run C9 --again   # one experiment anew
+# course evidence run --again      # all of them, most of an hour on two cores
+# course evidence run              # all that has no results yet: a stopped run goes on
 # ```
 #
-# In Python, `evidence.run(["C9"], again=True, report=print)` runs one anew, and `seeds=10` runs more
-# of it than was announced. Both write into `data/evidence`; `git checkout data/evidence` brings the
-# course's own results back.
+# In Python, `evidence.run(["C9"], seeds=10, report=print)` runs more of it than was announced. All
+# of these write into `data/evidence`; `git checkout data/evidence` brings the course's own results
+# back.
 #
 # The results are tables in `data/evidence`. Each carries a fingerprint of its design: change the
 # experiment, and the tests ask for new results. Numbers in the chapters are compared with these

@@ -2,7 +2,7 @@
 
 import pytest
 
-from course_lib import evidence, profile
+from course_lib import cli, evidence, profile
 from course_lib.evidence import EvidenceError, table
 
 
@@ -33,6 +33,26 @@ def test_a_stopped_run_goes_on(toy):
     assert len(toy.calls) == 6
     evidence.run(again=True, seeds=6)
     assert len(toy.calls) == 12
+
+
+def test_a_stopped_rerun_goes_on_from_its_own_seeds(toy, monkeypatch):
+    monkeypatch.setattr("course_lib.evidence.runner.fingerprint", lambda _: "0" * 16)
+    evidence.run()
+    original = toy.run
+
+    def interrupted(seed):
+        if seed == 2:
+            raise KeyboardInterrupt
+        return original(seed)
+
+    object.__setattr__(toy, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evidence.run(again=True)
+    assert table.read("C18").seeds == [0, 1]
+    object.__setattr__(toy, "run", original)
+    evidence.run()
+    assert table.read("C18").seeds == [0, 1, 2, 3, 4, 5]
+    assert toy.calls == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]
 
 
 def test_an_interruption_keeps_the_seeds_that_are_done(toy, monkeypatch):
@@ -125,3 +145,16 @@ def test_commands(toy, capsys):
     assert "C1: not run yet" in capsys.readouterr().out
     assert evidence.cli_check(recompute=True) == 0
     assert "Results and code agree." in capsys.readouterr().out
+
+
+def test_the_command_line_hands_its_options_on(toy, capsys):
+    assert cli.main(["evidence", "run", "C18", "--jobs", "1"]) == 0
+    assert len(toy.calls) == 6
+    assert cli.main(["evidence", "run", "C18", "--jobs", "1"]) == 0
+    assert len(toy.calls) == 6
+    assert cli.main(["evidence", "run", "C18", "--again", "--jobs", "1"]) == 0
+    assert len(toy.calls) == 12
+    assert cli.main(["evidence", "check", "C18", "--recompute"]) == 0
+    assert len(toy.calls) == 13
+    assert cli.main(["evidence", "run", "C18", "--jobs", "0"]) == 1
+    assert "jobs must be 1 or more; got 0" in capsys.readouterr().err
