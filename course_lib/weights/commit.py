@@ -20,7 +20,8 @@ class Change:
         name: for messages.
         target: the tensor in the model.
         value: CPU, contiguous, same shape. It is used up: afterwards it holds the old values.
-        replace: give the target this memory (and its dtype) instead of copying into its own.
+        replace: give the target this memory (and its dtype) instead of copying into its own: where
+            the type changes, or where nothing else uses the old memory.
     """
 
     name: str
@@ -30,10 +31,11 @@ class Change:
 
 
 def commit(changes: Sequence[Change]) -> None:
-    """Make all changes, each verified bit for bit; on any error undo those already made.
+    """Make all changes, each copy verified bit for bit; on any error undo those already made.
 
-    Old and new values change places, chunk by chunk, so that no third copy is needed: what was in
-    the model is in ``value`` afterwards, ready to go back. Ctrl-C waits until all is done.
+    Old and new values change places: a tensor gets the new memory, or their contents are exchanged
+    chunk by chunk, so that no third copy is needed. What was in the model is in ``value``
+    afterwards, ready to go back. Ctrl-C waits until all is done.
 
     Raises:
         RuntimeError: a tensor refuses its values, or doesn't hold them afterwards.
@@ -54,7 +56,9 @@ def commit(changes: Sequence[Change]) -> None:
 def _exchange(change: Change, spare: torch.Tensor) -> None:
     target = change.target.detach()
     if change.replace:
-        change.target.data = change.value
+        change.target.data = change.value.to(target.device)
+        # As after a copy: a backward pass that still needs the old values must not take these.
+        torch.autograd.graph.increment_version(change.target)
         change.value = target
     elif target.is_contiguous() and target.device.type == "cpu":
         old, new = _bits(target), _bits(change.value)

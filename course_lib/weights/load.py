@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from course_lib.weights import locate
+from course_lib.weights.aliases import is_alone
 from course_lib.weights.checkpoint import Checkpoint, open_catalogue
 from course_lib.weights.commit import Change, commit
 from course_lib.weights.errors import LoadError
@@ -16,7 +17,7 @@ from course_lib.weights.plan import Dtype, Options, make_plan
 from course_lib.weights.report import LoadReport
 from course_lib.weights.select import Names
 from course_lib.weights.stage import Staged, report, stage
-from course_lib.weights.stored import Reader, Stored
+from course_lib.weights.stored import Stamps, Stored
 from course_lib.weights.targets import Targets, targets
 from course_lib.weights.torchfile import replace_tensors
 
@@ -46,9 +47,11 @@ def load_weights(
     The file's names are matched with the model's in this order: the same names; the same names
     without, or with, one wrapper's prefix (``module.`` of DataParallel, say); then, on request,
     by order and shape. All values are read, converted and looked at before the first tensor of
-    the model changes. Then they are copied in, each verified bit for bit; if anything goes wrong,
-    the old values go back. The parameters stay the same objects, on their device, trainable or
-    frozen as before, so an optimizer that has them goes on working.
+    the model changes. Then a tensor that is the only user of its memory gets the new memory, and
+    into every other one the values are copied and verified bit for bit, so that views and NumPy
+    arrays of it see them; if anything goes wrong, the old values go back. The parameters stay the
+    same objects, on their device, trainable or frozen as before, so an optimizer that has them goes
+    on working.
 
     Args:
         model: the model; only values change (with ``dtype="file"`` types too).
@@ -92,11 +95,7 @@ def load_weights(
     goal = targets(model)
     _refuse_meta(goal)
     staged, made = prepare(goal, source, options, where)
-    changes = [
-        Change(each.item.name, goal.tensors[each.item.name], each.value,
-               each.value.dtype != goal.tensors[each.item.name].dtype)
-        for each in first_of_each_memory(staged, goal)
-    ]  # fmt: skip
+    changes = [_change(each, goal) for each in first_of_each_memory(staged, goal)]
     try:
         commit(changes)
     except RuntimeError as error:
@@ -107,14 +106,19 @@ def load_weights(
     return made
 
 
+def _change(staged: Staged, goal: Targets) -> Change:
+    target = goal.tensors[staged.item.name]
+    moved = staged.value.dtype != target.dtype or is_alone(target)
+    return Change(staged.item.name, target, staged.value, moved)
+
+
 def prepare(
     goal: Targets, source: Source, options: Options, where: str | None
 ) -> tuple[list[Staged], LoadReport]:
     """Find, match, read and check: everything but the change itself."""
     text, place, stamps = _open(source, where)
     plan = make_plan(goal, place.tensors, options)
-    with Reader(stamps) as reader:
-        staged = stage(plan, reader, goal, options)
+    staged = stage(plan, stamps, goal, options)
     return staged, report(plan, staged, goal, text, tuple(place.odd))
 
 
@@ -126,9 +130,7 @@ def first_of_each_memory(staged: list[Staged], goal: Targets) -> list[Staged]:
     return list(first.values())
 
 
-def _open(
-    source: Source, where: str | None
-) -> tuple[str, locate.Place, dict[Path, tuple[int, int]]]:
+def _open(source: Source, where: str | None) -> tuple[str, locate.Place, Stamps]:
     """A source in words, its weights, and the files that they are in."""
     if isinstance(source, str | Path):
         catalogue = open_catalogue(source, where)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import torch
 
@@ -18,6 +18,8 @@ from course_lib.weights.errors import CheckpointError
 _CHUNK = 1 << 18  # bytes: small enough that a chunk is still in the processor's cache for its CRC
 _BUFFER = 1 << 14  # bytes: small tensors come from it; larger reads go past it, uncopied
 _ALIGN = 64
+
+Stamps: TypeAlias = dict[Path, tuple[int, int]]  # what each file's stamp() was
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class Reader:
     Use it in a ``with`` statement.
     """
 
-    def __init__(self, stamps: dict[Path, tuple[int, int]]) -> None:
+    def __init__(self, stamps: Stamps) -> None:
         self._stamps = stamps
         self._files: dict[Path, BinaryIO] = {}
         self._last: tuple[Block, torch.Tensor] | None = None

@@ -1,0 +1,164 @@
+"""Whoever looks at a model's memory in another way sees the loaded values there, too."""
+
+import multiprocessing
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from course_lib.weights import aliases, load_weights
+from course_lib.weights.aliases import is_alone
+
+NEW = torch.arange(12.0).reshape(3, 4)
+
+
+def linear(trainable=True):
+    model = nn.Linear(4, 3, bias=False)
+    return model.requires_grad_(trainable)
+
+
+def through_backward(weight):
+    """A graph that needs the values for its backward pass."""
+    inputs = torch.ones(2, 4, requires_grad=True)
+    return inputs @ weight.T
+
+
+ALIASES = {
+    "detached": lambda model: model.weight.detach(),
+    "data": lambda model: model.weight.data,
+    "a row": lambda model: model.weight.detach()[1:2],
+    "state dict": lambda model: model.state_dict()["weight"],
+    "numpy": lambda model: model.weight.detach().numpy(),
+    "numpy of a part": lambda model: model.weight.detach()[1:2].numpy(),
+    "memory": lambda model: model.weight.untyped_storage(),
+}
+FROZEN = {
+    "numpy": lambda model: model.weight.numpy(),
+    "asarray": lambda model: np.asarray(model.weight),
+    "dlpack": lambda model: np.from_dlpack(model.weight),
+    "torch dlpack": lambda model: torch.from_dlpack(torch.utils.dlpack.to_dlpack(model.weight)),
+    "memoryview": lambda model: memoryview(model.weight.numpy()),
+}
+
+
+def seen(alias):
+    """The values that an alias shows, in one line."""
+    if isinstance(alias, torch.UntypedStorage):
+        return torch.tensor([], dtype=torch.float32).set_(alias).flatten()
+    return torch.as_tensor(np.asarray(alias)).flatten()
+
+
+@pytest.mark.parametrize(
+    ("make", "trainable"),
+    [(make, True) for make in ALIASES.values()] + [(make, False) for make in FROZEN.values()],
+    ids=[*ALIASES, *(f"frozen: {name}" for name in FROZEN)],
+)
+def test_an_alias_sees_the_new_values(make, trainable):
+    model = linear(trainable)
+    alias = make(model)
+    assert not is_alone(model.weight)
+    load_weights(model, {"weight": NEW})
+    expected = NEW[1] if seen(alias).numel() == 4 else NEW.flatten()
+    assert torch.equal(seen(alias), expected)
+    assert torch.equal(model.weight, NEW)
+
+
+def test_a_lone_tensor_gets_new_memory_and_stays_the_same_object():
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    weight, place = model.weight, model.weight.data_ptr()
+    assert is_alone(weight)
+    load_weights(model, {"weight": NEW})
+    assert model.weight is weight
+    assert weight.data_ptr() != place
+    assert weight.requires_grad
+    model(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    assert torch.equal(model.weight, NEW - 1)
+
+
+def test_memory_that_another_tensor_gave_up_is_used_alone_again():
+    model = linear()
+    alias = model.state_dict()
+    assert not is_alone(model.weight)
+    del alias
+    assert is_alone(model.weight)
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["read by the graph", "alone"])
+def test_a_backward_pass_over_old_values_is_refused(held):
+    """As after load_state_dict: gradients of values that are gone would be wrong."""
+    model = linear()
+    result = through_backward(model.weight) if held else model(torch.ones(1, 4)) ** 2
+    version = model.weight._version
+    load_weights(model, {"weight": NEW})
+    assert model.weight._version > version
+    if held:
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            result.sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_a_scripted_model_sees_the_new_values():
+    model = linear()
+    scripted = torch.jit.script(model)
+    load_weights(model, {"weight": NEW})
+    assert torch.equal(scripted(torch.ones(1, 4)), NEW.sum(1)[None])
+
+
+def test_memory_of_several_processes_is_written_to():
+    model = linear().share_memory()
+    assert not is_alone(model.weight)
+    place = model.weight.data_ptr()
+    load_weights(model, {"weight": NEW})
+    assert model.weight.data_ptr() == place
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(torch.sum, (model.weight.detach(),)) == NEW.sum()
+
+
+def test_other_layouts_are_written_to():
+    model = nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
+    assert not is_alone(model.weight)
+    other = nn.Conv2d(3, 8, 3)
+    load_weights(model, other)
+    assert model.weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(model.weight, other.weight)
+
+
+def test_two_parameters_on_one_memory_stay_on_it():
+    model = nn.ModuleDict({"a": nn.Linear(4, 3, bias=False), "b": nn.Linear(4, 3, bias=False)})
+    model["b"].weight = nn.Parameter(model["a"].weight.detach())
+    load_weights(model, {"a.weight": NEW, "b.weight": NEW})
+    assert model["a"].weight.data_ptr() == model["b"].weight.data_ptr()
+    assert torch.equal(model["b"].weight, NEW)
+
+
+def test_where_torch_does_not_tell_values_are_copied(monkeypatch):
+    monkeypatch.delattr(torch._C, "_storage_Use_Count")
+    aliases._counts_of_a_lone_tensor.cache_clear()
+    try:
+        model = linear()
+        assert not is_alone(model.weight)
+        place = model.weight.data_ptr()
+        load_weights(model, {"weight": NEW})
+        assert model.weight.data_ptr() == place
+        assert torch.equal(model.weight, NEW)
+    finally:
+        aliases._counts_of_a_lone_tensor.cache_clear()
+
+
+def test_a_later_failure_gives_the_old_memory_back(monkeypatch):
+    """The first tensor is moved, the second refuses: both are as they were."""
+    model = nn.Sequential(nn.Linear(4, 3, bias=False), nn.Conv2d(3, 8, 3, bias=False))
+    model[1].to(memory_format=torch.channels_last)
+    before = [each.detach().clone() for each in model.parameters()]
+    places = [each.data_ptr() for each in model.parameters()]
+    assert [is_alone(each) for each in model.parameters()] == [True, False]
+    monkeypatch.setattr("course_lib.weights.commit.same_bits", lambda *_: False)
+    other = nn.Sequential(nn.Linear(4, 3, bias=False), nn.Conv2d(3, 8, 3, bias=False))
+    with pytest.raises(ValueError, match="refused its new values"):
+        load_weights(model, other.state_dict())
+    assert [each.data_ptr() for each in model.parameters()] == places
+    for each, old in zip(model.parameters(), before, strict=True):
+        assert torch.equal(each, old)
