@@ -1,6 +1,6 @@
 """Read a checkpoint, whatever it is, without running a line of code from it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from course_lib.weights import formats, locate, plainfiles, torchfile
 from course_lib.weights.digests import check_sha256
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.stored import Arena, Reader, Stored, reading, stamp
+from course_lib.weights.threads import read_in_threads
 from course_lib.wording import counted
 
 
@@ -133,11 +134,13 @@ def read_checkpoint(
 def read_all(catalogue: Catalogue, wanted: Mapping[str, Stored]) -> dict[str, torch.Tensor]:
     """Read these tensors, each byte of the file once, into memory of their own."""
     arena = Arena(each.nbytes for each in wanted.values())
-    with Reader(catalogue.stamps) as reader:
-        return {
-            name: reader.read(each, arena.take(each.shape, each.dtype))
-            for name, each in wanted.items()
-        }
+    made = {name: arena.take(each.shape, each.dtype) for name, each in wanted.items()}
+
+    def job(name: str) -> Callable[[Reader], torch.Tensor]:
+        return lambda reader: reader.read(wanted[name], made[name])
+
+    read_in_threads(((each, job(name)) for name, each in wanted.items()), catalogue.stamps)
+    return made
 
 
 def open_catalogue(

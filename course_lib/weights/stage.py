@@ -1,11 +1,8 @@
 """Read and prepare all values in memory of their own, and look at them, before the model is met."""
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TypeAlias
 
 import torch
 
@@ -16,12 +13,8 @@ from course_lib.weights.plan import Item, Options, Plan
 from course_lib.weights.report import Loaded, LoadReport
 from course_lib.weights.stored import Arena, Reader, Stamps
 from course_lib.weights.targets import Targets
+from course_lib.weights.threads import read_in_threads
 from course_lib.wording import counted
-
-THREADS = min(4, os.cpu_count() or 1)
-SHARE = 1 << 22  # bytes that a thread takes at a time
-
-_Job: TypeAlias = tuple[Item, torch.Tensor, bool]  # what to load, where to, whether a parameter
 
 
 @dataclass
@@ -42,55 +35,20 @@ class Staged:
 def stage(plan: Plan, stamps: Stamps, targets: Targets, options: Options) -> list[Staged]:
     """Read every planned tensor, in the order of the file.
 
-    What takes time (reading, checksums, looking for NaN) runs outside of Python's lock, so threads
-    share the work, a few megabytes of the file each in turn.
-
     Raises:
         CheckpointError: the file is damaged.
         LoadError: numbers would be lost, aren't finite, or disagree for tied names.
     """
     arena = Arena(prod(item.shape) * item.dtype.itemsize for item in plan.items)
-    jobs = [
-        (item, arena.take(item.shape, item.dtype), item.name in targets.parameters)
-        for item in sorted(plan.items, key=_position)
-    ]
-    shares = _shares(jobs)
 
-    def prepare(share: Sequence[_Job]) -> list[Staged]:
-        with Reader(stamps) as reader:
-            return [_prepare(reader, *job) for job in share]
+    def job(item: Item) -> Callable[[Reader], Staged]:
+        value, parameter = arena.take(item.shape, item.dtype), item.name in targets.parameters
+        return lambda reader: _prepare(reader, item, value, parameter)
 
-    if len(shares) == 1 or THREADS == 1:
-        staged = [each for share in shares for each in prepare(share)]
-    else:
-        pool = ThreadPoolExecutor(min(THREADS, len(shares)))
-        try:
-            staged = [each for done in pool.map(prepare, shares) for each in done]
-        finally:  # after an error, what hasn't begun isn't begun
-            pool.shutdown(cancel_futures=True)
+    staged = read_in_threads(((item.stored, job(item)) for item in plan.items), stamps)
     _check_losses(staged, options)
     _check_finite(staged, options)
     return _one_a_memory(staged, targets)
-
-
-def _position(item: Item) -> tuple[str, int]:
-    block = item.stored.block
-    return (str(block.path), block.start) if block else ("", 0)
-
-
-def _shares(jobs: Sequence[_Job]) -> list[list[_Job]]:
-    """The jobs in order, cut where a share is large enough and the next tensor's block is new."""
-    shares: list[list[_Job]] = [[]]
-    size, last = 0, None
-    for job in jobs:
-        block = job[0].stored.block
-        if size >= SHARE and block != last:
-            shares.append([])
-            size = 0
-        shares[-1].append(job)
-        size += job[0].stored.nbytes
-        last = block
-    return shares
 
 
 def _prepare(reader: Reader, item: Item, value: torch.Tensor, parameter: bool) -> Staged:

@@ -6,8 +6,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from course_lib.weights import CheckpointError, LoadError, load_weights, save_weights
+from course_lib.weights import (
+    CheckpointError,
+    LoadError,
+    load_weights,
+    read_checkpoint,
+    save_weights,
+)
 from course_lib.weights import stage as stage_module
+from course_lib.weights import threads as threads_module
 from course_lib.weights.checkpoint import open_catalogue
 from course_lib.weights.stored import Reader
 from tests.weights.conftest import make, same, snapshot, untouched
@@ -16,8 +23,8 @@ from tests.weights.conftest import make, same, snapshot, untouched
 @pytest.fixture(params=[1, 4], ids=["one thread", "four threads"])
 def threads(request, monkeypatch):
     """Every tensor of a few bytes is a share of its own."""
-    monkeypatch.setattr(stage_module, "SHARE", 16)
-    monkeypatch.setattr(stage_module, "THREADS", request.param)
+    monkeypatch.setattr(threads_module, "SHARE", 16)
+    monkeypatch.setattr(threads_module, "THREADS", request.param)
     return request.param
 
 
@@ -39,6 +46,12 @@ def test_the_same_values_and_the_same_report(model, other, pth, threads, readers
     report = load_weights(model, pth)
     assert same(snapshot(model), snapshot(other))
     assert [each.name for each in report.loaded] == list(model.state_dict())
+    assert all(name.startswith("ThreadPool") for name in readers) == (threads > 1)
+
+
+def test_a_whole_checkpoint(other, pth, threads, readers):
+    assert same(dict(read_checkpoint(pth).tensors), snapshot(other))
+    assert len(readers) >= 1
     assert all(name.startswith("ThreadPool") for name in readers) == (threads > 1)
 
 
@@ -86,8 +99,8 @@ def test_conversions_and_checks_in_threads(tmp_path, model, threads):
 
 
 def test_after_an_error_the_rest_is_not_read(tmp_path, monkeypatch, model, other):
-    monkeypatch.setattr(stage_module, "SHARE", 16)
-    monkeypatch.setattr(stage_module, "THREADS", 1 + 1)
+    monkeypatch.setattr(threads_module, "SHARE", 16)
+    monkeypatch.setattr(threads_module, "THREADS", 1 + 1)
     path = tmp_path / "w.safetensors"
     save_weights(other, path)
     began, gate = [], threading.Event()
@@ -100,14 +113,14 @@ def test_after_an_error_the_rest_is_not_read(tmp_path, monkeypatch, model, other
         gate.wait(5)  # the second stays busy until the error is out
         return original(reader, item, value, parameter)
 
-    real = stage_module.ThreadPoolExecutor.shutdown
+    real = threads_module.ThreadPoolExecutor.shutdown
 
     def shutdown(self, *arguments, **named):
         gate.set()
         real(self, *arguments, **named)
 
     monkeypatch.setattr(stage_module, "_prepare", prepare)
-    monkeypatch.setattr(stage_module.ThreadPoolExecutor, "shutdown", shutdown)
+    monkeypatch.setattr(threads_module.ThreadPoolExecutor, "shutdown", shutdown)
     with pytest.raises(CheckpointError, match="the first one fails"):
         load_weights(model, path)
     assert len(began) < len(model.state_dict())
