@@ -41,11 +41,8 @@ def read_in_threads(jobs: Iterable[Job[Result]], stamps: Stamps) -> list[Result]
 
     if len(shares) == 1 or THREADS == 1:
         return [each for share in shares for each in work(share)]
-    pool = ThreadPoolExecutor(min(THREADS, len(shares)))
-    try:
+    with ThreadPoolExecutor(min(THREADS, len(shares))) as pool:
         return [each for done in pool.map(work, shares) for each in done]
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _position(stored: Stored) -> tuple[str, int]:

@@ -99,8 +99,8 @@ def test_conversions_and_checks_in_threads(tmp_path, model, threads):
 
 
 def test_after_an_error_the_rest_is_not_read(tmp_path, monkeypatch, model, other):
-    monkeypatch.setattr(threads_module, "SHARE", 16)
-    monkeypatch.setattr(threads_module, "THREADS", 1 + 1)
+    monkeypatch.setattr(threads_module, "SHARE", 1)
+    monkeypatch.setattr(threads_module, "THREADS", 2)
     path = tmp_path / "w.safetensors"
     save_weights(other, path)
     began, gate = [], threading.Event()
@@ -115,12 +115,12 @@ def test_after_an_error_the_rest_is_not_read(tmp_path, monkeypatch, model, other
 
     real = threads_module.ThreadPoolExecutor.shutdown
 
-    def shutdown(self, *arguments, **named):
-        gate.set()
-        real(self, *arguments, **named)
+    def shutdown(self, wait=True):
+        gate.set()  # by now, what waits is called off
+        real(self, wait=wait)
 
     monkeypatch.setattr(stage_module, "_prepare", prepare)
     monkeypatch.setattr(threads_module.ThreadPoolExecutor, "shutdown", shutdown)
     with pytest.raises(CheckpointError, match="the first one fails"):
         load_weights(model, path)
-    assert len(began) < len(model.state_dict())
+    assert len(began) <= 3  # one that failed, and one that each of the two threads was busy with
