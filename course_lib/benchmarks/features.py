@@ -23,7 +23,7 @@ from course_lib.wording import counted
 PICTURES = 128
 USUAL_SIZE = 224  # pixels, that of ImageNet networks; measured beside the profile's
 ROUNDS = 3
-CACHED_EPOCHS = 50  # of one call, so that its start doesn't count
+CACHED_EPOCHS = 100  # of one call, so that its start doesn't count
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from course_lib.training.evaluation import (
     evaluate,
     modes_of,
     restore_modes,
-    summed,
 )
 from course_lib.training.groups import HeadChoice
 from course_lib.training.history import EpochRecord, History
@@ -245,26 +244,26 @@ class _Run:
         """One pass over the training data."""
         device = self.precision.device
         every = 1 if device.type == "cpu" else BATCHES_BETWEEN_LOOKS
-        seen = _Sums(every, self.refuse_non_finite)
+        summed = getattr(self.loss, "reduction", "mean") == "sum"
+        seen = _Sums(every, summed, self.refuse_non_finite)
         rates = tuple(float(group["lr"]) for group in self.optimizer.param_groups)
         began = time.perf_counter()
         self.model.train()
         parameters = list(self.model.parameters())
+        precision = self.precision.autocast()
         for self.batch, batch in enumerate(batches, start=1):
             images, targets = unpack(batch, self.batch)
             # Of *all* parameters: a gradient that the optimizer doesn't know would pile up.
             for parameter in parameters:
                 parameter.grad = None
-            with self.precision.autocast():
+            with precision:
                 logits = self.model(images.to(device, non_blocking=self.precision.overlap))
                 check_outputs(logits, targets)
                 targets = targets.to(device, non_blocking=self.precision.overlap)
                 value = self.loss(logits, targets)
             _check_loss(value)
             self.precision.step(value, self.optimizer)
-            with torch.no_grad():
-                right = count_correct(logits, targets)
-                seen.add(summed(value.detach(), len(targets), self.loss), right, len(targets))
+            seen.add(value.detach(), logits.detach(), targets)
             tick()
         seen.settle()
         self.batch = 0
@@ -345,28 +344,46 @@ class _Run:
 
 
 class _Sums:
-    """Sums over an epoch that read the device's numbers a few batches at a time."""
+    """Sums over an epoch that read the device's numbers a few batches at a time.
 
-    def __init__(self, every: int, refuse: Callable[[float, int], None]) -> None:
-        self.every, self.refuse = every, refuse
+    The losses are looked at every so many batches, the scores less often, since nothing depends on
+    them before the epoch's end and one look at many costs as much as one at a few.
+    """
+
+    def __init__(self, every: int, summed: bool, refuse: Callable[[float, int], None]) -> None:
+        self.every, self.summed, self.refuse = every, summed, refuse
         self.loss, self.right, self.n, self.batches = 0.0, 0, 0, 0
-        self.waiting: list[tuple[Tensor, Tensor]] = []
+        self.losses: list[tuple[Tensor, int]] = []
+        self.scores: list[tuple[Tensor, Tensor]] = []
 
-    def add(self, loss: Tensor, right: Tensor, n: int) -> None:
-        self.waiting.append((loss, right))
+    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        n = targets.shape[0]
+        self.losses.append((loss, 1 if self.summed else n))
+        self.scores.append((logits, targets))
         self.n += n
-        if len(self.waiting) >= self.every:
-            self.settle()
+        if len(self.losses) >= self.every:
+            self.look()
+        if len(self.scores) >= BATCHES_BETWEEN_LOOKS:
+            self.count()
 
-    def settle(self) -> None:
-        for loss, right in self.waiting:
+    def look(self) -> None:
+        for loss, factor in self.losses:
             value = loss.item()
             self.batches += 1
             if not math.isfinite(value):
                 self.refuse(value, self.batches)
-            self.loss += value
-            self.right += int(right.item())
-        self.waiting.clear()
+            self.loss += value * factor
+        self.losses.clear()
+
+    def count(self) -> None:
+        if self.scores:
+            logits, targets = (torch.cat(each) for each in zip(*self.scores, strict=True))
+            self.right += int(count_correct(logits, targets).item())
+            self.scores.clear()
+
+    def settle(self) -> None:
+        self.look()
+        self.count()
 
 
 def _check_loss(value: object) -> None:

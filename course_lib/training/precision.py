@@ -1,6 +1,6 @@
 """Full or mixed precision, on one code path."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +53,9 @@ class Precision:
         return self.device.type == "cuda"
 
     def autocast(self) -> AbstractContextManager[None]:
-        """The context for the forward pass."""
+        """The context for the forward pass, whatever precision it is called in."""
+        if self.dtype is None and not torch.is_autocast_enabled(self.device.type):
+            return nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
 
     def step(self, loss: Tensor, optimizer: Optimizer) -> None:

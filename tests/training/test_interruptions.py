@@ -140,9 +140,9 @@ def test_the_first_such_batch_is_named_when_looked_at_later(every, monkeypatch):
     from course_lib.training.loop import _Sums
 
     told = []
-    sums = _Sums(every, lambda value, batch: told.append(batch))
+    sums = _Sums(every, False, lambda value, batch: told.append(batch))
     for value in (1.0, 2.0, float("inf"), 1.0, float("nan")):
-        sums.add(torch.tensor(value), torch.tensor(1), 2)
+        sums.add(torch.tensor(value), torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.ones(2))
     sums.settle()
     assert told[0] == 3
     assert (sums.right, sums.n) == (5, 10)
