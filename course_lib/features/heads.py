@@ -159,9 +159,7 @@ class _Batches:
             rows = torch.tensor([index for pairs in some for index, _ in pairs])
             sizes = [len(pairs) for pairs in some]
             # Four times as fast as values[rows].
-            values = self.features.values.index_select(
-                0, rows
-            )
+            values = self.features.values.index_select(0, rows)
             targets = self.features.targets.index_select(0, rows)
             yield from zip(values.split(sizes), targets.split(sizes), strict=True)
 

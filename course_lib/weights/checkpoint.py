@@ -10,7 +10,7 @@ import torch
 from course_lib.weights import formats, locate, plainfiles, torchfile
 from course_lib.weights.digests import check_sha256
 from course_lib.weights.errors import CheckpointError
-from course_lib.weights.stored import Arena, Reader, Stored, reading, stamp
+from course_lib.weights.stored import Reader, Stored, reading, stamp
 from course_lib.weights.threads import read_in_threads
 from course_lib.wording import counted
 
@@ -133,14 +133,16 @@ def read_checkpoint(
 
 def read_all(catalogue: Catalogue, wanted: Mapping[str, Stored]) -> dict[str, torch.Tensor]:
     """Read these tensors, each byte of the file once, into memory of their own."""
-    arena = Arena(each.nbytes for each in wanted.values())
-    made = {name: arena.take(each.shape, each.dtype) for name, each in wanted.items()}
 
-    def job(name: str) -> Callable[[Reader], torch.Tensor]:
-        return lambda reader: reader.read(wanted[name], made[name])
+    def job(name: str, each: Stored) -> Callable[[Reader], tuple[str, torch.Tensor]]:
+        return lambda reader: (name, reader.read(each, each.empty()))
 
-    read_in_threads(((each, job(name)) for name, each in wanted.items()), catalogue.stamps)
-    return made
+    read = dict(
+        read_in_threads(
+            ((each, job(name, each)) for name, each in wanted.items()), catalogue.stamps
+        )
+    )
+    return {name: read[name] for name in wanted}
 
 
 def open_catalogue(
@@ -232,7 +234,7 @@ def read_object(path: Path) -> Any:
 
 def _read_leaves(tree: Any, reader: Reader) -> Any:
     if isinstance(tree, Stored):
-        return reader.read(tree, torch.empty(tree.shape, dtype=tree.dtype))
+        return reader.read(tree, tree.empty())
     if isinstance(tree, dict):
         for key, each in tree.items():
             tree[key] = _read_leaves(each, reader)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
 
@@ -11,7 +10,7 @@ from course_lib.weights.convert import convert, count_nonfinite
 from course_lib.weights.errors import LoadError
 from course_lib.weights.plan import Item, Options, Plan
 from course_lib.weights.report import Loaded, LoadReport
-from course_lib.weights.stored import Arena, Reader, Stamps
+from course_lib.weights.stored import Reader, Stamps
 from course_lib.weights.targets import Targets
 from course_lib.weights.threads import read_in_threads
 from course_lib.wording import counted
@@ -39,11 +38,9 @@ def stage(plan: Plan, stamps: Stamps, targets: Targets, options: Options) -> lis
         CheckpointError: the file is damaged.
         LoadError: numbers would be lost, aren't finite, or disagree for tied names.
     """
-    arena = Arena(prod(item.shape) * item.dtype.itemsize for item in plan.items)
 
     def job(item: Item) -> Callable[[Reader], Staged]:
-        value, parameter = arena.take(item.shape, item.dtype), item.name in targets.parameters
-        return lambda reader: _prepare(reader, item, value, parameter)
+        return lambda reader: _prepare(reader, item, item.name in targets.parameters)
 
     staged = read_in_threads(((item.stored, job(item)) for item in plan.items), stamps)
     _check_losses(staged, options)
@@ -51,22 +48,17 @@ def stage(plan: Plan, stamps: Stamps, targets: Targets, options: Options) -> lis
     return _one_a_memory(staged, targets)
 
 
-def _prepare(reader: Reader, item: Item, value: torch.Tensor, parameter: bool) -> Staged:
-    """Fill ``value`` with what the model is to get."""
+def _prepare(reader: Reader, item: Item, parameter: bool) -> Staged:
     converted = ""
-    if item.adaption is None and item.dtype == item.stored.dtype:
-        reader.read(item.stored, value)
-    else:
-        read = reader.read(item.stored, torch.empty(item.stored.shape, dtype=item.stored.dtype))
-        if item.adaption is not None:
-            read = item.adaption(read)
-        if item.dtype != item.stored.dtype:
-            read, cost = convert(read, item.dtype)
-            kinds = [str(each).removeprefix("torch.") for each in (item.stored.dtype, item.dtype)]
-            converted = f"{kinds[0]} -> {kinds[1]}: {cost.text}"
-            if cost.destructive:
-                converted += "!"
-        value.copy_(read)
+    value = reader.read(item.stored, item.stored.empty())
+    if item.adaption is not None:
+        value = item.adaption(value).contiguous()
+    if item.dtype != item.stored.dtype:
+        value, cost = convert(value, item.dtype)
+        kinds = [str(each).removeprefix("torch.") for each in (item.stored.dtype, item.dtype)]
+        converted = f"{kinds[0]} -> {kinds[1]}: {cost.text}"
+        if cost.destructive:
+            converted += "!"
     loaded = Loaded(
         name=item.name,
         source=item.source,

@@ -1,10 +1,9 @@
 """A tensor that lies in a file: what it is, where its bytes are, and how they are read once."""
 
-import mmap
 import os
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -17,7 +16,6 @@ from course_lib.weights.errors import CheckpointError
 
 _CHUNK = 1 << 18  # bytes: small enough that a chunk is still in the processor's cache for its CRC
 _BUFFER = 1 << 14  # bytes: small tensors come from it; larger reads go past it, uncopied
-_ALIGN = 64
 
 Stamps: TypeAlias = dict[Path, tuple[int, int]]  # what each file's stamp() was
 
@@ -78,6 +76,10 @@ class Stored:
         """Size in bytes."""
         return self.numel * self.dtype.itemsize
 
+    def empty(self) -> torch.Tensor:
+        """Memory of its own for its values, on the CPU whatever the default device is."""
+        return torch.empty(self.shape, dtype=self.dtype, device="cpu")
+
     @property
     def whole(self) -> bool:
         """Whether the bytes of its block, in order, are its values."""
@@ -88,37 +90,6 @@ class Stored:
             and self.block.nbytes == self.nbytes
             and not (self.conj or self.neg)
         )
-
-
-class Arena:
-    """One stretch of fresh memory from which tensors are cut.
-
-    Fresh memory costs more than the reading: the system hands it out in pages of 4 kB, at some
-    1 GB/s. Asked for large pages, where it has them, it is several times faster. The memory lives
-    as long as any tensor in it.
-    """
-
-    def __init__(self, sizes: Iterable[int]) -> None:
-        total = sum(-(-size // _ALIGN) * _ALIGN for size in sizes)
-        if hasattr(mmap, "MAP_PRIVATE"):  # private: a forked process must not write into our model
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            self._memory = mmap.mmap(-1, max(total, 1), flags=flags)
-        else:
-            self._memory = mmap.mmap(-1, max(total, 1))
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            with suppress(OSError):  # the system has no large pages
-                self._memory.madvise(mmap.MADV_HUGEPAGE)
-        self._used = 0
-
-    def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        """A contiguous CPU tensor of zeros, to be filled."""
-        count = prod(shape)
-        if count == 0:
-            return torch.empty(shape, dtype=dtype)
-        start = self._used
-        self._used += -(-count * dtype.itemsize // _ALIGN) * _ALIGN
-        flat = torch.frombuffer(self._memory, dtype=dtype, count=count, offset=start)
-        return flat.view(shape)
 
 
 class Reader:

@@ -38,7 +38,7 @@ def test_the_memory_is_its_own(pth, other):
     assert other.head.weight.abs().sum() > 0
 
 
-def test_saving_one_tensor_does_not_save_the_arena(pth, tmp_path):
+def test_saving_one_tensor_saves_no_other(pth, tmp_path):
     model, _ = load_model(Small, pth)
     torch.save(model.head.bias, tmp_path / "bias.pth")
     assert (tmp_path / "bias.pth").stat().st_size < 3000

@@ -106,12 +106,12 @@ def test_after_an_error_the_rest_is_not_read(tmp_path, monkeypatch, model, other
     began, gate = [], threading.Event()
     original = stage_module._prepare
 
-    def prepare(reader, item, value, parameter):
+    def prepare(reader, item, parameter):
         began.append(item.name)
         if len(began) == 1:
             raise CheckpointError("the first one fails")
         gate.wait(5)  # the second stays busy until the error is out
-        return original(reader, item, value, parameter)
+        return original(reader, item, parameter)
 
     real = threads_module.ThreadPoolExecutor.shutdown
 
