@@ -156,6 +156,7 @@ def once(way: str, situation: str, model: str, path: Path) -> Once:
         import_module(library)  # so that no way is charged with the libraries' own code
     warm_up(way, path.parent)
     gc.collect()
+    gc.disable()  # as timeit does: a sweep of Python's, a tenth of a second, hits whom it hits
     before = resident()
     reset_peak()
     existing = build() if situation == "existing" else None

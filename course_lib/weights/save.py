@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO
 import safetensors.torch
 import torch
 from torch import nn
+from zlib_ng import zlib_ng
 
 from course_lib.weights.commit import same_bits
 from course_lib.weights.errors import CheckpointError
@@ -196,4 +196,4 @@ def _compact(tensor: torch.Tensor) -> torch.Tensor:
 def _crc(tensor: torch.Tensor) -> int:
     if tensor.numel() == 0:
         return 0
-    return zlib.crc32(tensor.view(-1).view(torch.uint8).numpy().data)
+    return zlib_ng.crc32(tensor.view(-1).view(torch.uint8).numpy().data)

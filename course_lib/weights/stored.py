@@ -1,7 +1,6 @@
 """A tensor that lies in a file: what it is, where its bytes are, and how they are read once."""
 
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import BinaryIO, TypeAlias
 
 import torch
+from zlib_ng import zlib_ng  # four times as fast as zlib at the same checksum
 
 from course_lib.weights.errors import CheckpointError
 
@@ -167,7 +167,7 @@ class Reader:
                         "Get the file again."
                     )
                 if block.crc is not None:
-                    crc = zlib.crc32(view[done : done + count], crc)
+                    crc = zlib_ng.crc32(view[done : done + count], crc)
                 done += count
         except OSError as error:
             raise CheckpointError(f"{block.path} can't be read: {error.strerror}.") from error
