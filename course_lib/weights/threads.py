@@ -1,7 +1,7 @@
 """Threads share the reading of a file.
 
 What takes time (reading, checksums, looking for NaN) runs outside of Python's lock, so two cores
-take about half as long as one. A thread takes a few megabytes at a time, in the order of the file,
+are faster with a large file. A thread takes a few megabytes at a time, in the order of the file,
 so that a disk still reads from the beginning to the end.
 """
 
@@ -13,7 +13,8 @@ from typing import TypeAlias, TypeVar
 from course_lib.weights.stored import Reader, Stamps, Stored
 
 THREADS = min(4, os.cpu_count() or 1)
-SHARE = 1 << 22  # bytes that a thread takes at a time
+SHARE = 1 << 23  # bytes that a thread takes at a time
+LARGE = 1 << 26  # bytes from which on threads save more than they cost
 
 Result = TypeVar("Result")
 Job: TypeAlias = tuple[Stored, Callable[[Reader], Result]]  # what is read, and how
@@ -33,14 +34,15 @@ def read_in_threads(jobs: Iterable[Job[Result]], stamps: Stamps) -> list[Result]
         Whatever a job raises: of several, the error of the first in the file. What hadn't begun by
         then isn't begun.
     """
-    shares = _shares(sorted(jobs, key=lambda job: _position(job[0])))
+    in_order = sorted(jobs, key=lambda job: _position(job[0]))
+    shares = _shares(in_order)
 
     def work(share: Sequence[Job[Result]]) -> list[Result]:
         with Reader(stamps) as reader:
             return [do(reader) for _, do in share]
 
-    if len(shares) == 1 or THREADS == 1:
-        return [each for share in shares for each in work(share)]
+    if THREADS == 1 or sum(stored.nbytes for stored, _ in in_order) < LARGE:
+        return work(in_order)
     with ThreadPoolExecutor(min(THREADS, len(shares))) as pool:
         return [each for done in pool.map(work, shares) for each in done]
 

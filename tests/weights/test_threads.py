@@ -24,6 +24,7 @@ from tests.weights.conftest import make, same, snapshot, untouched
 def threads(request, monkeypatch):
     """Every tensor of a few bytes is a share of its own."""
     monkeypatch.setattr(threads_module, "SHARE", 16)
+    monkeypatch.setattr(threads_module, "LARGE", 0)
     monkeypatch.setattr(threads_module, "THREADS", request.param)
     return request.param
 
@@ -100,6 +101,7 @@ def test_conversions_and_checks_in_threads(tmp_path, model, threads):
 
 def test_after_an_error_the_rest_is_not_read(tmp_path, monkeypatch, model, other):
     monkeypatch.setattr(threads_module, "SHARE", 1)
+    monkeypatch.setattr(threads_module, "LARGE", 0)
     monkeypatch.setattr(threads_module, "THREADS", 2)
     path = tmp_path / "w.safetensors"
     save_weights(other, path)
