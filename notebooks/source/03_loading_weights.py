@@ -873,8 +873,11 @@ print("bytes of numbers:", sum(tensor.nbytes for tensor in named.values()))
 # beside one training step, of which a run has thousands, and beside the imports. So no, for a
 # network of this size it doesn't take long. The first time, add the download.
 #
-# `course bench loading` measures files from 20 to 400 MB, with the file in memory and without, and the
-# memory that each way needs.
+# `load_weights` gives up the old values only when all new ones are read and checked, so for a moment
+# your network's numbers are in memory twice. `load_model` needs them once: it has no old ones.
+#
+# `course bench loading` measures both with files from 20 to 400 MB, with the file in memory and
+# without, beside other loaders, and the memory that each needs.
 
 # %% [markdown]
 # ## Six errors that everyone meets
