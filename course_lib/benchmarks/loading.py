@@ -8,8 +8,8 @@ nothing to a model that is ready, and into a model that exists already. Memory i
 highest resident size, less what it was before, in units of the model's size; pages of the file that
 are mapped into memory count.
 
-Into a model that exists, expect ours to take longer than a plain copy: it keeps the old values until
-all new ones are read and checked, and that second memory costs more than the reading.
+Into a model that exists, expect ours to take longer than a plain copy: it keeps the old values
+until all new ones are read and checked, and that second memory costs more than the reading.
 
     course bench loading
     course bench loading --models resnet18 --repeats 3
