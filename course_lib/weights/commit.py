@@ -56,9 +56,9 @@ def commit(changes: Sequence[Change]) -> None:
 def _exchange(change: Change, spare: torch.Tensor) -> None:
     target = change.target.detach()
     if change.replace:
-        change.target.data = change.value.to(target.device)
         # As after a copy: a backward pass that still needs the old values must not take these.
         torch.autograd.graph.increment_version(change.target)
+        change.target.data = change.value.to(target.device)
         change.value = target
     elif target.is_contiguous() and target.device.type == "cpu":
         old, new = _bits(target), _bits(change.value)
