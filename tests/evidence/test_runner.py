@@ -1,5 +1,7 @@
 """Runs: resumed where they stopped, identical when repeated, written whole or not at all."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from course_lib import cli, evidence, profile
@@ -8,6 +10,25 @@ from course_lib.evidence import EvidenceError, table
 
 def read_text():
     return table.path_of("C18").read_text()
+
+
+def stops(toy, monkeypatch):
+    """Makes contexts in which Ctrl-C is pressed at a seed; the design counts as unchanged."""
+    monkeypatch.setattr("course_lib.evidence.runner.fingerprint", lambda _: "0" * 16)
+    original = toy.run
+
+    @contextmanager
+    def stopping_at(last):
+        def interrupted(seed):
+            if seed == last:
+                raise KeyboardInterrupt
+            return original(seed)
+
+        object.__setattr__(toy, "run", interrupted)
+        yield
+        object.__setattr__(toy, "run", original)
+
+    return stopping_at
 
 
 def test_a_run_writes_a_row_for_each_seed_and_arm(toy):
@@ -36,36 +57,18 @@ def test_a_stopped_run_goes_on(toy):
 
 
 def test_a_stopped_rerun_goes_on_from_its_own_seeds(toy, monkeypatch):
-    monkeypatch.setattr("course_lib.evidence.runner.fingerprint", lambda _: "0" * 16)
+    stopping_at = stops(toy, monkeypatch)
     evidence.run()
-    original = toy.run
-
-    def interrupted(seed):
-        if seed == 2:
-            raise KeyboardInterrupt
-        return original(seed)
-
-    object.__setattr__(toy, "run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with stopping_at(2), pytest.raises(KeyboardInterrupt):
         evidence.run(again=True)
     assert table.read("C18").seeds == [0, 1]
-    object.__setattr__(toy, "run", original)
     evidence.run()
     assert table.read("C18").seeds == [0, 1, 2, 3, 4, 5]
     assert toy.calls == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]
 
 
 def test_an_interruption_keeps_the_seeds_that_are_done(toy, monkeypatch):
-    original = toy.run
-
-    def interrupted(seed):
-        if seed == 3:
-            raise KeyboardInterrupt
-        return original(seed)
-
-    object.__setattr__(toy, "run", interrupted)
-    monkeypatch.setattr("course_lib.evidence.runner.fingerprint", lambda _: "0" * 16)
-    with pytest.raises(KeyboardInterrupt):
+    with stops(toy, monkeypatch)(3), pytest.raises(KeyboardInterrupt):
         evidence.run()
     assert table.read("C18").seeds == [0, 1, 2]
     assert [path.name for path in table.folder().iterdir()] == ["C18.csv"]
