@@ -14,7 +14,7 @@ from course_lib.weights.stored import Reader, Stamps, Stored
 
 THREADS = min(4, os.cpu_count() or 1)
 SHARE = 1 << 23  # bytes that a thread takes at a time
-LARGE = 1 << 26  # bytes from which on threads save more than they cost
+LARGE = 1 << 25  # bytes from which on threads save more than they cost
 
 Result = TypeVar("Result")
 Job: TypeAlias = tuple[Stored, Callable[[Reader], Result]]  # what is read, and how
