@@ -23,8 +23,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -151,25 +152,40 @@ def size_of(model: str) -> int:
 
 def once(way: str, situation: str, model: str, path: Path) -> Once:
     """One load, in this process."""
-    import torch
-
-    torch.set_num_threads(THREADS)
     build = factory(model)
     for library in LIBRARIES:
         import_module(library)  # so that no way is charged with the libraries' own code
-    warm_up(way, path.parent)
-    gc.collect()
-    gc.disable()  # as timeit does: a sweep of Python's, a tenth of a second, hits whom it hits
-    before = resident()
-    reset_peak()
-    existing = build() if situation == "existing" else None
-    action = action_for(way, build, existing, path)
-    start = time.perf_counter()
-    result = action()
-    seconds = time.perf_counter() - start
-    peak = peak_resident() - before
-    del result
+    with conditions():
+        warm_up(way, path.parent)
+        before = resident()
+        reset_peak()
+        existing = build() if situation == "existing" else None
+        action = action_for(way, build, existing, path)
+        start = time.perf_counter()
+        result = action()
+        seconds = time.perf_counter() - start
+        peak = peak_resident() - before
+        del result
     return Once(seconds, peak / size_of(model))
+
+
+@contextmanager
+def conditions() -> Iterator[None]:
+    """All of torch's threads, as by default, and no garbage collection, as in timeit.
+
+    A sweep of Python's garbage collector takes a tenth of a second and hits whom it hits.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        torch.set_num_threads(threads)
 
 
 def warm_up(way: str, folder: Path) -> None:

@@ -874,7 +874,8 @@ print("bytes of numbers:", sum(tensor.nbytes for tensor in named.values()))
 # network of this size it doesn't take long. The first time, add the download.
 #
 # `load_weights` gives up the old values only when all new ones are read and checked, so for a moment
-# your network's numbers are in memory twice. `load_model` needs them once: it has no old ones.
+# your network's numbers are in memory twice. `load_model` has no old ones: it needs them once, where
+# the file has every one of them.
 #
 # `course bench loading` measures both with files from 20 to 400 MB, with the file in memory and
 # without, beside other loaders, and the memory that each needs.

@@ -1,5 +1,9 @@
 """The benchmark runs, and its table says what was measured (how fast is not a test's business)."""
 
+import gc
+
+import torch
+
 from course_lib.benchmarks import loading
 
 
@@ -12,7 +16,10 @@ def test_every_way_in_every_situation(tmp_path):
         assert min(*each.cold, *each.warm) > 0
     for way in loading.WAYS:  # in this process: quicker, and as good for seeing that it runs
         path = tmp_path / f"squeezenet1_1.{loading.ending(way)}"
+        threads = torch.get_num_threads()
         once = loading.once(way, "new", "squeezenet1_1", path)
+        assert torch.get_num_threads() == threads
+        assert gc.isenabled()
         row = [once.seconds]
         results.append(loading.Measured(way, "new", "squeezenet1_1", once.peak, row, row))
     assert abs(loading.size_of("squeezenet1_1") / 1e6 - 4.94) < 0.01
