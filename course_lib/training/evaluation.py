@@ -212,4 +212,9 @@ def summed(value: Tensor, n: int, loss: Loss) -> Tensor:
     """The sum over a batch of ``n`` examples of what ``loss`` gave as a sum, mean or list."""
     if value.ndim:
         return value.sum()
-    return value if getattr(loss, "reduction", "mean") == "sum" else value * n
+    return value if adds_up(loss) else value * n
+
+
+def adds_up(loss: Loss) -> bool:
+    """Whether a loss is the sum over the batch instead of the mean, which it is by default."""
+    return getattr(loss, "reduction", "mean") == "sum"

@@ -18,6 +18,7 @@ from course_lib.training.errors import NonFiniteLossError, TrainingError
 from course_lib.training.evaluation import (
     Evaluation,
     Loss,
+    adds_up,
     evaluate,
     modes_of,
     restore_modes,
@@ -244,8 +245,7 @@ class _Run:
         """One pass over the training data."""
         device = self.precision.device
         every = 1 if device.type == "cpu" else BATCHES_BETWEEN_LOOKS
-        summed = getattr(self.loss, "reduction", "mean") == "sum"
-        seen = _Sums(every, summed, self.refuse_non_finite)
+        seen = _Sums(every, adds_up(self.loss), self.refuse_non_finite)
         rates = tuple(float(group["lr"]) for group in self.optimizer.param_groups)
         began = time.perf_counter()
         self.model.train()
