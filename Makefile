@@ -52,7 +52,7 @@ handouts: install ## chapters on paper and as pages, cheat sheets, a plan for te
 install: ## make .venv and install everything (nothing to do: returns at once)
 	@test -n "$(PYTHON)" || { echo "course: no Python 3.11, 3.12 or 3.13 was found. Install one \
 	from python.org or your package manager, or name it: make lab PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@$(PYTHON) -m course_lib.bootstrap --venv $(VENV) --torch $(TORCH)
+	@$(PYTHON) -m course_lib.setup.bootstrap --venv $(VENV) --torch $(TORCH)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -133,13 +133,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    from course_lib.notebooks import notebooks_dir
+    from course_lib.publishing.notebooks import notebooks_dir
 
     chosen = [
         f"--ServerApp.root_dir={notebooks_dir()}",
         f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
         # In there: no question about news over the page, no call to the Internet.
-        f"--LabApp.app_settings_dir={Path(__file__).parent / 'lab_settings'}",
+        f"--LabApp.app_settings_dir={Path(__file__).parent / 'setup' / 'lab_settings'}",
     ]
     yours = {each.partition("=")[0] for each in options.rest}
     chosen = [each for each in chosen if each.partition("=")[0] not in yours]
@@ -151,7 +151,7 @@ def _lab(options: argparse.Namespace) -> int:
 
 
 def _doctor(_: argparse.Namespace) -> int:
-    from course_lib import doctor
+    from course_lib.setup import doctor
 
     report = doctor.examine()
     print(report)
@@ -159,7 +159,7 @@ def _doctor(_: argparse.Namespace) -> int:
 
 
 def _data_render(options: argparse.Namespace) -> int:
-    from course_lib.data import render
+    from course_lib import renderer as render
     from course_lib.paths import data_dir
 
     root = options.to or data_dir() / "hotdog_rendered"
@@ -169,7 +169,7 @@ def _data_render(options: argparse.Namespace) -> int:
 
 
 def _data_verify(_: argparse.Namespace) -> int:
-    from course_lib.data import render
+    from course_lib import renderer as render
     from course_lib.paths import data_dir
 
     print(f"{render.verify(data_dir() / 'hotdog_rendered')} pictures, all as the manifest says.")
@@ -184,7 +184,7 @@ def _data_download(_: argparse.Namespace) -> int:
 
 
 def _notebooks_build(options: argparse.Namespace) -> int:
-    from course_lib import notebooks
+    from course_lib.publishing import notebooks
 
     for name, rebuilt in notebooks.build(options.names, options.all):
         print(f"{name}: {'rebuilt' if rebuilt else 'in step'}", flush=True)
@@ -217,7 +217,7 @@ def _progress(_: argparse.Namespace) -> int:
 
 
 def _colab(options: argparse.Namespace) -> int:
-    from course_lib import hosting
+    from course_lib.publishing import addresses, stamping
 
     if bool(options.repo) != bool(options.ref) or (options.repo and options.forget):
         raise CourseError(
@@ -227,23 +227,23 @@ def _colab(options: argparse.Namespace) -> int:
     if options.check and (options.repo or options.forget):
         raise CourseError("--check changes nothing: it takes neither an address nor --forget.")
     if options.repo or options.forget:
-        where = None if options.forget else hosting.Address(options.repo, options.ref)
-        hosting.configure(where)
-    results = hosting.stamp(check=options.check)
+        where = None if options.forget else addresses.Address(options.repo, options.ref)
+        addresses.configure(where)
+    results = stamping.stamp(check=options.check)
     for each in results:
         print(f"{each.name}: to be stamped" if options.check and each.changed else each)
     return int(options.check and any(each.changed or not each.in_step for each in results))
 
 
 def _export(options: argparse.Namespace) -> int:
-    from course_lib import hosting
+    from course_lib.setup import hosting
 
     hosting.export_work(options.file)
     return 0
 
 
 def _import(options: argparse.Namespace) -> int:
-    from course_lib import hosting
+    from course_lib.setup import hosting
 
     for path in hosting.import_work(options.file):
         print(path)
@@ -251,18 +251,18 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _bundle(options: argparse.Namespace) -> int:
-    from course_lib import bundle
+    from course_lib.setup import bundle
 
     bundle.make(options.folder, options.systems, options.pythons, options.torch, options.handouts)
     return 0
 
 
 def _handouts(options: argparse.Namespace) -> int:
-    from course_lib import handouts, hosting
+    from course_lib.publishing import addresses, handouts
 
     if bool(options.repo) != bool(options.ref):
         raise CourseError("A repository and a tag go together: --repo OWNER/NAME --ref TAG")
-    where = hosting.Address(options.repo, options.ref) if options.repo else hosting.address()
+    where = addresses.Address(options.repo, options.ref) if options.repo else addresses.address()
     for path in handouts.build(options.to, options.names, where):
         print(path, flush=True)
     return 0

@@ -8,7 +8,7 @@ variable ``COURSE_PROFILE``, before the notebook's kernel starts or in its first
 
 On Colab and Kaggle, the first cell of a notebook sets it to ``full`` when the runtime has a GPU and
 the downloads can be reached, unless you have set it yourself: see
-:func:`course_lib.hosting.prepare`.
+:func:`course_lib.setup.hosting.prepare`.
 """
 
 import os

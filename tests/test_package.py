@@ -11,7 +11,7 @@ import torch
 import course_lib
 from course_lib import paths, profile
 from course_lib.errors import CourseError, DataError, OfflineError, UnknownNameError, suggest
-from course_lib.wording import counted
+from course_lib.text import counted
 
 
 def loaded_by(code):

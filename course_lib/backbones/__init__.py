@@ -42,7 +42,7 @@ from course_lib.backbones.sources import (
     sha256_of,
 )
 from course_lib.errors import DataError
-from course_lib.weights.names import load_names
+from course_lib.weights.matching.names import load_names
 
 __all__ = [
     "HOTDOG_CLASS",

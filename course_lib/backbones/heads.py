@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from course_lib.errors import CourseError, suggest
-from course_lib.wording import counted
+from course_lib.text import counted
 
 USUAL_NAMES = ("fc", "classifier", "head", "heads", "last_linear", "classif")
 

@@ -43,7 +43,7 @@ from course_lib.backbones.heads import (
     swappable,
 )
 from course_lib.errors import DataError
-from course_lib.wording import counted
+from course_lib.text import counted
 
 NEWTON_STEPS = 50
 

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from course_lib import backbones, features, freezing, profile, training
-from course_lib.wording import counted
+from course_lib.text import counted
 
 PICTURES = 128
 USUAL_SIZE = 224  # pixels, that of ImageNet networks; measured beside the profile's

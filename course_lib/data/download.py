@@ -23,7 +23,7 @@ from course_lib import paths
 from course_lib.data.transfer import Patience, transfer
 from course_lib.data.unzip import members, unzip
 from course_lib.errors import CourseError, DataError, OfflineError
-from course_lib.wording import counted
+from course_lib.text import counted
 
 _MANIFEST = ".complete.json"
 

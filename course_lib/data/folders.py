@@ -29,7 +29,7 @@ from course_lib.data.layout import LAYOUT, Layout, files_below, read_layout
 from course_lib.data.splits import stratified_split
 from course_lib.errors import DataError, UnknownNameError, suggest
 from course_lib.paths import data_dir
-from course_lib.wording import counted
+from course_lib.text import counted
 
 SPLITS = ("train", "val", "test")
 SHARE = 0.2

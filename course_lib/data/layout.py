@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.errors import DataError
-from course_lib.wording import counted
+from course_lib.text import counted
 
 LAYOUT = (
     "Expected train/ and test/ (or val/) with one folder of pictures for each class, or just one "

@@ -28,7 +28,7 @@ from course_lib.exercises.verdicts import (
     passed,
     returned,
 )
-from course_lib.wording import counted
+from course_lib.text import counted
 
 LAYERS = ("em", "fc1", "fc2", "fc3")
 

@@ -15,8 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from course_lib.hosting.places import lasting_dir
-from course_lib.paths import cache_dir
+from course_lib.paths import cache_dir, lasting_dir
 
 ENVIRONMENT_VARIABLE = "COURSE_PROGRESS"
 FILE = "progress.json"

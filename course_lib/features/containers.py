@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from course_lib.errors import CourseError
-from course_lib.wording import counted
+from course_lib.text import counted
 
 
 class FeaturesError(CourseError, ValueError):

@@ -18,9 +18,9 @@ from course_lib.features import cache as disk
 from course_lib.features import keys
 from course_lib.features.containers import Features, FeaturesError
 from course_lib.features.taps import Tap, pooled
+from course_lib.text import counted
 from course_lib.training.evaluation import evaluation_mode, model_device
 from course_lib.training.progress import bar
-from course_lib.wording import counted
 
 PROBED = 3  # pictures that are prepared twice beforehand, to see that they come out the same
 RANDOM_MESSAGE = (

@@ -12,8 +12,8 @@ from course_lib import backbones
 from course_lib.backbones.heads import HeadError, head_weights, install, like, swappable
 from course_lib.data import loader
 from course_lib.features.containers import Features, FeaturesError
+from course_lib.text import counted
 from course_lib.training import History, finetune
-from course_lib.wording import counted
 
 NAME = "head"
 AT_A_TIME = 4096  # rows that are picked in one go: 20 MB of 1,280 features

@@ -17,7 +17,7 @@ from course_lib.errors import UnknownNameError, suggest
 from course_lib.freezing.core import freeze, unfreeze
 from course_lib.freezing.report import FreezeReport
 from course_lib.freezing.select import FreezingError, Inventory
-from course_lib.wording import counted
+from course_lib.text import counted
 
 
 class ChildIndexError(FreezingError, IndexError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from course_lib.errors import UnknownNameError, suggest
-from course_lib.tables import WIDTH, ruled
+from course_lib.text import WIDTH, ruled
 
 SIGNS = {True: "✓", False: "✗"}
 COLOURS = {True: "#0072B2", False: "#D55E00"}  # of Okabe and Ito; the sign says the same

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from course_lib.wording import counted
+from course_lib.text import counted
 
 
 @dataclass(frozen=True, repr=False)

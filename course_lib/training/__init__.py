@@ -1,7 +1,8 @@
 """Train a model and measure it: the loop, parameter groups, evaluation, history.
 
-Start with :func:`finetune`; :func:`evaluate` and :func:`predict` look at the result.
-:func:`recipe` does it all for a folder of pictures.
+Start with :func:`finetune`; :func:`evaluate` and :func:`predict` look at the
+result. ``course_lib.recipe`` does it all for a
+folder of pictures.
 """
 
 from course_lib.training.errors import NonFiniteLossError, TrainingError
@@ -10,23 +11,21 @@ from course_lib.training.groups import parameter_groups
 from course_lib.training.history import EpochRecord, History
 from course_lib.training.loop import EpochEnd, finetune
 from course_lib.training.metrics import accuracy, confusion_matrix
-from course_lib.training.recipe import recipe
-from course_lib.training.recipe_plan import Facts, Plan, Stage, depth_rates
-from course_lib.training.recipe_report import RecipeRun, wilson
-from course_lib.training.recipe_stages import hold_statistics, pull_to_start, warm_up_and_fall
 from course_lib.training.snapshot import WeightSnapshot
+from course_lib.training.staged import (
+    depth_rates,
+    hold_statistics,
+    pull_to_start,
+    warm_up_and_fall,
+)
 
 __all__ = [
     "EpochEnd",
     "EpochRecord",
     "Evaluation",
-    "Facts",
     "History",
     "NonFiniteLossError",
-    "Plan",
     "Predictions",
-    "RecipeRun",
-    "Stage",
     "TrainingError",
     "WeightSnapshot",
     "accuracy",
@@ -38,7 +37,5 @@ __all__ = [
     "parameter_groups",
     "predict",
     "pull_to_start",
-    "recipe",
     "warm_up_and_fall",
-    "wilson",
 ]

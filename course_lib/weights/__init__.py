@@ -13,17 +13,17 @@
 ====================================  ===========================================================
 """
 
-from course_lib.weights.build import load_model
-from course_lib.weights.checkpoint import Checkpoint, read_checkpoint
 from course_lib.weights.errors import CheckpointError, LoadError, UnsafeCheckpointError
-from course_lib.weights.inspection import Inspection, TensorInfo, inspect
-from course_lib.weights.layouts import to_torch_layout
-from course_lib.weights.load import load_weights
-from course_lib.weights.names import load_names
-from course_lib.weights.propose import Pair, Proposal, propose_names
-from course_lib.weights.report import Loaded, LoadReport, Mismatched
-from course_lib.weights.resume import Progress, resume_checkpoint, save_checkpoint
-from course_lib.weights.save import atomic_write, save_weights
+from course_lib.weights.loading.build import load_model
+from course_lib.weights.loading.load import load_weights
+from course_lib.weights.loading.report import Loaded, LoadReport, Mismatched
+from course_lib.weights.matching.layouts import to_torch_layout
+from course_lib.weights.matching.names import load_names
+from course_lib.weights.matching.propose import Pair, Proposal, propose_names
+from course_lib.weights.reading.checkpoint import Checkpoint, read_checkpoint
+from course_lib.weights.reading.inspection import Inspection, TensorInfo, inspect
+from course_lib.weights.saving.resume import Progress, resume_checkpoint, save_checkpoint
+from course_lib.weights.saving.save import atomic_write, save_weights
 
 __all__ = [
     "Checkpoint",

@@ -31,7 +31,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
             )
         Path(partial).rename(folder)
     sys.path.insert(0, str(folder))
-    from course_lib import hosting
+    from course_lib.setup import hosting
 
     hosting.prepare()
 
@@ -51,7 +51,8 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # the top first.)
 
 # %%
-from course_lib import plots, profile
+from course_lib import profile
+from course_lib.display import plots
 from course_lib.chapters import CHAPTERS
 
 active = profile.start()
@@ -132,7 +133,7 @@ print("questions:", sum(row.questions for row in solved.rows))
 # the same table in a terminal with `course doctor`.
 
 # %% tags=["nbval-ignore-output"]
-from course_lib import doctor
+from course_lib.setup import doctor
 
 report = doctor.examine()
 report
@@ -200,7 +201,7 @@ print("in another order: ", (numbers[0] + numbers[2] + numbers[1]).item())
 
 # %% tags=["keep"]
 # On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
-from course_lib import hosting
+from course_lib.setup import hosting
 
 hosting.take_home()
 

@@ -31,7 +31,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
             )
         Path(partial).rename(folder)
     sys.path.insert(0, str(folder))
-    from course_lib import hosting
+    from course_lib.setup import hosting
 
     hosting.prepare()
 
@@ -52,7 +52,8 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from course_lib import backbones, data, evidence, features, plots, profile, training
+from course_lib import backbones, data, evidence, features, profile, training
+from course_lib.display import plots
 from course_lib.evidence import digits, table
 from course_lib.exercises import compare, predict
 
@@ -865,7 +866,7 @@ q1_5.answer(...)
 
 # %% tags=["keep"]
 # On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
-from course_lib import hosting
+from course_lib.setup import hosting
 
 hosting.take_home()
 

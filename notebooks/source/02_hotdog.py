@@ -32,7 +32,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
             )
         Path(partial).rename(folder)
     sys.path.insert(0, str(folder))
-    from course_lib import hosting
+    from course_lib.setup import hosting
 
     hosting.prepare()
 
@@ -55,16 +55,8 @@ import torch
 from d2l import torch as d2l
 from torch import nn
 
-from course_lib import (
-    backbones,
-    data,
-    features,
-    freezing,
-    heatmaps,
-    plots,
-    profile,
-    training,
-)
+from course_lib import backbones, data, features, freezing, profile, training
+from course_lib.display import heatmaps, plots
 from course_lib.exercises import compare, predict
 
 p = profile.start()
@@ -75,7 +67,7 @@ print(f"profile {p.name}: {p.backbone} at {p.image_size} pixels, {p.data} pictur
 #
 # The book's data set has 1,400 pictures of hot dogs and 1,400 of other food, found on the web. The
 # profile `full` downloads it. The profile `tiny` uses pictures that come with the course, in the
-# same folders. Nobody took them: a program in `course_lib.data.render` drew them, light, bread and
+# same folders. Nobody took them: a program in `course_lib.renderer` drew them, light, bread and
 # table. They are small in number, and the real network that you load below takes them for food.
 
 # %%
@@ -663,7 +655,7 @@ print("maps:", *maps.shape, "| strongest place of each:", *maps.amax(dim=(1, 2))
 # paper, and until you choose one, a test picture is taken.
 
 # %%
-from course_lib import panels
+from course_lib.display import panels
 
 panels.picture_panel(
     finetuned.cpu(),
@@ -857,7 +849,7 @@ q2_5.answer(...)
 
 # %% tags=["keep"]
 # On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
-from course_lib import hosting
+from course_lib.setup import hosting
 
 hosting.take_home()
 

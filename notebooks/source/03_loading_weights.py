@@ -32,7 +32,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
             )
         Path(partial).rename(folder)
     sys.path.insert(0, str(folder))
-    from course_lib import hosting
+    from course_lib.setup import hosting
 
     hosting.prepare()
 
@@ -69,7 +69,8 @@ import timm
 import torch
 from torch import nn
 
-from course_lib import backbones, data, plots, profile, weights
+from course_lib import backbones, data, profile, weights
+from course_lib.display import plots
 from course_lib.exercises import compare, predict
 
 p = profile.start()
@@ -1108,7 +1109,7 @@ q3_4.answer(...)
 
 # %% tags=["keep"]
 # On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
-from course_lib import hosting
+from course_lib.setup import hosting
 
 hosting.take_home()
 

@@ -32,7 +32,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
             )
         Path(partial).rename(folder)
     sys.path.insert(0, str(folder))
-    from course_lib import hosting
+    from course_lib.setup import hosting
 
     hosting.prepare()
 
@@ -53,7 +53,8 @@ import time
 import torch
 from torch import nn
 
-from course_lib import backbones, freezing, plots, profile
+from course_lib import backbones, freezing, profile
+from course_lib.display import plots
 from course_lib.benchmarks import throughput
 from course_lib.exercises import compare, predict
 from course_lib.freezing import matrix, methods
@@ -506,7 +507,7 @@ print(
 # cheaper?
 
 # %%
-from course_lib import panels
+from course_lib.display import panels
 
 panels.freezing_panel(
     backbones.load(backbone, num_classes=2),
@@ -755,7 +756,7 @@ q4_4.answer(...)
 
 # %% tags=["keep"]
 # On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
-from course_lib import hosting
+from course_lib.setup import hosting
 
 hosting.take_home()
 

@@ -34,7 +34,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
             )
         Path(partial).rename(folder)
     sys.path.insert(0, str(folder))
-    from course_lib import hosting
+    from course_lib.setup import hosting
 
     hosting.prepare()
 
@@ -61,7 +61,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
-from course_lib import backbones, data, features, freezing, plots, profile, training
+from course_lib import backbones, data, features, freezing, profile, training
+from course_lib.display import plots
 from course_lib.evidence import table
 from course_lib.exercises import compare, predict
 
@@ -935,7 +936,7 @@ q5_5.answer(...)
 
 # %% tags=["keep"]
 # On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
-from course_lib import hosting
+from course_lib.setup import hosting
 
 hosting.take_home()
 

@@ -34,7 +34,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
             )
         Path(partial).rename(folder)
     sys.path.insert(0, str(folder))
-    from course_lib import hosting
+    from course_lib.setup import hosting
 
     hosting.prepare()
 
@@ -57,7 +57,8 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from course_lib import freezing, plots, profile, training
+from course_lib import freezing, profile, recipe, training
+from course_lib.display import plots
 from course_lib.evidence import digits
 from course_lib.evidence.studies import steps
 from course_lib.exercises import compare, predict
@@ -429,7 +430,7 @@ print("the stronger the pull, the nearer to the start:", far[1.0] < far[0.1] < f
 # %% [markdown]
 # ## The recipe
 #
-# `training.recipe` puts the chapter together. It measures how much data there is, and how well a
+# `recipe.fit` puts the chapter together. It measures how much data there is, and how well a
 # linear layer on the frozen features does in cross-validation: how far what the source taught
 # goes on the target. From these it makes a plan and gives its reasons. Look before you run:
 
@@ -438,7 +439,7 @@ sets = [
     TensorDataset(each.images, each.targets) for each in (task50.train, task50.val, task50.test)
 ]
 settings = {"model": digits.pretrained(seed=0), "budget": 4000, "batch_size": 16, "cache": False}
-planned = training.recipe(*sets, plan_only=True, **settings)
+planned = recipe.fit(*sets, plan_only=True, **settings)
 
 # %%
 assert planned.facts.pictures == 50
@@ -454,7 +455,7 @@ print("amount:", planned.facts.amount, "| stages after the head:", len(planned.p
 # test pictures are looked at once. The report numbers the digits 5 to 9 from 0 to 4.
 
 # %% tags=["nbval-ignore-output"]
-run = training.recipe(*sets, **settings)
+run = recipe.fit(*sets, **settings)
 
 # %%
 assert run.test is not None
@@ -469,7 +470,7 @@ print("at least four in five right:", run.test.accuracy >= 0.8)
 
 # %%
 try:
-    training.recipe(*sets, **settings, patiense=5, say=lambda text: None)
+    recipe.fit(*sets, **settings, patiense=5, say=lambda text: None)
 except LookupError as error:
     print(str(error)[:30], "...", str(error)[-26:])
 
@@ -477,7 +478,7 @@ except LookupError as error:
 # On a folder of your own pictures it is one line, and the network is saved with its report:
 #
 # ```python
-# training.recipe("my_pictures", save_to="mine.safetensors")
+# recipe.fit("my_pictures", save_to="mine.safetensors")
 # ```
 #
 # Is it better than what it replaces? In the ledger it was set against plain fine-tuning and
@@ -682,7 +683,7 @@ q6_5.answer(...)
 
 # %% tags=["keep"]
 # On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
-from course_lib import hosting
+from course_lib.setup import hosting
 
 hosting.take_home()
 

@@ -30,7 +30,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
             )
         Path(partial).rename(folder)
     sys.path.insert(0, str(folder))
-    from course_lib import hosting
+    from course_lib.setup import hosting
 
     hosting.prepare()
 
@@ -65,7 +65,8 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # **Predict.** Of the eighteen claims C1 to C18, how many held as they are said, without "when"?
 
 # %%
-from course_lib import evidence, plots
+from course_lib import evidence
+from course_lib.display import plots
 from course_lib.exercises import compare, predict
 
 predict("claims that held", ...)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from course_lib import cli, notebooks
+from course_lib import cli
 from course_lib.paths import data_dir
+from course_lib.publishing import notebooks
 
 HERE = "course_lib.cli"
 

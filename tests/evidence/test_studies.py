@@ -2,10 +2,11 @@
 
 import pytest
 
-from course_lib import evidence, notebooks
+from course_lib import evidence
 from course_lib.evidence import runner, table
 from course_lib.evidence.prose import prose_of
 from course_lib.paths import repo_root
+from course_lib.publishing import notebooks
 
 EXACT = ("C7", "C14", "C15")
 

@@ -8,9 +8,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from course_lib import exercises, notebooks
+from course_lib import exercises
 from course_lib.exercises import Question, compare, predict, progress
 from course_lib.exercises.chapter_02 import ex2_3, q2_1
+from course_lib.publishing import notebooks
 
 ALL = [each for chapter in exercises.chapters() for each in exercises.exercises_of(chapter)]
 QUESTIONS = [each for chapter in exercises.chapters() for each in exercises.questions_of(chapter)]

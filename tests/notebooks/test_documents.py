@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import course_lib
-from course_lib import notebooks
+from course_lib.publishing import notebooks
 
 NAMES = list(notebooks.sources())
 IGNORED = "nbval-ignore-output"
@@ -173,7 +173,9 @@ def test_a_chapter_with_exercises_ends_with_the_cell_that_keeps_the_work(name, n
         assert keeping == []
         return
     assert keeping == [code_cells(notebook)[-1]]
-    assert keeping[0].source.endswith("\nfrom course_lib import hosting\n\nhosting.take_home()")
+    assert keeping[0].source.endswith(
+        "\nfrom course_lib.setup import hosting\n\nhosting.take_home()"
+    )
     (said,) = keeping[0].outputs
     assert said.text == "Your own machine: what you did stays here.\n"
 

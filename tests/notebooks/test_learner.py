@@ -13,8 +13,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from course_lib import exercises, notebooks
+from course_lib import exercises
 from course_lib.exercises import prose
+from course_lib.publishing import notebooks
 
 pytestmark = pytest.mark.slow
 

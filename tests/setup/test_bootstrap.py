@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from course_lib import bootstrap
 from course_lib.paths import repo_root
+from course_lib.setup import bootstrap
 
 
 @pytest.fixture
 def clone(tmp_path):
     """The files that the set-up reads, in a folder of their own."""
     root = tmp_path / "clone with spaces"
-    (root / "course_lib").mkdir(parents=True)
+    (root / "course_lib" / "setup").mkdir(parents=True)
     for name in ("Makefile", *bootstrap.INPUTS):
         shutil.copy(repo_root() / name, root / name)
-    for name in ("__init__.py", "bootstrap.py"):
+    for name in ("__init__.py", "setup/__init__.py", "setup/bootstrap.py"):
         shutil.copy(repo_root() / "course_lib" / name, root / "course_lib" / name)
     return root
 
@@ -69,7 +69,7 @@ def test_too_little_space_is_said_before_the_download(tmp_path):
 def test_without_a_network_one_line_says_so_and_the_next_try_begins_afresh(clone):
     """The real pip against a closed port of this machine."""
     answer = run(
-        [sys.executable, "-m", "course_lib.bootstrap"],
+        [sys.executable, "-m", "course_lib.setup.bootstrap"],
         clone,
         PIP_CONFIG_FILE=os.devnull,
         PIP_INDEX_URL="http://127.0.0.1:9/simple",

@@ -8,7 +8,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from course_lib.weights import LoadError, load_weights
-from course_lib.weights.adapt import input_channels, prefix_tokens, resize_positions
+from course_lib.weights.loading.adapt import input_channels, prefix_tokens, resize_positions
 from tests.weights.conftest import make, snapshot, untouched
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.weights import aliases, load_weights
-from course_lib.weights.aliases import is_alone
+from course_lib.weights import load_weights
+from course_lib.weights.loading import aliases
+from course_lib.weights.loading.aliases import is_alone
 
 NEW = torch.arange(12.0).reshape(3, 4)
 
@@ -154,7 +155,7 @@ def test_a_later_failure_gives_the_old_memory_back(monkeypatch):
     before = [each.detach().clone() for each in model.parameters()]
     places = [each.data_ptr() for each in model.parameters()]
     assert [is_alone(each) for each in model.parameters()] == [True, False]
-    monkeypatch.setattr("course_lib.weights.commit.same_bits", lambda *_: False)
+    monkeypatch.setattr("course_lib.weights.loading.commit.same_bits", lambda *_: False)
     other = nn.Sequential(nn.Linear(4, 3, bias=False), nn.Conv2d(3, 8, 3, bias=False))
     with pytest.raises(ValueError, match="refused its new values"):
         load_weights(model, other.state_dict())

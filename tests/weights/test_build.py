@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from course_lib.weights import CheckpointError, LoadError, load_model, load_weights
-from course_lib.weights.build import _build_on_meta
+from course_lib.weights.loading.build import _build_on_meta
 from tests.weights.conftest import Small, Tied, make, same, snapshot
 
 

@@ -404,7 +404,7 @@ def test_inspect_prints_a_tree(tmp_path, other):
 
 
 def test_inspect_reads_no_tensors(tmp_path, monkeypatch, pth, other):
-    from course_lib.weights import stored
+    from course_lib.weights.reading import stored
 
     def forbidden(*_):
         raise AssertionError("a tensor was read")

@@ -8,8 +8,8 @@ from torch import nn
 
 from course_lib.errors import UnknownNameError
 from course_lib.weights import CheckpointError, LoadError, load_weights, read_checkpoint
-from course_lib.weights import commit as commit_module
-from course_lib.weights.commit import Change, commit, same_bits
+from course_lib.weights.loading import commit as commit_module
+from course_lib.weights.loading.commit import Change, commit, same_bits
 from tests.weights.conftest import Small, Tied, make, same, snapshot, untouched
 
 

@@ -21,7 +21,7 @@ from course_lib.weights import (
     read_checkpoint,
     resume_checkpoint,
 )
-from course_lib.weights.formats import LEGACY_MAGIC
+from course_lib.weights.reading.formats import LEGACY_MAGIC
 from tests.weights.conftest import make, snapshot, untouched
 
 

@@ -13,10 +13,10 @@ from course_lib.weights import (
     read_checkpoint,
     save_weights,
 )
-from course_lib.weights import stage as stage_module
-from course_lib.weights import threads as threads_module
-from course_lib.weights.checkpoint import open_catalogue
-from course_lib.weights.stored import Reader
+from course_lib.weights.loading import stage as stage_module
+from course_lib.weights.reading import threads as threads_module
+from course_lib.weights.reading.checkpoint import open_catalogue
+from course_lib.weights.reading.stored import Reader
 from tests.weights.conftest import make, same, snapshot, untouched
 
 

@@ -22,7 +22,7 @@ from course_lib.benchmarks.peers.behaviours import (
 )
 from course_lib.errors import DataError
 from course_lib.paths import data_dir
-from course_lib.tables import WIDTH, ruled
+from course_lib.text import WIDTH, ruled
 from course_lib.weights import atomic_write
 
 SIGNS = {PASS: "✓", FAIL: "✗", NOT_OFFERED: "·", NOT_INSTALLED: "?"}

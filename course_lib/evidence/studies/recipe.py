@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
-from course_lib import backbones, training
+from course_lib import backbones, recipe, training
 from course_lib.evidence import digits
 from course_lib.evidence.design import Contrast, Measure, Outcome, experiment
 from course_lib.evidence.studies import pictures
@@ -142,7 +142,7 @@ def recipe_and_head(
     found = {}
     arms: dict[str, dict[str, Any]] = {"recipe": {}, "frozen head": {"stages": ()}}
     for arm, changes in arms.items():
-        run = training.recipe(
+        run = recipe.fit(
             sets[0], sets[1], sets[2], model=model, budget=budget, seed=seed, device="cpu",
             cache=False, progress=False, say=lambda _: None, batch_size=batch_size, **changes,
         )  # fmt: skip

@@ -8,7 +8,7 @@ from course_lib.freezing.auditing import show
 from course_lib.freezing.auditing.facts import TensorFacts
 from course_lib.freezing.auditing.reasons import LEVELS, Finding
 from course_lib.freezing.select import Inventory, Names, select_in
-from course_lib.wording import counted
+from course_lib.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

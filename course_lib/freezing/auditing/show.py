@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from course_lib.freezing.auditing.reasons import LEVELS, Finding
-from course_lib.tables import ruled
+from course_lib.text import ruled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

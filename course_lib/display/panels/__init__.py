@@ -1,0 +1,24 @@
+"""Two panels to try things in: pick layers to freeze, and look at a picture of your own.
+
+In JupyterLab, Notebook, VS Code and Colab they have controls. Where nobody can click, as in a
+handout or when a notebook is executed by a program, each shows its first state as a picture with a
+text, always the same.
+
+* ``base``: what both share: the choice between controls and picture, and how results are shown
+* ``freezing``: what trains, what it costs, and what the audit says, for the layers you pick
+* ``picture``: what a network says of a picture, and which places speak for it
+"""
+
+from course_lib.display.panels.base import Panel, View, has_front_end
+from course_lib.display.panels.freezing import FreezingPanel, freezing_panel
+from course_lib.display.panels.picture import PicturePanel, picture_panel
+
+__all__ = [
+    "FreezingPanel",
+    "Panel",
+    "PicturePanel",
+    "View",
+    "freezing_panel",
+    "has_front_end",
+    "picture_panel",
+]

@@ -1,0 +1,139 @@
+"""What the panels share: controls where somebody can use them, a picture with a text elsewhere."""
+
+import abc
+import base64
+import os
+import sys
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from course_lib.display import plots
+from course_lib.errors import CourseError
+
+ENVIRONMENT_VARIABLE = "COURSE_PANELS"  # "live" or "static": settles the matter
+
+
+def has_front_end() -> bool:
+    """Whether somebody sits in front of this notebook and could click.
+
+    A front end (JupyterLab, Notebook 7, VS Code) says with each request which cell it is about. A
+    program that executes a notebook (nbclient, nbval) doesn't: for it no control may be made, since
+    every one would leave its random number in the notebook.
+    """
+    choice = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
+    if choice in ("live", "static"):
+        return choice == "live"
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return False
+    if "google.colab" in sys.modules:
+        return True
+    request = kernel.get_parent() or {}
+    return "cellId" in (request.get("metadata") or {})
+
+
+@dataclass(frozen=True)
+class View:
+    """What a panel shows for one state of its controls.
+
+    Attributes:
+        text: what was found, for people who use the controls.
+        figure: the same as a picture.
+        alt: what the picture tells, in words.
+        fixed: the text for an executed notebook: nothing in it hangs on the last digits.
+    """
+
+    text: str
+    figure: Figure
+    alt: str
+    fixed: str
+
+
+class Panel(abc.ABC):
+    """Controls, and below them a text and a picture that follow.
+
+    Display it as a cell's last line. ``panel.widget`` is the live form, made when first asked for.
+    """
+
+    photographs = False  # a picture of the world, not of lines and marks
+
+    def __init__(self) -> None:
+        self._widget: Any = None
+        self._says: Any = None
+        self._shows: Any = None
+
+    @abc.abstractmethod
+    def look(self) -> View:
+        """What is to be seen in the present state.
+
+        Raises:
+            CourseError: it can't be shown; the message says why.
+        """
+
+    @abc.abstractmethod
+    def controls(self) -> list[Any]:
+        """The controls, top to bottom; each calls :meth:`refresh` when used."""
+
+    @property
+    def widget(self) -> Any:
+        """The panel with its controls, an ``ipywidgets.VBox``."""
+        if self._widget is None:
+            import ipywidgets
+
+            self._says, self._shows = ipywidgets.HTML(), ipywidgets.HTML()
+            self._widget = ipywidgets.VBox([*self.controls(), self._says, self._shows])
+            self.refresh()
+        return self._widget
+
+    @property
+    def text(self) -> str:
+        """What the panel says now, as its reader sees it."""
+        try:
+            return self.look().text
+        except CourseError as error:
+            return str(error)
+
+    def refresh(self, *_: object) -> None:
+        """Look again, and show it. An error of ours is shown in place of the result."""
+        if self._says is None:
+            return
+        try:
+            view = self.look()
+        except CourseError as error:
+            self._says.value, self._shows.value = _said(f"This can't be shown. {error}"), ""
+            return
+        self._says.value, self._shows.value = _said(view.text), _image(view, self.photographs)
+
+    def _ipython_display_(self) -> None:
+        if has_front_end():
+            from IPython.display import display
+
+            display(self.widget)
+            return
+        view = self.look()
+        print(view.fixed)
+        plots.show(view.figure, view.alt, photographs=self.photographs)
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _said(text: str) -> str:
+    """Text as HTML, line by line; a screen reader is told when it changes."""
+    lines = "<br>".join(escape(line) for line in text.splitlines())
+    return f'<div role="status" aria-live="polite" style="line-height:1.5">{lines}</div>'
+
+
+def _image(view: View, photograph: bool) -> str:
+    made = plots.encode(view.figure, photograph)
+    data = base64.b64encode(made.data).decode()
+    alt = escape(" ".join(view.alt.split()), quote=True)
+    return (
+        f'<img style="max-width:100%" width="{made.width}" alt="{alt}" '
+        f'src="data:image/{made.kind};base64,{data}">'
+    )

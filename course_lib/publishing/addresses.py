@@ -1,0 +1,93 @@
+"""Where the course is published: one small file, ``address.json`` beside this module.
+
+It names a public GitHub repository and a tag of it. Badges, first cells and printed links are made
+from it. As long as nothing is configured there are no badges, since a badge to nowhere is untrue.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from course_lib.errors import CourseError
+
+FILE = Path(__file__).with_name("address.json")
+SITE = "https://github.com"
+
+# A subset of what GitHub and git allow, with room for nothing that a shell or a link would mistake.
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]*[A-Za-z0-9_-]")
+_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+
+
+class AddressError(CourseError, ValueError):
+    """A repository or a tag that can't be one, or a file that doesn't hold them."""
+
+
+class _Pair(NamedTuple):
+    repo: str
+    ref: str
+
+
+class Address(_Pair):
+    """A repository on GitHub at a fixed tag; a pair, so that it unpacks as one.
+
+    Attributes:
+        repo: ``"OWNER/NAME"``.
+        ref: the tag, such as ``"v1.0"``.
+
+    Raises:
+        AddressError: either is not of that form.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, repo: str, ref: str) -> "Address":
+        """Check the form of both."""
+        if not _REPO.fullmatch(repo):
+            raise AddressError(
+                f"{repo!r} is no repository; expected OWNER/NAME, as it stands in "
+                f"{SITE}/OWNER/NAME."
+            )
+        if not _REF.fullmatch(ref) or ".." in ref or ref.endswith(".lock"):
+            raise AddressError(f"{ref!r} is no tag; expected a name such as 'v1.0'.")
+        return super().__new__(cls, repo, ref)
+
+    def page(self, name: str) -> str:
+        """The address of a chapter, such as ``"02_hotdog"``, on the web."""
+        return f"{SITE}/{self.repo}/blob/{self.ref}/notebooks/{name}.ipynb"
+
+    def colab(self, name: str) -> str:
+        """The address that opens a chapter in Colab."""
+        return (
+            f"https://colab.research.google.com/github/{self.repo}/blob/{self.ref}/notebooks/"
+            f"{name}.ipynb"
+        )
+
+    def kaggle(self, name: str) -> str:
+        """The address that opens a chapter in Kaggle."""
+        return f"https://kaggle.com/kernels/welcome?src={self.page(name)}"
+
+
+def address() -> Address | None:
+    """The configured address; None when there is none.
+
+    Raises:
+        AddressError: ``address.json`` is damaged.
+    """
+    try:
+        content = json.loads(FILE.read_text(encoding="utf-8"))
+        repo, ref = content["repo"], content["ref"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AddressError(
+            f"{FILE} can't be read ({error}). Write it anew: course colab --repo OWNER/NAME "
+            "--ref TAG"
+        ) from error
+    return Address(repo, ref) if repo or ref else None
+
+
+def configure(where: Address | None) -> None:
+    """Store the address, or that there is none."""
+    content = {"repo": where and where.repo, "ref": where and where.ref}
+    partial = FILE.with_suffix(".json.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.replace(FILE)

@@ -1,0 +1,132 @@
+"""All handouts into one folder, with an index."""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from course_lib.errors import UnknownNameError, suggest
+from course_lib.paths import repo_root
+from course_lib.publishing import notebooks
+from course_lib.publishing.addresses import Address
+from course_lib.publishing.handouts import editions, page, paper, plan, sheets
+from course_lib.publishing.handouts.document import (
+    Block,
+    Document,
+    HandoutError,
+    Heading,
+    Link,
+    Paragraph,
+    Table,
+    Text,
+)
+
+FOLDERS = {editions.STUDENT: "student", editions.TEACHER: "teacher"}
+MARK = ".course-handouts"  # a folder with this file was made here and may be replaced
+
+
+def default_folder() -> Path:
+    """Where handouts go when nobody says otherwise; git ignores it."""
+    return repo_root() / "handouts"
+
+
+def documents(
+    names: Iterable[str] = (), where: Address | None = None
+) -> Iterator[tuple[str, Document]]:
+    """Every handout with its place in the folder, such as ``"student/02_hotdog"``.
+
+    Args:
+        names: chapters such as ``"02_hotdog"``; all that are there, when none is named. With
+            names, sheets and plan that belong to no chapter are left out.
+        where: the repository that links and QR codes lead to; None: no links.
+
+    Raises:
+        UnknownNameError: there is no such chapter.
+    """
+    known = [name for name in notebooks.sources() if notebooks.read(name) is not None]
+    wanted = list(names)
+    for name in wanted:
+        if name not in known:
+            raise UnknownNameError(
+                f"There is no chapter {name!r}; there are {', '.join(known)}.{suggest(name, known)}"
+            )
+    for name in wanted or known:
+        notebook, address = notebooks.read(name), where and where.page(name)
+        for edition, folder in FOLDERS.items():
+            yield f"{folder}/{name}", editions.make(name, notebook, edition, address)
+    for name in sheets.names():
+        if not wanted or name in wanted:
+            address = where and where.page(name) if name in known else None
+            yield f"sheets/{name}", sheets.make(name, address)
+    if not wanted:
+        yield "teacher/plan", plan.make()
+
+
+def build(
+    folder: Path | str | None = None,
+    names: Iterable[str] = (),
+    where: Address | None = None,
+) -> Iterator[Path]:
+    """Write every handout as PDF and as HTML, and ``index.html``; all of them or none.
+
+    Args:
+        folder: where to; by default ``handouts/`` in the checkout.
+        names, where: as in :func:`documents`.
+
+    Yields:
+        The files as they are made, at the place where they will be.
+
+    Raises:
+        HandoutError: something can't be set, or the folder holds other things; what was there
+            stays.
+        UnknownNameError: there is no such chapter.
+    """
+    target = Path(folder) if folder else default_folder()
+    if target.exists() and any(target.iterdir()) and not (target / MARK).exists():
+        raise HandoutError(
+            f"{target} holds other things than handouts, and would be replaced. Name a new folder: "
+            "course handouts --to FOLDER"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".handouts-") as scratch:
+        made = Path(scratch) / "made"
+        made.mkdir()
+        (made / MARK).write_text("Made by `course handouts`.\n", encoding="utf-8")
+        listed = []
+        for place, document in documents(names, where):
+            (made / place).parent.mkdir(exist_ok=True)
+            (made / f"{place}.pdf").write_bytes(paper.pdf(document))
+            (made / f"{place}.html").write_text(page.html(document), encoding="utf-8")
+            listed.append((place, document))
+            yield from (target / f"{place}.{ending}" for ending in ("pdf", "html"))
+        (made / "index.html").write_text(page.html(_index(listed)), encoding="utf-8")
+        if target.exists():
+            target.replace(Path(scratch) / "before")
+        shutil.move(made, target)
+    yield target / "index.html"
+
+
+def _index(listed: list[tuple[str, Document]]) -> Document:
+    """The page that leads to all others."""
+    titles = {
+        "student": "Student edition: exercises with room to write",
+        "teacher": "Teacher edition: solutions, timings, what to say",
+        "sheets": "Cheat sheets: one page each",
+    }
+    blocks: list[Block] = [
+        Paragraph((Text("Each as a PDF to print (A4) and as a page that needs no network."),))
+    ]
+    for folder, title in titles.items():
+        rows = tuple(
+            (
+                (Text(document.title),),
+                (Link((Text(f"PDF of {document.title}"),), f"{place}.pdf"),),
+                (Link((Text(f"page of {document.title}"),), f"{place}.html"),),
+            )
+            for place, document in listed
+            if place.startswith(f"{folder}/")
+        )
+        if rows:
+            header = ((Text("handout"),), (Text("to print"),), (Text("to read"),))
+            blocks += [Heading(2, (Text(title),)), Table(header, rows)]
+    return Document("Handouts", "index", "", tuple(blocks))

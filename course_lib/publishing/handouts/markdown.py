@@ -1,0 +1,206 @@
+"""Markdown into blocks: what notebooks' prose cells and the room's own texts are written in."""
+
+import re
+from collections.abc import Sequence
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+
+from course_lib.exercises import prose
+from course_lib.publishing.handouts.document import (
+    Block,
+    Break,
+    Bullets,
+    Code,
+    Emphasis,
+    Formula,
+    HandoutError,
+    Heading,
+    Inline,
+    Link,
+    Math,
+    Paragraph,
+    Program,
+    Strong,
+    Table,
+    Text,
+)
+
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_READER = (
+    MarkdownIt("commonmark", {"html": False})
+    .enable("table")
+    .use(dollarmath_plugin, double_inline=True)
+)
+
+
+def read(text: str) -> tuple[Block, ...]:
+    """The blocks of a Markdown text. Comments, such as the marks of citations, are left out.
+
+    Raises:
+        HandoutError: it holds something that has no place on paper, such as a linked picture.
+    """
+    return _blocks(_READER.parse(_with_fenced_align(COMMENT.sub("", text))))
+
+
+def read_line(text: str) -> tuple[Inline, ...]:
+    """The inlines of one line of Markdown."""
+    (token,) = _READER.parseInline(COMMENT.sub("", text))
+    return _inlines(token.children or [])
+
+
+def read_little(text: str) -> tuple[Block, ...]:
+    """The blocks of a text in the little Markdown of exercises: paragraphs, items, code."""
+    found: list[Block] = []
+    for kind, content in prose.blocks(text):
+        if kind == "code":
+            if found and isinstance(found[-1], Program):
+                content = f"{found.pop().code}\n\n{content}"  # type: ignore[union-attr]
+            found.append(Program(content))
+        elif kind == "item":
+            item: tuple[Block, ...] = (Paragraph(little_line(content)),)
+            if found and isinstance(found[-1], Bullets):
+                found[-1] = Bullets((*found[-1].items, item))
+            else:
+                found.append(Bullets((item,)))
+        else:
+            found.append(Paragraph(little_line(content)))
+    return tuple(found)
+
+
+def little_line(text: str) -> tuple[Inline, ...]:
+    """One line of that Markdown: words, and code between backticks."""
+    parts = re.split(r"`([^`]+)`", " ".join(text.split()))
+    return tuple(
+        Code(part) if place % 2 else Text(part) for place, part in enumerate(parts) if part
+    )
+
+
+def _with_fenced_align(text: str) -> str:
+    r"""Put ``\begin{align}`` between dollars, where authors left them out as MathJax allows."""
+    bare = re.compile(
+        r"(?<!\$)(?<!\$\n)(\\begin\{(align|equation|gather)(\*?)\}.*?\\end\{\2\3\})", re.S
+    )
+    return bare.sub(r"$$\1$$", text)
+
+
+def _blocks(tokens: Sequence[Token]) -> tuple[Block, ...]:
+    found: list[Block] = []
+    place = 0
+    while place < len(tokens):
+        token = tokens[place]
+        end = _closing(tokens, place)
+        inside = tokens[place + 1 : end]
+        match token.type:
+            case "heading_open":
+                found.append(Heading(int(token.tag[1]), _inlines(inside[0].children or [])))
+            case "paragraph_open":
+                found += _paragraph(inside[0].children or [])
+            case "bullet_list_open" | "ordered_list_open":
+                items = tuple(_blocks(each) for each in _items(inside))
+                start = int(token.attrGet("start") or 1)
+                found.append(Bullets(items, token.type.startswith("ordered"), start))
+            case "fence" | "code_block":
+                language = token.info.strip() or "text"
+                found.append(Program(token.content.rstrip("\n"), language))
+            case "math_block":
+                found.append(Formula(token.content.strip()))
+            case "table_open":
+                found.append(_table(inside))
+            case "blockquote_open":
+                found += _blocks(inside)
+            case "hr":
+                pass
+            case other:
+                raise HandoutError(f"There is no way to set Markdown's {other!r} on paper.")
+        place = end + 1
+    return tuple(found)
+
+
+def _closing(tokens: Sequence[Token], opening: int) -> int:
+    """The place of the token that closes the one at ``opening``: itself, if it opens nothing."""
+    depth = 0
+    for place in range(opening, len(tokens)):
+        depth += tokens[place].nesting
+        if depth == 0:
+            return place
+    raise HandoutError("A Markdown text ends in the middle of a block.")
+
+
+def _items(tokens: Sequence[Token]) -> list[Sequence[Token]]:
+    found, place = [], 0
+    while place < len(tokens):
+        end = _closing(tokens, place)
+        found.append(tokens[place + 1 : end])
+        place = end + 1
+    return found
+
+
+def _paragraph(tokens: Sequence[Token]) -> list[Block]:
+    """A paragraph; a displayed formula in its middle stands on a line of its own."""
+    found: list[Block] = []
+    part: list[Token] = []
+    for token in [*tokens, None]:
+        if token is not None and token.type != "math_inline_double":
+            part.append(token)
+            continue
+        inlines = _trimmed(_inlines(part))
+        if inlines:
+            found.append(Paragraph(inlines))
+        if token is not None:
+            found.append(Formula(token.content.strip()))
+        part = []
+    return found
+
+
+def _trimmed(inlines: tuple[Inline, ...]) -> tuple[Inline, ...]:
+    blank = [isinstance(each, Text) and not each.text.strip() for each in inlines]
+    return () if all(blank) else inlines
+
+
+def _inlines(tokens: Sequence[Token]) -> tuple[Inline, ...]:
+    found: list[Inline] = []
+    place = 0
+    while place < len(tokens):
+        token, end = tokens[place], _closing(tokens, place)
+        inside = tokens[place + 1 : end]
+        match token.type:
+            case "text" | "text_special":
+                found.append(Text(token.content))
+            case "softbreak":
+                found.append(Text(" "))
+            case "hardbreak":
+                found.append(Break())
+            case "code_inline":
+                found.append(Code(token.content))
+            case "math_inline" | "math_inline_double":
+                found.append(Math(token.content.strip()))
+            case "strong_open":
+                found.append(Strong(_inlines(inside)))
+            case "em_open":
+                found.append(Emphasis(_inlines(inside)))
+            case "link_open":
+                found.append(Link(_inlines(inside), str(token.attrGet("href") or "")))
+            case "image":
+                raise HandoutError(
+                    f"The picture {token.attrGet('src')!r} is linked in prose. Show it from a "
+                    "code cell, so that it is stored in the notebook."
+                )
+            case other:
+                raise HandoutError(f"There is no way to set Markdown's {other!r} in a line.")
+        place = end + 1
+    return tuple(each for each in found if each != Text(""))
+
+
+def _table(tokens: Sequence[Token]) -> Table:
+    rows: list[list[tuple[Inline, ...]]] = []
+    right: list[bool] = []
+    for place, token in enumerate(tokens):
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type in ("th_open", "td_open"):
+            rows[-1].append(_inlines(tokens[place + 1].children or []))
+            if len(rows) == 1:
+                right.append("right" in str(token.attrGet("style") or ""))
+    return Table(tuple(rows[0]), tuple(map(tuple, rows[1:])), tuple(right))

@@ -1,0 +1,252 @@
+"""Documents on paper: written in typst's notation, set into a PDF by typst. No network, no LaTeX.
+
+typst comes as one wheel with its fonts. So the same text gives the same PDF on every machine.
+"""
+
+import re
+import shutil
+import tempfile
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import typst
+
+from course_lib.publishing.handouts.document import (
+    Blank,
+    Block,
+    Box,
+    Break,
+    Bullets,
+    Choices,
+    Code,
+    Document,
+    Emphasis,
+    Formula,
+    HandoutError,
+    Heading,
+    Inline,
+    Link,
+    Math,
+    NewPage,
+    Output,
+    Paragraph,
+    Picture,
+    Program,
+    Room,
+    Strong,
+    Table,
+    Text,
+    words,
+)
+from course_lib.publishing.handouts.formulas import typst_math
+from course_lib.publishing.handouts.frame import COURSE, LICENCE, qr_code
+
+STYLE = Path(__file__).parent / "style"
+TEXT_WIDTH = 482  # points between the margins of A4
+LETTER = 0.602  # width of a letter of the code font, in units of its size
+LARGEST, SMALLEST = 7.9, 6.2  # points: sizes of code
+SCALE = 0.74  # a figure's inches on paper, to those that its author gave it
+WIDEST = 6.6  # inches
+SHEET_SIZES = (10.6, 10.2, 9.8, 9.4, 9.0, 8.6, 8.2, 7.8)  # points; the first that fits one page
+NARROW = 16  # letters: a column of a table that need not share its width
+LONG = 28  # lines: longer code may be broken between pages
+
+
+def pdf(document: Document) -> bytes:
+    """The document as a PDF on A4.
+
+    Raises:
+        HandoutError: a sheet that has to fit on one page doesn't at any readable size.
+    """
+    sizes: Sequence[float] = SHEET_SIZES if document.one_page else (10.0,)
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            made = _compiled(document, size, Path(folder))
+        if not document.one_page or _pages(made) == 1:
+            return made
+    raise HandoutError(f"{document.title!r} doesn't fit on one page: shorten it.")
+
+
+def _pages(pdf_file: bytes) -> int:
+    """How many pages a PDF of typst's has, as its page tree says."""
+    return max(map(int, re.findall(rb"/Type\s*/Pages\s*/Count (\d+)", pdf_file)))
+
+
+def _compiled(document: Document, size: float, folder: Path) -> bytes:
+    for name in ("paper.typ", "print.tmTheme"):
+        shutil.copy(STYLE / name, folder / name)
+    source = _Writer(folder, document.one_page).whole(document, size)
+    main = folder / "main.typ"
+    main.write_text(source, encoding="utf-8")
+    try:
+        made = typst.compile(
+            str(main), root=str(folder), ignore_system_fonts=True, pdf_standards=["ua-1"]
+        )
+    except typst.TypstError as error:
+        raise HandoutError(f"{document.title!r} can't be set: {error.message}") from error
+    assert isinstance(made, bytes)
+    return made
+
+
+def string(text: str) -> str:
+    """A text as typst's string literal."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def escaped(text: str) -> str:
+    """A text as typst's markup that means only itself; quotes become typographic ones."""
+    return re.sub(r"""([\\*_#$@<>~`=\-+/\[\]{}.:])""", r"\\\1", text)
+
+
+def fitted(text: str, width: float = TEXT_WIDTH - 14) -> tuple[str, float]:
+    """Code or output, and the size in points at which its lines fit between the margins.
+
+    Lines that would need a size too small to read are broken; ``↪`` begins what was broken off.
+    """
+    longest = max((len(line) for line in text.splitlines()), default=1)
+    size = min(LARGEST, width / (LETTER * max(longest, 1)))
+    if size >= SMALLEST:
+        return text, round(size, 2)
+    room = int(width / (LETTER * LARGEST)) - 1
+    return "\n".join(_broken(text.splitlines(), room)), LARGEST
+
+
+def _broken(lines: Iterable[str], room: int) -> Iterable[str]:
+    for line in lines:
+        if len(line) <= room:
+            yield line
+            continue
+        indent = " " * min(len(line) - len(line.lstrip()), room // 3)
+        yield from textwrap.wrap(
+            line, room, subsequent_indent=f"{indent}  ↪ ", drop_whitespace=True,
+            break_long_words=True, break_on_hyphens=False, replace_whitespace=False,
+        )  # fmt: skip
+
+
+class _Writer:
+    """Writes blocks; the pictures go into files beside the text."""
+
+    def __init__(self, folder: Path, one_page: bool) -> None:
+        self.folder = folder
+        self.one_page = one_page
+        self.pictures = 0
+
+    def whole(self, document: Document, size: float) -> str:
+        """The whole text of a document."""
+        address, qr = "none", "none"
+        if document.address:
+            (self.folder / "qr.svg").write_bytes(qr_code(document.address))
+            address, qr = string(document.address), '"qr.svg"'
+        return (
+            '#import "paper.typ": *\n'
+            f"#show: paper.with(title: {string(document.title)}, "
+            f"edition: {string(document.edition)}, subtitle: {string(document.subtitle)}, "
+            f"course: {string(COURSE)}, licence: {string(LICENCE)}, address: {address}, qr: {qr}, "
+            f"one-page: {str(document.one_page).lower()}, size: {size}pt)\n\n"
+            + self.blocks(document.blocks)
+        )
+
+    def blocks(self, blocks: Iterable[Block]) -> str:
+        found, listed = [], list(blocks)
+        for place, each in enumerate(listed):
+            text = self.block(each)
+            following = listed[place + 1] if place + 1 < len(listed) else None
+            if isinstance(each, Paragraph) and isinstance(following, Room):
+                text = f"#block(sticky: true)[{text}]"  # lines to write on follow what they are for
+            found.append(text)
+        return "\n\n".join(found)
+
+    def block(self, block: Block) -> str:
+        match block:
+            case Heading(level, inside):
+                return f"#heading(level: {level})[{self.inlines(inside)}]"
+            case Paragraph(inside):
+                return self.inlines(inside)
+            case Bullets(items, numbered, start):
+                each = "".join(f"[{self.blocks(item)}]" for item in items)
+                return f"#enum(start: {start}){each}" if numbered else f"#list{each}"
+            case Program(code, language):
+                return self._code("program", code, f", language: {string(language)}")
+            case Output(text):
+                return self._code("output", text)
+            case Formula(latex):
+                formula = typst_math(latex, display=True)
+                return f"#math.equation(block: true, alt: {string(latex)}, {formula})"
+            case Picture():
+                return self._picture(block)
+            case Table():
+                return self._table(block)
+            case Box(kind, title, inside):
+                return f"#box-of({string(kind)}, {string(title)})[{self.blocks(inside)}]"
+            case Room(lines):
+                return f"#room({lines})"
+            case Blank(label):
+                return f"#blank({string(label)})"
+            case Choices(options, right):
+                return "".join(
+                    f"#choice({string(letter)}, {str(letter == right).lower()})"
+                    f"[{self.inlines(inside)}]\n"
+                    for letter, inside in options
+                )
+            case NewPage():
+                return "#pagebreak(weak: true)"
+
+    def inlines(self, inlines: Iterable[Inline]) -> str:
+        return "".join(self.inline(each) for each in inlines)
+
+    def inline(self, inline: Inline) -> str:
+        match inline:
+            case Text(text):
+                return escaped(text)
+            case Code(code):
+                return f"#raw({string(code)});"
+            case Math(latex):
+                formula = typst_math(latex, display=False)
+                return f"#math.equation(alt: {string(latex)}, {formula});"
+            case Break():
+                return "#linebreak();"
+            case Strong(inside):
+                return f"#strong[{self.inlines(inside)}];"
+            case Emphasis(inside):
+                return f"#emph[{self.inlines(inside)}];"
+            case Link(inside, to):
+                if re.match(r"https?://", to):
+                    return f"#link({string(to)})[{self.inlines(inside)}];"
+                return self.inlines(inside)  # a file beside the page is no place on paper
+
+    def _code(self, kind: str, code: str, more: str = "") -> str:
+        width = TEXT_WIDTH - 14 if not self.one_page else (TEXT_WIDTH + 40 - 20) / 2 - 14
+        text, size = fitted(code.rstrip(), width)
+        whole = str(text.count("\n") < LONG).lower()
+        return f"#{kind}(size: {size}pt, whole: {whole}{more}, {string(text)})"
+
+    def _picture(self, picture: Picture) -> str:
+        self.pictures += 1
+        name = f"picture{self.pictures}.{picture.kind}"
+        (self.folder / name).write_bytes(picture.data)
+        width = min(picture.inches * SCALE, WIDEST)
+        return f"#picture({string(name)}, {width:.3f}in, {string(picture.alt)})"
+
+    def _table(self, table: Table) -> str:
+        count = len(table.header)
+        right = table.right or (False,) * count
+        columns = ", ".join(_widths(table))
+        sides = ", ".join("right" if each else "left" for each in right)
+        header = ", ".join(f"[{self.inlines(cell)}]" for cell in table.header)
+        rows = ", ".join(f"[{self.inlines(cell)}]" for row in table.rows for cell in row)
+        return (
+            f"#sheet-table(columns: ({columns},), align: ({sides},), header: ({header},), "
+            f"rows: ({rows},), whole: {str(len(table.rows) < LONG).lower()})"
+        )
+
+
+def _widths(table: Table) -> list[str]:
+    """Narrow columns as wide as they need, wide ones sharing what is left by their text."""
+    longest = [
+        max(len(words(cell)) for cell in column)
+        for column in zip(table.header, *table.rows, strict=True)
+    ]
+    if sum(longest) <= 60:
+        return ["auto"] * len(longest)
+    return ["auto" if each <= NARROW else f"{min(each, 90) ** 0.75:.1f}fr" for each in longest]

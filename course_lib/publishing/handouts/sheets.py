@@ -1,0 +1,66 @@
+"""Cheat sheets: one page for each chapter, and one for the course.
+
+Their texts are Markdown in ``content/sheets``. Numbers in them are citations of the ledger, filled
+in when a sheet is made. A comment such as ``<!-- ledger: C3 C5 -->`` becomes a table with the
+verdicts on these claims as they stand.
+"""
+
+import re
+from pathlib import Path
+
+from course_lib import evidence
+from course_lib.errors import UnknownNameError, suggest
+from course_lib.publishing.handouts import markdown
+from course_lib.publishing.handouts.document import (
+    Document,
+    HandoutError,
+    Heading,
+    Paragraph,
+    words,
+)
+
+FOLDER = Path(__file__).parent / "content" / "sheets"
+COURSE_SHEET = "course"
+LEDGER = re.compile(r"<!--\s*ledger:\s*([\w ]+?)\s*-->")
+
+
+def names() -> list[str]:
+    """The sheets that there are: ``"course"`` first, then chapters in order."""
+    found = sorted(path.stem for path in FOLDER.glob("*.md"))
+    return sorted(found, key=lambda name: (name != COURSE_SHEET, name))
+
+
+def make(name: str, address: str | None = None) -> Document:
+    """One sheet.
+
+    Args:
+        name: of a chapter, such as ``"04_freezing"``, or ``"course"``.
+        address: where its notebook is, if it is known.
+
+    Raises:
+        UnknownNameError: there is no such sheet.
+        HandoutError: its text has no title, or cites a result that isn't there.
+    """
+    if name not in names():
+        raise UnknownNameError(f"There is no sheet {name!r}.{suggest(name, names())}")
+    text = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    text = evidence.fill(LEDGER.sub(lambda match: verdicts(match[1].split()), text))
+    title, *blocks = markdown.read(text)
+    if not isinstance(title, Heading) or title.level != 1:
+        raise HandoutError(f"The sheet {name} has no title: a heading of level 1.")
+    subtitle = ""
+    if blocks and isinstance(blocks[0], Paragraph):
+        subtitle = words(blocks.pop(0))
+    number = "" if name == COURSE_SHEET else f"{name[:2]}  "
+    return Document(
+        number + words(title.inside), "cheat sheet", subtitle, tuple(blocks), address, one_page=True
+    )
+
+
+def verdicts(ids: list[str]) -> str:
+    """A Markdown table of claims with their verdicts and main effects, from the ledger."""
+    rows = ["| | claim | here |", "|---|---|---|"]
+    for id in ids:
+        entry = evidence.entry(id)
+        rows.append(f"| {id} | {entry.claim.text} | **{entry.verdict}** |")
+    return "\n".join(rows)

@@ -1,0 +1,211 @@
+"""Make a bundle: wheels, course, handouts, installer, checksums."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from course_lib.paths import repo_root
+from course_lib.setup.bundle import scripts
+from course_lib.setup.bundle.systems import chosen
+from course_lib.setup.bundle.wheels import (
+    BundleError,
+    Target,
+    Wants,
+    collect,
+    is_whole,
+    oldest_python,
+)
+
+GIGABYTE = 10**9
+SPACE = {"cpu": 1 * GIGABYTE, "default": 5 * GIGABYTE}  # a target; measured, with room to spare
+SUMS = "SHA256SUMS"
+# Left out when there is no git to ask what belongs to the course.
+NOT_OURS = frozenset(".git .venv __pycache__ .mypy_cache .ruff_cache .pytest_cache .hypothesis "
+                     ".ipynb_checkpoints build dist".split())  # fmt: skip
+
+
+def make(
+    folder: Path | str,
+    systems: Iterable[str] = (),
+    pythons: Iterable[str] = (),
+    torch: str = "cpu",
+    handouts: Path | str | None = None,
+    root: Path | None = None,
+) -> Path:
+    """Fill a folder with all that a room without a network needs.
+
+    A run that was stopped goes on where it was; one that finds everything in place only checks it.
+    The bundle is for the systems of the last run: wheels that only others need are deleted.
+
+    Args:
+        folder: where the bundle is made.
+        systems: such as ``"windows-x86_64"``; by default the one that this runs on.
+        pythons: such as ``"3.12"``; by default the one that this runs on.
+        torch: ``"cpu"``, or ``"default"`` for the build with CUDA on Linux.
+        handouts: a folder of printed pages to put with it; by default ``handouts/`` in the course's
+            folder, if there is one.
+        root: the checkout; by default the one that this is.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BundleError: no room, no network, or no wheel for one of the systems.
+    """
+    out, root = Path(folder).expanduser().absolute(), root or repo_root()
+    targets = [Target(system, python, torch) for system, python in chosen([*systems], [*pythons])]
+    wheels = out / "wheels"
+    printed = Path(handouts).expanduser() if handouts else root / "handouts"
+    if handouts and not printed.is_dir():
+        raise BundleError(f"There is no folder {printed}. Make the handouts first.")
+    try:
+        wheels.mkdir(parents=True, exist_ok=True)
+        _check_space(out, targets, torch)
+        known = _still_good(out)
+        wants = what_is_wanted(root)
+        needed, oldest = {}, {}
+        for target in targets:
+            found = collect(wheels, target, wants)
+            needed[target.name] = [each.name for each in found]
+            oldest[target.name] = oldest_python(found, target.python)
+            known |= {f"wheels/{each.name}": _digest(each) for each in found
+                      if f"wheels/{each.name}" not in known}  # fmt: skip
+            _write_sums(out, known)
+        _drop_others(wheels, needed)
+        _copy_course(root, out / "course")
+        if printed.is_dir():
+            shutil.rmtree(out / "handouts", ignore_errors=True)
+            shutil.copytree(printed, out / "handouts")
+        about = {"torch": torch, "targets": needed, "oldest_python": oldest}
+        (out / "bundle.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        scripts.write(out, oldest)
+        _write_sums(out, _all_sums(out, known, needed))
+    except OSError as error:
+        raise BundleError(f"{error.filename or out}: {error.strerror}.") from error
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    count = len({name for names in needed.values() for name in names})
+    print(f"{out}: {count} wheels and the course, {size / GIGABYTE:.1f} GB. Next: README.html.")
+    return out
+
+
+def what_is_wanted(root: Path) -> Wants:
+    """The requirements of the checkout: its own, its tools', what builds it, and d2l alone."""
+    pyproject = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    project = pyproject["project"]
+    lines = [
+        *project["dependencies"],
+        *project.get("optional-dependencies", {}).get("dev", ()),
+        *pyproject["build-system"]["requires"],
+    ]
+    pins: dict[str, SpecifierSet] = {
+        canonicalize_name(each.name): each.specifier
+        for each in _listed(root / "constraints.txt")
+    }  # fmt: skip
+    alone = _listed(root / "requirements-nodeps.txt")
+    return Wants(tuple(map(Requirement, lines)), tuple(alone), pins)
+
+
+def _listed(file: Path) -> list[Requirement]:
+    lines = (line.partition("#")[0].strip() for line in file.read_text("utf-8").splitlines())
+    return [Requirement(line) for line in lines if line]
+
+
+def _check_space(out: Path, targets: list[Target], torch: str) -> None:
+    there = sum(path.stat().st_size for path in (out / "wheels").glob("*.whl"))
+    needed = max(0.0, len(targets) * SPACE[torch] - there)
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise BundleError(
+            f"There are {free / GIGABYTE:.1f} GB free in {out}; the bundle needs about "
+            f"{needed / GIGABYTE:.1f} GB. Free some, name fewer systems, or take --torch cpu."
+        )
+
+
+def _still_good(out: Path) -> dict[str, str]:
+    """Digests of the wheels of an earlier run that are as they were; damaged ones are deleted."""
+    known: dict[str, str] = {}
+    if (out / SUMS).exists():
+        lines = (out / SUMS).read_text(encoding="utf-8").splitlines()
+        known = {line[66:]: line[:64] for line in lines if line[66:].startswith("wheels/")}
+    good = {}
+    for wheel in sorted((out / "wheels").glob("*.whl")):
+        name, digest = f"wheels/{wheel.name}", _digest(wheel)
+        if known.get(name, digest) == digest and (name in known or is_whole(wheel)):
+            good[name] = digest
+        else:
+            print(f"{wheel.name} is damaged and will be fetched again.")
+            wheel.unlink()
+    return good
+
+
+def _drop_others(wheels: Path, needed: dict[str, list[str]]) -> None:
+    """Delete what no target needs: versions that turned out too new, another build of PyTorch."""
+    kept = {name for names in needed.values() for name in names}
+    for wheel in wheels.glob("*.whl"):
+        if wheel.name not in kept:
+            wheel.unlink()
+
+
+def _course_files(root: Path) -> Iterator[Path]:
+    """What belongs to the course, relative to its folder."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=False
+    ) if shutil.which("git") and (root / ".git").exists() else None  # fmt: skip
+    if listed is not None and listed.returncode == 0:
+        names = [Path(name) for name in listed.stdout.split("\0") if name]
+    else:
+        names = [
+            path.relative_to(root)
+            for path in sorted(root.rglob("*"))
+            if not any(part in NOT_OURS or part.endswith(".egg-info") for part in path.parts)
+        ]
+    yield from (name for name in names if (root / name).is_file())
+
+
+def _copy_course(root: Path, target: Path) -> None:
+    """Copy the course afresh, and put it into its place when it is whole."""
+    fresh = target.with_name(".course.partial")
+    shutil.rmtree(fresh, ignore_errors=True)
+    names = [name for name in _course_files(root) if not (root / name).is_relative_to(target)]
+    if target.parent.is_relative_to(root):
+        inside = target.parent.relative_to(root)
+        names = [name for name in names if not name.is_relative_to(inside)]
+    for name in names:
+        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / name, fresh / name)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.replace(target)
+
+
+def _all_sums(out: Path, known: dict[str, str], needed: dict[str, list[str]]) -> dict[str, str]:
+    """The digest of every file of the bundle; wheels that no target needs are left out."""
+    sums = {
+        f"wheels/{name}": known[f"wheels/{name}"] for names in needed.values() for name in names
+    }
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out).as_posix()
+        if path.is_file() and name != SUMS and not name.startswith("wheels/"):
+            sums[name] = _digest(path)
+    return sums
+
+
+def _write_sums(out: Path, sums: dict[str, str]) -> None:
+    """In the format of ``sha256sum -c``."""
+    partial = out / f".{SUMS}.{os.getpid()}"
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
+    partial.write_text("".join(lines), encoding="utf-8")
+    partial.replace(out / SUMS)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,250 @@
+"""Your work as one file: progress, predictions, answers, and what you saved.
+
+What counts as yours: the progress of the exercises; the predictions of this kernel; chapters that
+differ from their stored text (your answers stand in them); everything whose name starts with
+``my_`` in ``notebooks/``, ``data/`` and the current folder; and models saved in the current folder.
+Every file is listed with its SHA-256. Importing checks them all before it writes the first, never
+overwrites a file of yours, and joins the progress with the one that is there.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from course_lib import paths
+from course_lib.paths import data_dir, repo_root
+from course_lib.setup.hosting.errors import HostingError
+from course_lib.text import counted
+
+NAME = "course-work.zip"
+LIST = "course-work.json"
+VERSION = 1
+MODELS = (".safetensors", ".pt", ".pth", ".ckpt")
+MARK = "my_"
+
+
+def export_work(path: Path | str = NAME) -> Path:
+    """Write your work into one zip file; on Colab, your browser downloads it as well.
+
+    Args:
+        path: the file to write; an older one of that name is replaced.
+
+    Returns:
+        The file.
+
+    Raises:
+        HostingError: there is nothing of yours yet, or the file can't be written.
+    """
+    target = Path(path).expanduser().absolute()
+    texts = dict(_records())
+    files = {name: file for name, file in _files() if file.resolve() != target.resolve()}
+    if not texts and not files:
+        raise HostingError("There is nothing to export yet: no exercise tried, nothing saved.")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            digests = {}
+            for name, text in texts.items():
+                archive.writestr(name, text)
+                digests[name] = hashlib.sha256(text.encode()).hexdigest()
+            for name, file in files.items():
+                archive.write(file, name)
+                digests[name] = _digest(file)
+            archive.writestr(LIST, json.dumps({"version": VERSION, "files": digests}, indent=1))
+        partial.replace(target)
+    except OSError as error:
+        raise HostingError(f"{target} can't be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"{counted(len(digests), 'file of your work is', 'files of your work are')} in {target}.")
+    _download(target)
+    return target
+
+
+def import_work(path: Path | str = NAME) -> list[Path]:
+    """Take in a file that :func:`export_work` wrote, here or on another machine.
+
+    Chapters with your answers come as ``notebooks/my_NN_name.ipynb`` beside the course's own. Where
+    a file of that name is there with other contents, the imported one gets a number.
+
+    Returns:
+        The files that were written; progress and predictions are joined with what is there.
+
+    Raises:
+        HostingError: the file is no export, or damaged. Then nothing was changed.
+    """
+    from course_lib.exercises import progress_file
+
+    source = Path(path).expanduser()
+    try:
+        with zipfile.ZipFile(source) as archive, tempfile.TemporaryDirectory() as folder:
+            names = _checked(archive, Path(folder))
+            entries, guesses = _read_records(Path(folder))
+            written = [
+                _place(Path(folder) / name, _destination(name))
+                for name in names
+                if name not in ("progress.json", "predictions.json")
+            ]
+    except FileNotFoundError:
+        raise HostingError(f"There is no file {source}.") from None
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
+        raise HostingError(f"{source} is no whole export of the course's: {error}.") from error
+    except OSError as error:
+        raise HostingError(f"{source} can't be taken in: {error.strerror}.") from error
+    progress_file.join(entries)
+    if guesses:
+        from course_lib.exercises import predictions
+
+        predictions._noted.update(guesses)
+    print(
+        f"Taken in: {counted(len(entries), 'exercise or question', 'exercises and questions')}, "
+        f"{counted(len(guesses), 'prediction')}, "
+        f"{counted(len([each for each in written if each]), 'file')}."
+    )
+    return [each for each in written if each]
+
+
+def _records() -> Iterator[tuple[str, str]]:
+    """What is kept by the course itself, as text."""
+    from course_lib.exercises import progress_file
+
+    entries = progress_file.entries()
+    if entries:
+        content = {"version": progress_file.VERSION, "entries": entries}
+        yield "progress.json", json.dumps(content, indent=1, sort_keys=True)
+    module = sys.modules.get("course_lib.exercises.predictions")  # only of a kernel that used it
+    noted = {
+        name: value if isinstance(value, str | bool | int | list) else float(value)
+        for name, value in getattr(module, "_noted", {}).items()
+    }
+    if noted:
+        yield "predictions.json", json.dumps(noted, indent=1)
+
+
+def _files() -> Iterator[tuple[str, Path]]:
+    """Name in the archive and file, of all that you made."""
+    root, here = repo_root(), Path.cwd()
+    for name, file in _answered():
+        yield f"notebooks/{name}", file
+    for base, place in ((root / "notebooks", "notebooks"), (data_dir(), "data"), (here, "models")):
+        if place == "models" and here.resolve() == (root / "notebooks").resolve():
+            wanted = [each for each in here.glob("*") if each.suffix in MODELS and not _mine(each)]
+        elif place == "models":
+            wanted = [each for each in here.glob("*") if each.suffix in MODELS or _mine(each)]
+        else:
+            wanted = list(base.glob(f"{MARK}*"))
+        for top in sorted(wanted):
+            for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
+                if file.is_file() and ".ipynb_checkpoints" not in file.parts:
+                    yield f"{place}/{file.relative_to(base).as_posix()}", file
+
+
+def _mine(path: Path) -> bool:
+    return path.name.startswith(MARK)
+
+
+def _answered() -> Iterator[tuple[str, Path]]:
+    """Chapters that differ from their sources. On Colab and Kaggle none: they keep the notebook."""
+    if paths.host() is not None:
+        return
+    from course_lib.publishing import notebooks
+
+    for name in notebooks.sources():
+        path = notebooks.notebook_path(name)
+        if path.exists() and not notebooks.in_step(name):
+            yield f"{MARK}{path.name}", path
+
+
+def _checked(archive: zipfile.ZipFile, folder: Path) -> list[str]:
+    """Unpack into ``folder`` what the list names; ValueError if anything is not as it says."""
+    content = json.loads(archive.read(LIST))
+    if content["version"] != VERSION:
+        raise ValueError(f"it is of version {content['version']}, expected {VERSION}")
+    digests: dict[str, str] = content["files"]
+    for name in digests:
+        if not _is_safe(name):
+            raise ValueError(f"it holds {name!r}, which doesn't belong there")
+    if sum(archive.getinfo(name).file_size for name in digests) > shutil.disk_usage(folder).free:
+        raise ValueError("there is no room for what it holds")
+    for name, digest in digests.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(name) as packed, target.open("wb") as out:
+            shutil.copyfileobj(packed, out)
+        if _digest(target) != digest:
+            raise ValueError(f"{name} is damaged")
+    return list(digests)
+
+
+def _is_safe(name: str) -> bool:
+    """Whether a name is one that an export gives: nothing that leaves its folder."""
+    parts = PurePosixPath(name).parts
+    if "\\" in name or ":" in name or name != "/".join(parts) or {"..", ".", "/"} & set(parts):
+        return False
+    if len(parts) == 1:
+        return name in ("progress.json", "predictions.json")
+    top, first = parts[0], parts[1]
+    mine = first.startswith(MARK)
+    return (top in ("notebooks", "data") and mine) or (
+        top == "models" and (mine or (len(parts) == 2 and PurePosixPath(first).suffix in MODELS))
+    )
+
+
+def _read_records(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    from course_lib.exercises import progress_file
+
+    file, guesses = folder / "progress.json", folder / "predictions.json"
+    entries = progress_file.understood(file.read_bytes()) if file.exists() else {}
+    return entries, json.loads(guesses.read_bytes()) if guesses.exists() else {}
+
+
+def _destination(name: str) -> Path:
+    place, _, rest = name.partition("/")
+    if place == "notebooks":
+        return repo_root() / "notebooks" / rest
+    if place == "data":
+        return data_dir() / rest
+    return (Path.cwd() if paths.host() else repo_root() / "notebooks" / "my_models") / rest
+
+
+def _place(file: Path, target: Path) -> Path | None:
+    """Put a file under its name, or the next free one; None when it is there already."""
+    candidate, number = target, 1
+    while candidate.exists():
+        if candidate.is_file() and _digest(candidate) == _digest(file):
+            return None
+        number += 1
+        candidate = target.with_name(f"{target.stem}-{number}{target.suffix}")
+    candidate.parent.mkdir(parents=True, exist_ok=True)
+    partial = candidate.with_name(f".{candidate.name}.partial")
+    try:
+        shutil.copyfile(file, partial)
+        partial.replace(candidate)
+    finally:
+        partial.unlink(missing_ok=True)
+    return candidate
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _download(file: Path) -> None:
+    if paths.host() != "colab":
+        return
+    try:
+        import_module("google.colab.files").download(str(file))
+    except Exception as error:  # a browser that refuses; the file is there all the same
+        raise HostingError(
+            f"The browser did not take {file.name} ({error}). It is in the panel on the left, "
+            "under Files."
+        ) from error

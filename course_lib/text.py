@@ -1,0 +1,33 @@
+"""Text for people: aligned tables, and words that hang on a number."""
+
+from collections.abc import Sequence
+
+WIDTH = 88  # characters a line: fits a terminal, a notebook and A4
+
+
+def ruled(lines: Sequence[Sequence[str]], heads: int = 1) -> str:
+    """Aligned columns, with a rule below the heads.
+
+    Args:
+        lines: of equally many cells each.
+        heads: how many lines stand above the rule.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    made = [*lines[:heads], ["─" * width for width in widths], *lines[heads:]]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in made)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and what it counts, in the singular for 1.
+
+    >>> counted(1, "tensor"), counted(1200, "tensor")
+    ('1 tensor', '1,200 tensors')
+    >>> counted(2, "buffer moves", "buffers move")
+    '2 buffers move'
+
+    Args:
+        number: how many there are.
+        one: what stands behind 1.
+        many: what stands behind any other number; by default ``one`` with an "s".
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,124 @@
+"""Build a model straight from its weights: no random start that is overwritten a moment later."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from course_lib.weights.loading.load import Source, first_of_each_memory, load_weights, prepare
+from course_lib.weights.loading.plan import Options
+from course_lib.weights.loading.report import LoadReport
+from course_lib.weights.loading.stage import Staged
+from course_lib.weights.loading.targets import Targets, targets
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def load_model(
+    factory: Callable[[], Model], source: Source, *, where: str | None = None, **options: Any
+) -> tuple[Model, LoadReport]:
+    """Build a model and load its weights, in the memory and about the time of the file alone.
+
+    The model is first built on the meta device, where tensors have shapes but no memory; then the
+    values that were read become its parameters. That needs every tensor to come from the file.
+    Where that isn't so (a new head, buffers that aren't saved, a factory that computes with its
+    tensors), the model is built as usual and loaded with :func:`load_weights`: the result is the
+    same. On the meta device no random numbers are drawn.
+
+    Args:
+        factory: builds the model, without arguments, such as ``torchvision.models.resnet18``.
+        source: as for :func:`load_weights`.
+        where: as for :func:`load_weights`.
+        **options: as for :func:`load_weights`.
+
+    Returns:
+        The model on the CPU, and the report.
+
+    Raises:
+        CheckpointError, LoadError, UnknownNameError: as :func:`load_weights`.
+    """
+    model = _build_on_meta(factory)
+    if model is not None:
+        goal = targets(model)
+        staged, made = prepare(goal, source, Options(**options), where)
+        ready = {goal.leader[each.item.name] for each in staged}
+        if ready == set(goal.leader.values()) and not goal.extra:
+            _fill(model, goal, first_of_each_memory(staged, goal))
+            return model, made
+    model = factory()
+    return model, load_weights(model, source, where=where, **options)
+
+
+_FILLS = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torch.Tensor.zero_}
+
+
+class _NoFilling(TorchFunctionMode):
+    """On the meta device, starting values are not even pretended: that alone took longest."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _FILLS or getattr(func, "__module__", "") == "torch.nn.init":
+            filled = args[0] if args else kwargs.get("tensor")
+            if isinstance(filled, torch.Tensor) and filled.device.type == "meta":
+                return filled
+        return func(*args, **kwargs)
+
+
+def _build_on_meta(factory: Callable[[], Model]) -> Model | None:
+    """The model on the meta device; None if it can't be built or completed from there."""
+    try:
+        with torch.device("meta"), _NoFilling():
+            model = factory()
+    except Exception:
+        return None  # it looks at its values while it is built; so it is built as usual
+    saved = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
+    for module in model.modules():
+        inside = [*module._buffers.values(), *_held(vars(module))]
+        if any(isinstance(each, torch.Tensor) and id(each) not in saved for each in inside):
+            return None  # a tensor that no file has: its values come from the factory
+    every = [*model.parameters(), *model.buffers()]
+    return model if all(tensor.device.type == "meta" for tensor in every) else None
+
+
+def _held(attributes: dict[str, Any]) -> Iterator[Any]:
+    """A module's plain attributes, with what is in lists, tuples and dictionaries."""
+    for name, value in attributes.items():
+        if name in ("_parameters", "_buffers", "_modules"):
+            continue
+        if isinstance(value, dict):
+            yield from value.values()
+        elif isinstance(value, list | tuple):
+            yield from value
+        else:
+            yield value
+
+
+def _fill(model: nn.Module, goal: Targets, staged: list[Staged]) -> None:
+    """Put the values where the meta tensors were; what was one object stays one object."""
+    values = {goal.leader[each.item.name]: each.value for each in staged}
+    made: dict[int, torch.Tensor] = {}
+    for name, old in goal.tensors.items():
+        if id(old) not in made:
+            made[id(old)] = _like(old, values[goal.leader[name]])
+    for module in model.modules():
+        stores: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for store in stores:
+            for key, old in store.items():
+                if old is not None:
+                    store[key] = made[id(old)]
+
+
+def _like(old: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    if not isinstance(old, nn.Parameter):
+        return value
+    new = type(old)(value, requires_grad=old.requires_grad)
+    vars(new).update(vars(old))  # attributes that a factory gave to its parameters
+    return new

@@ -1,0 +1,1 @@
+"""Matching: which tensor of a file belongs to which tensor of a model."""

@@ -1,0 +1,297 @@
+"""Which tensor of a file belongs to which tensor of a model?
+
+Tried in this order: the same names; the same names but for one wrapper's prefix; and, only on
+request, the same order and shapes. A rename table is applied to the file's names before all that.
+Each step either has one answer or is an error.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from course_lib.errors import suggest
+from course_lib.text import counted
+from course_lib.weights.errors import LoadError
+from course_lib.weights.matching.names import load_names
+
+Shape = tuple[int, ...]
+Rename = Mapping[str, str] | Callable[[str], str | None] | str
+
+# Entries that count updates of an average or of the wrapper: no weights of the wrapped model.
+_BOOKKEEPING = ("n_averaged",)
+
+# Last parts of names with the same meaning in different frameworks.
+_KINDS = {
+    "weight": "weight", "kernel": "weight", "gamma": "weight", "scale": "weight",
+    "depthwise_kernel": "weight", "pointwise_kernel": "weight", "embeddings": "weight",
+    "bias": "bias", "beta": "bias", "offset": "bias",
+    "running_mean": "mean", "moving_mean": "mean", "mean": "mean",
+    "running_var": "variance", "moving_variance": "variance", "var": "variance",
+    "variance": "variance", "num_batches_tracked": "count",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Who belongs to whom.
+
+    Attributes:
+        pairs: model name -> file name.
+        missing: model names without a partner.
+        unexpected: file names without a partner.
+        ignored: file names that were left out on purpose.
+        how: what was done to the names, in words.
+    """
+
+    pairs: dict[str, str]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    ignored: tuple[str, ...]
+    how: str
+
+
+@dataclass
+class _Names:
+    """File names on their way: current name -> name in the file."""
+
+    current: dict[str, str]
+    ignored: list[str] = field(default_factory=list)
+    how: list[str] = field(default_factory=list)
+
+
+def match(
+    source: Mapping[str, Shape],
+    model: Mapping[str, Shape],
+    *,
+    rename: Rename | None = None,
+    prefix: str | None = None,
+    by_order: bool = False,
+    dropped: Iterable[str] = (),
+    kept: Iterable[str] = (),
+) -> Matching:
+    """Pair the tensors of a file with those of a model, by name.
+
+    Args:
+        source: the file's names and shapes, in order.
+        model: the model's names and shapes, in order.
+        rename: see :func:`load_weights`.
+        prefix: see :func:`load_weights`.
+        by_order: see :func:`load_weights`.
+        dropped: file names to leave out.
+        kept: model names that want no partner; a file entry of that name is left out.
+
+    Raises:
+        LoadError: no tensor has a partner, or there are several ways and nothing to choose by.
+    """
+    left_out = set(dropped)
+    names = _Names({name: name for name in source if name not in left_out}, sorted(left_out))
+    if prefix is not None:
+        _remove_prefix(names, prefix)
+    if rename is not None:
+        _rename(names, rename, model)
+    if prefix is None and not names.current.keys() & model.keys():
+        _find_prefix(names, model)
+    pairs = {name: names.current[name] for name in model if name in names.current}
+    if pairs and not names.how:
+        names.how.append("the same names")
+    rest = {name: first for name, first in names.current.items() if name not in pairs}
+    spared = set(kept)
+    names.ignored += [first for name, first in pairs.items() if name in spared]
+    pairs = {name: first for name, first in pairs.items() if name not in spared}
+    open_model = {
+        name: shape for name, shape in model.items() if name not in pairs and name not in spared
+    }
+    if by_order and rest and open_model:
+        pairs |= pair_by_order({first: source[first] for first in rest.values()}, open_model)
+        names.how.append("order and shape")
+    if not pairs:
+        raise LoadError(_nothing_fits(list(names.current), list(model)))
+    used = set(pairs.values())
+    return Matching(
+        pairs={name: pairs[name] for name in model if name in pairs},
+        missing=tuple(name for name in model if name not in pairs and name not in spared),
+        unexpected=tuple(
+            first for first in names.current.values() if first not in used | set(names.ignored)
+        ),
+        ignored=tuple(names.ignored),
+        how=", ".join(names.how),
+    )
+
+
+def _remove_prefix(names: _Names, prefix: str) -> None:
+    kept = {name: first for name, first in names.current.items() if name.startswith(prefix)}
+    if not kept:
+        known = {name[: at + 1] for name in names.current for at, sign in enumerate(name)
+                 if sign == "."}  # fmt: skip
+        raise LoadError(
+            f"No name in the file begins with {prefix!r}.{suggest(prefix, sorted(known))}"
+        )
+    names.ignored += [first for name, first in names.current.items() if name not in kept]
+    names.current = {name.removeprefix(prefix): first for name, first in kept.items()}
+    if prefix:
+        names.how.append(f"names without the prefix {prefix!r}")
+
+
+def _rename(names: _Names, rename: Rename, model: Mapping[str, Shape]) -> None:
+    shipped = isinstance(rename, str)
+    if isinstance(rename, str):
+        names.how.append(f"the name table {rename!r}")
+        rename = load_names(rename)
+    else:
+        kind = "table" if isinstance(rename, Mapping) else "function"
+        names.how.append(f"a rename {kind}")
+    if isinstance(rename, Mapping):
+        unknown = [name for name in rename if name not in names.current]
+        strangers = [name for name in rename.values() if name not in model]
+        if (unknown and not shipped) or len(unknown) == len(rename):  # a shipped table has a head
+            hint = suggest(unknown[0], names.current) if unknown else ""
+            raise LoadError(
+                f"The rename table has {len(unknown)} of {len(rename)} names that are not in the "
+                f"file, such as {[*unknown, ''][0]!r}.{hint}"
+            )
+        if len(strangers) == len(rename):
+            raise LoadError(
+                f"The rename table leads to no name of the model, for example to "
+                f"{strangers[0]!r}.{suggest(strangers[0], model)}"
+            )
+        table = rename
+        change: Callable[[str], str | None] = lambda name: table.get(name, name)  # noqa: E731
+    else:
+        change = rename
+    renamed: dict[str, str] = {}
+    for name, first in names.current.items():
+        new = change(name)
+        if new is None:
+            names.ignored.append(first)
+        elif not isinstance(new, str):
+            raise LoadError(
+                f"rename({name!r}) gave {new!r}; expected a name, or None to leave out."
+            )
+        elif new in renamed:
+            raise LoadError(
+                f"Two names of the file become {new!r}: {renamed[new]!r} and {first!r}. "
+                "A rename table must keep different names different."
+            )
+        else:
+            renamed[new] = first
+    names.current = renamed
+
+
+def _find_prefix(names: _Names, model: Mapping[str, Shape]) -> None:
+    """Find the one prefix which, removed from or added to the file's names, makes them fit."""
+    hits: Counter[tuple[str, str]] = Counter()
+    for name in names.current:
+        hits.update(("remove", start) for start, end in _splits(name) if end in model)
+    for name in model:
+        hits.update(("add", start) for start, end in _splits(name) if end in names.current)
+    if not hits:
+        return
+    (best, count), *others = hits.most_common()
+    if count * 2 < min(len(names.current), len(model)):
+        return  # a few chance agreements are no match
+    rivals = [other for other, number in others if number * 2 >= count]
+    if rivals:
+        fits = ", ".join(f"{kind} {start!r}" for kind, start in [best, *rivals][:4])
+        advice = f"Say which part of the file you want: prefix={best[1]!r}, for example."
+        if best[0] == "add":
+            advice = "Load into the part you mean, as in load_weights(model.encoder, ...)."
+        raise LoadError(
+            f"The names fit in more than one way when a prefix is changed: {fits}. {advice}"
+        )
+    kind, start = best
+    if kind == "remove":
+        changed = {
+            name.removeprefix(start): first
+            for name, first in names.current.items()
+            if name.startswith(start)
+        }
+        outside = {name: first for name, first in names.current.items()
+                   if not name.startswith(start)}  # fmt: skip
+        names.ignored += [first for name, first in outside.items() if name in _BOOKKEEPING]
+        changed |= {
+            f"\0{name}": first for name, first in outside.items() if name not in _BOOKKEEPING
+        }  # a name that no model has: it counts as unexpected
+        names.how.append(f"the same names without the prefix {start!r}")
+    else:
+        changed = {start + name: first for name, first in names.current.items()}
+        names.how.append(f"the same names with the prefix {start!r} added")
+    names.current = changed
+
+
+def _splits(name: str) -> list[tuple[str, str]]:
+    """All ways to cut a dotted name in two: ``a.b.c`` gives (a., b.c) and (a.b., c)."""
+    return [(name[: at + 1], name[at + 1 :]) for at, sign in enumerate(name) if sign == "."]
+
+
+def kind_of(name: str) -> str | None:
+    """What the last part of a name says: ``weight``, ``bias``, ``mean``, ``variance``, ``count``.
+
+    None when it says nothing that is known.
+    """
+    last = name.replace("/", ".").rsplit(".", 1)[-1].split(":")[0]
+    return _KINDS.get(last)
+
+
+def compatible(first: tuple[str, Shape], second: tuple[str, Shape]) -> bool:
+    """Equal shapes, and names whose last parts don't contradict each other."""
+    kinds = kind_of(first[0]), kind_of(second[0])
+    return first[1] == second[1] and (None in kinds or kinds[0] == kinds[1])
+
+
+def pair_by_order(source: Mapping[str, Shape], model: Mapping[str, Shape]) -> dict[str, str]:
+    """Pair by order and shape, with a proof that there is only one way.
+
+    Every entry of the shorter list gets a partner in the longer one, order kept. Take for each the
+    earliest partner possible, then for each the latest possible: any other way lies between these
+    two. If they agree, there is no other.
+
+    Returns:
+        Model name -> file name.
+
+    Raises:
+        LoadError: there is no such pairing, or more than one.
+    """
+    entries, targets = list(source.items()), list(model.items())
+    flipped = len(entries) > len(targets)
+    short, long = (targets, entries) if flipped else (entries, targets)
+    early = _earliest(short, long)
+    if len(early) < len(short):
+        name, shape = short[len(early)]
+        side, other = ("model", "file") if flipped else ("file", "model")
+        raise LoadError(
+            f"Order and shape don't fit: {name!r} of the {side}, shape {shape}, has no partner in "
+            f"the {other} after those of the {counted(len(early), 'entry', 'entries')} before it. "
+            "See propose_names(source, model) for what does fit, or give rename= a table."
+        )
+    late = [len(long) - 1 - at for at in reversed(_earliest(short[::-1], long[::-1]))]
+    unsure = [at for at, (low, high) in enumerate(zip(early, late, strict=True)) if low != high]
+    if unsure:
+        at = unsure[0]
+        raise LoadError(
+            f"Order and shape leave {len(unsure)} of {counted(len(short), 'entry', 'entries')} "
+            f"open: {short[at][0]!r} could be {long[early[at]][0]!r} or {long[late[at]][0]!r}. "
+            "Leave out what has no partner with drop= and keep=, or give rename= a table "
+            "(propose_names helps)."
+        )
+    joined = [(short[at][0], long[position][0]) for at, position in enumerate(early)]
+    return dict(joined) if flipped else {target: entry for entry, target in joined}
+
+
+def _earliest(short: Sequence[tuple[str, Shape]], long: Sequence[tuple[str, Shape]]) -> list[int]:
+    """For each entry of ``short`` its earliest possible position in ``long``, as far as it goes."""
+    positions: list[int] = []
+    for position, candidate in enumerate(long):
+        if len(positions) < len(short) and compatible(short[len(positions)], candidate):
+            positions.append(position)
+    return positions
+
+
+def _nothing_fits(source: list[str], model: list[str]) -> str:
+    file_names = ", ".join(repr(name.removeprefix("\0")) for name in source[:3])
+    return (
+        f"Not one of the file's {len(source)} names is in the model, nor with a prefix added or "
+        f"removed. The file has {file_names or 'nothing left'} ...; the model has "
+        f"{', '.join(map(repr, model[:3])) or 'nothing that wants weights'} .... Other names: give "
+        "rename= a table (propose_names helps) or a function, or by_order=True. Another "
+        "architecture: no loader can help."
+    )

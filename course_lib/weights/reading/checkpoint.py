@@ -1,0 +1,244 @@
+"""Read a checkpoint, whatever it is, without running a line of code from it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from course_lib.text import counted
+from course_lib.weights.errors import CheckpointError
+from course_lib.weights.reading import formats, locate, plainfiles, torchfile
+from course_lib.weights.reading.digests import check_sha256
+from course_lib.weights.reading.stored import Reader, Stored, reading, stamp
+from course_lib.weights.reading.threads import read_in_threads
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a file holds, known before any tensor is read (except for the oldest formats).
+
+    Attributes:
+        path: the file.
+        format: ``zip``, ``legacy``, ``safetensors``, ``sharded`` or ``numpy``.
+        place: where in it the weights were found.
+        places: everywhere that there could be some.
+        others: what else it holds, outlined.
+        metadata: text that was saved along.
+        stamps: each file with its size and time of change, to notice if it is changed meanwhile.
+    """
+
+    path: Path
+    format: str
+    place: locate.Place
+    places: tuple[locate.Place, ...]
+    others: dict[str, Any]
+    metadata: dict[str, Any]
+    stamps: dict[Path, tuple[int, int]]
+
+    @property
+    def stored(self) -> dict[str, Stored]:
+        """The weights: name -> stored tensor."""
+        return self.place.tensors
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights of a file, in memory, with the story of where they were.
+
+    Attributes:
+        path: the file.
+        format: ``zip`` or ``legacy`` (both ``torch.save``), ``safetensors``, ``sharded``,
+            ``numpy``: what the file is, whatever its name says.
+        where: the keys that led to the weights, joined by dots; empty for the top level.
+        wrapper: the same in words.
+        prefix: a wrapper's prefix that all names share, such as ``"module."``, or ``""``. The
+            names keep it; :func:`load_weights` deals with it.
+        tensors: name -> CPU tensor, in the file's order.
+        alternatives: other places in the file that hold weights, for ``where=``.
+        others: what else the file holds; tensors in it are only described.
+        metadata: what :func:`save_weights` or the safetensors file says about the weights.
+    """
+
+    path: Path
+    format: str
+    where: str
+    wrapper: str
+    prefix: str
+    tensors: Mapping[str, torch.Tensor]
+    alternatives: tuple[str, ...]
+    others: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        count = sum(tensor.numel() for tensor in self.tensors.values())
+        place = f"at {self.where!r}" if self.where else "at the top level"
+        lines = [
+            f"{self.path.name} ({self.format}): {counted(len(self.tensors), 'tensor')}, "
+            f"{counted(count, 'number')}, found {place}: {self.wrapper}."
+        ]
+        if self.prefix:
+            lines.append(f"All names begin with {self.prefix!r}.")
+        if self.alternatives:
+            lines.append(f"Weights are also at: {', '.join(map(repr, self.alternatives))}.")
+        if self.others:
+            lines.append(f"Beside them: {', '.join(map(str, self.others))}.")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint {str(self).splitlines()[0]}>"
+
+
+def read_checkpoint(
+    path: str | Path, *, where: str | None = None, sha256: str | None = None
+) -> Checkpoint:
+    """Read the weights of a checkpoint into memory.
+
+    Reads what ``torch.save`` wrote (any age), safetensors, checkpoints in shards (give the index,
+    ``*.index.json``) and NumPy's ``.npz``. The content decides, not the file's name. Tensors saved
+    on any device arrive on the CPU. Nothing in the file is run: pickles are read with
+    ``torch.load(weights_only=True)``. Every checksum in the file is checked: zip files have one a
+    tensor, as have the files of :func:`save_weights`; other safetensors files and those of torch
+    before 1.6 have none, so that only ``sha256`` can show a flipped bit in them.
+
+    Args:
+        path: the file.
+        where: the place of the weights inside (keys joined by dots), when there are several.
+        sha256: the file's SHA-256, or its beginning (at least 8 digits), as the author states it.
+
+    Returns:
+        The weights, and where in the file they were.
+
+    Raises:
+        UnsafeCheckpointError: the file wants to run code; ``.wanted`` names what.
+        CheckpointError: it is no checkpoint, damaged, truncated, tampered with, of another hash,
+            or holds weights in several places with nothing to tell which.
+    """
+    catalogue = open_catalogue(path, where, sha256)
+    tensors = read_all(catalogue, catalogue.stored)
+    place = catalogue.place
+    return Checkpoint(
+        path=catalogue.path,
+        format=catalogue.format,
+        where=place.where,
+        wrapper=locate.describe(place),
+        prefix=locate.common_prefix(list(tensors)),
+        tensors=tensors,
+        alternatives=tuple(each.where for each in catalogue.places if each is not place),
+        others=catalogue.others,
+        metadata=catalogue.metadata,
+    )
+
+
+def read_all(catalogue: Catalogue, wanted: Mapping[str, Stored]) -> dict[str, torch.Tensor]:
+    """Read these tensors, each byte of the file once, into memory of their own."""
+
+    def job(name: str, each: Stored) -> Callable[[Reader], tuple[str, torch.Tensor]]:
+        return lambda reader: (name, reader.read(each, each.empty()))
+
+    read = dict(
+        read_in_threads(
+            ((each, job(name, each)) for name, each in wanted.items()), catalogue.stamps
+        )
+    )
+    return {name: read[name] for name in wanted}
+
+
+def open_catalogue(
+    path: str | Path, where: str | None = None, sha256: str | None = None
+) -> Catalogue:
+    """Look what a file holds. Arguments and errors as for :func:`read_checkpoint`."""
+    path = Path(path).expanduser()
+    try:
+        format = formats.sniff(path)
+        stamps = {path: stamp(path)}
+        if sha256 is not None:
+            check_sha256(path, sha256)
+        tree, metadata, files = content(path, format)
+        stamps |= {file: stamp(file) for file in files}
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror or error}.") from error
+    own = tree.get("metadata") if isinstance(tree, dict) else None
+    if not metadata and isinstance(own, dict):
+        metadata = locate.outline(own)
+    place, places = locate.find(tree, str(path), where)
+    _refuse_odd_tensors(path, place)
+    return Catalogue(path, format, place, places, _others(tree, place), metadata, stamps)
+
+
+def content(path: Path, format: str) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
+    """The tree of a file, its metadata, and the further files that belong to it."""
+    if format == formats.ZIP:
+        return torchfile.open_zip(path), {}, ()
+    if format == formats.LEGACY:
+        return torchfile.open_legacy(path), {}, ()
+    if format == formats.SAFETENSORS:
+        return *plainfiles.open_safetensors(path), ()
+    if format == formats.NUMPY:
+        return *plainfiles.open_numpy(path), ()
+    return _sharded(path)
+
+
+def _sharded(path: Path) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
+    where, files, metadata = plainfiles.shards(path)
+    tensors: dict[str, Stored] = {}
+    found: dict[str, str] = {}
+    for file in files:
+        format = formats.sniff(file)
+        if format == formats.SHARDED:
+            raise CheckpointError(f"{path}: the shard {file.name} is an index itself.")
+        tree, _, _ = content(file, format)
+        inside = locate.find(tree, str(file))[0].tensors
+        twice = found.keys() & inside.keys()
+        if twice:
+            name = min(twice)
+            raise CheckpointError(f"{path}: {name!r} is in {found[name]} and in {file.name}.")
+        found |= dict.fromkeys(inside, file.name)
+        tensors |= inside
+    plainfiles.check_shard_names(path, where, found)
+    return {name: tensors[name] for name in where}, metadata, files
+
+
+def _refuse_odd_tensors(path: Path, place: locate.Place) -> None:
+    odd = [name for name, kind in place.odd.items() if "Tensor" in kind or kind == "Parameter"]
+    if odd:
+        raise CheckpointError(
+            f"{path}: {odd[0]!r} is a sparse, quantised or nested tensor (and {len(odd) - 1} "
+            "others), which is not supported here; load the file with torch.load."
+        )
+
+
+def _others(tree: Any, place: locate.Place) -> dict[str, Any]:
+    """Everything but the weights: beside the path that leads to them."""
+    if not isinstance(tree, dict):
+        return {}
+    if not place.path:
+        return {key: locate.outline(tree[key]) for key in place.odd}
+    return {str(key): locate.outline(value) for key, value in tree.items() if key != place.path[0]}
+
+
+def read_object(path: Path) -> Any:
+    """The whole object of a file of ``torch.save``, after its checksums were checked.
+
+    Raises:
+        CheckpointError: as for :func:`read_checkpoint`.
+    """
+    format = formats.sniff(path)
+    if format != formats.ZIP:
+        raise CheckpointError(f"{path} is no training checkpoint of save_checkpoint.")
+    tree = torchfile.open_zip(path)
+    with Reader({path: stamp(path)}) as reader, reading(path, "the object"):
+        return _read_leaves(tree, reader)
+
+
+def _read_leaves(tree: Any, reader: Reader) -> Any:
+    if isinstance(tree, Stored):
+        return reader.read(tree, tree.empty())
+    if isinstance(tree, dict):
+        for key, each in tree.items():
+            tree[key] = _read_leaves(each, reader)
+        return tree
+    if isinstance(tree, list | tuple):
+        return type(tree)(_read_leaves(each, reader) for each in tree)
+    return tree

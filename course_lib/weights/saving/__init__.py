@@ -1,0 +1,1 @@
+"""Saving: weights to use, and training runs to go on with; always a whole file."""

@@ -1,0 +1,199 @@
+"""Save weights so that there is always a whole file: the old one or the new one."""
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors.torch
+import torch
+from torch import nn
+from zlib_ng import zlib_ng
+
+from course_lib.weights.errors import CheckpointError
+from course_lib.weights.loading.commit import same_bits
+from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS
+
+SAFETENSORS_ENDINGS = (".safetensors",)
+TORCH_ENDINGS = (".pth", ".pt", ".bin", ".ckpt")
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of ``path`` only when all is on the disk.
+
+    The bytes go to a temporary file beside it; they are forced to the disk; then one renaming,
+    which the file system does wholly or not at all, puts it into place. Killed at any moment, the
+    process leaves the old file or the new one (and perhaps a temporary one, which the next save
+    removes). On an error the old file stays.
+    """
+    path = Path(os.path.realpath(path))  # through links: replace the file, not the link
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    mode = path.stat().st_mode & 0o777 if path.exists() else None
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            temporary.chmod(mode)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporary files of processes that no longer live."""
+    for each in path.parent.glob(f".{_escape(path.name)}.*.tmp"):
+        found = re.fullmatch(r"\.(\d+)\.tmp", each.name.removeprefix(f".{path.name}"))
+        if found and not _lives(int(found[1])):
+            each.unlink(missing_ok=True)
+
+
+def _escape(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _lives(process: int) -> bool:
+    if os.name == "nt":
+        return True  # asking would end it there; an old temporary file does no harm
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming itself last through a power cut, where the system allows it."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def save_weights(
+    model: nn.Module | Mapping[str, torch.Tensor],
+    path: str | Path,
+    *,
+    what: str = "",
+    source: object = "",
+    metrics: Mapping[str, float] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Save weights, atomically, with what is to be known about them.
+
+    Args:
+        model: a model or a state dict; tensors on any device.
+        path: the ending decides: ``.safetensors`` (can't hold code, has a checksum a tensor here),
+            or ``.pth``, ``.pt``, ``.bin``, ``.ckpt`` (``torch.save``).
+        what: in words, what this is: ``"hot dogs, head only, 3 epochs"``.
+        source: from which weights it was made: words, or the :class:`LoadReport` of the load.
+        metrics: name -> value, such as ``{"test accuracy": 0.94}``.
+        extra: whatever else, as JSON could hold it.
+
+    Returns:
+        The path. ``read_checkpoint(path).metadata`` gives back what was said, along with the
+        model's class, the names of its frozen parameters, and the version of torch.
+        ``torch.load(path)["state_dict"]`` has the weights of a ``.pth`` file.
+
+    Raises:
+        CheckpointError: another ending; something that isn't a tensor; metadata that aren't JSON.
+    """
+    path = Path(path).expanduser()
+    about = _about(model, what, source, metrics, extra)
+    state = model.state_dict() if isinstance(model, nn.Module) else dict(model)
+    for name, tensor in state.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise CheckpointError(
+                f"{name!r} is a {type(tensor).__name__}; only tensors can be saved as weights. "
+                "For a whole training run there is save_checkpoint."
+            )
+    if path.suffix in SAFETENSORS_ENDINGS:
+        tensors, names = _without_ties(state)
+        metadata = {"format": "pt", ABOUT: json.dumps(about), **names}
+        metadata[CHECKSUMS] = json.dumps({name: _crc(each) for name, each in tensors.items()})
+        content = safetensors.torch.save(tensors, metadata)
+        with atomic_write(path) as file:
+            file.write(content)
+    elif path.suffix in TORCH_ENDINGS:
+        compact = {name: _compact(tensor) for name, tensor in state.items()}
+        with atomic_write(path) as file:
+            torch.save({"state_dict": compact, "metadata": about}, file)
+    else:
+        raise CheckpointError(
+            f"{path.name!r} ends in {path.suffix!r}; expected "
+            f"{', '.join((*SAFETENSORS_ENDINGS, *TORCH_ENDINGS))}."
+        )
+    return path
+
+
+def _about(
+    model: nn.Module | Mapping[str, torch.Tensor],
+    what: str,
+    source: object,
+    metrics: Mapping[str, float] | None,
+    extra: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "what": what,
+        "source": str(source).splitlines()[0] if str(source) else "",
+        "metrics": {name: float(value) for name, value in (metrics or {}).items()},
+        "torch": torch.__version__,
+    }
+    if isinstance(model, nn.Module):
+        about["model"] = type(model).__name__
+        about["frozen"] = [name for name, p in model.named_parameters() if not p.requires_grad]
+    if extra:
+        about["extra"] = dict(extra)
+    try:
+        return json.loads(json.dumps(about))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"The metadata can't be saved: {error}. Use numbers, texts, lists and dictionaries."
+        ) from None
+
+
+def _without_ties(
+    state: Mapping[str, torch.Tensor],
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Each memory once, and the other names of it: the format allows no sharing."""
+    tensors: dict[str, torch.Tensor] = {}
+    first: dict[tuple[object, ...], str] = {}
+    names: dict[str, str] = {}
+    for name, tensor in state.items():
+        key = (tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+        if tensor.numel() and key in first and same_bits(tensor, state[first[key]]):
+            names[name] = first[key]
+            continue
+        first.setdefault(key, name)
+        tensors[name] = _compact(tensor).cpu().contiguous()
+    taken = {"format", ABOUT, CHECKSUMS} & names.keys()
+    for name in taken:  # a tensor of that name can't be noted there; so it is written twice
+        tensors[name] = tensors[names.pop(name)].clone()
+    return tensors, names
+
+
+def _compact(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor without the rest of the memory that it is a part of."""
+    tensor = tensor.detach()
+    if tensor.untyped_storage().nbytes() > tensor.numel() * tensor.itemsize:
+        return tensor.clone()
+    return tensor
+
+
+def _crc(tensor: torch.Tensor) -> int:
+    if tensor.numel() == 0:
+        return 0
+    return zlib_ng.crc32(tensor.view(-1).view(torch.uint8).numpy().data)

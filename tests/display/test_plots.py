@@ -1,0 +1,153 @@
+"""Figures: described, light, and readable without colour."""
+
+import io
+
+import numpy as np
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from PIL import Image
+
+from course_lib.chapters import CHAPTERS
+from course_lib.display import plots
+
+
+def pixels(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+FIGURES = {
+    "gallery": lambda: plots.gallery([np.zeros((4, 6, 3)), np.ones((6, 4, 3))], ["a", "b"]),
+    "lines": lambda: plots.lines({"a": ([1, 2], [3, 4]), "b": ([1, 2], [4, 3])}, "x", "y"),
+    "confusion": lambda: plots.confusion([[5, 1], [2, 8]], ["yes", "no"]),
+    "intervals": lambda: plots.intervals({"a": (0.2, 0.1, 0.3), "b": (-0.1, -0.3, 0.1)}, "gain"),
+    "strips": lambda: plots.strips({"a": [("x", 2), ("y", 1)], "b": [("y", 3)]}, "bytes"),
+    "interval_panels": lambda: plots.interval_panels(
+        {"one": {"a": (0.5, 0.4, 0.6), "b": (0.6, 0.5, 0.7)}, "two": {"a": (0.9, 0.8, 1.0)}},
+        "accuracy",
+        {"one": "b"},
+    ),
+    "three_ways": plots.three_ways,
+    "picture_map": lambda: plots.picture_map(
+        [(0, 0), (1, 2)], [np.zeros((4, 6, 3)), np.ones((6, 4, 3))], [0, 1], ["yes", "no"]
+    ),
+    "course_map": lambda: plots.course_map(CHAPTERS),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_ground_is_opaque_white_for_dark_themes(name):
+    corners = pixels(FIGURES[name]())[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert (corners == 255).all()
+
+
+@pytest.mark.parametrize("photographs", [False, True])
+def test_a_stored_figure_has_twice_the_dots_of_the_screen(photographs):
+    figure = plots.new_figure(3.0, 1.5)
+    made = plots.encode(figure, photographs)
+    stored = Image.open(io.BytesIO(made.data))
+    assert (stored.format or "").lower() == made.kind == ("jpeg" if photographs else "png")
+    assert (made.width, made.height) == (300, 150)
+    assert stored.size == (600, 300)
+
+
+def test_lines_differ_in_more_than_colour():
+    axis = plots.lines({str(i): ([0, 1], [0, i]) for i in range(6)}, "x", "y").axes[0]
+    cues = {(line.get_marker(), str(line._dash_pattern)) for line in axis.get_lines()}
+    assert len(cues) == 6
+
+
+def test_strips_lie_end_to_end_and_name_each_kind_once():
+    axis = plots.strips({"a": [("x", 2), ("y", 1)], "b": [("y", 3)]}, "bytes").axes[0]
+    bars = [(bar.get_x(), bar.get_width(), round(bar.get_y() + 0.35)) for bar in axis.patches]
+    assert bars == [(0, 2, 1), (2, 1, 1), (0, 3, 0)]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["b", "a"]
+    assert axis.get_legend_handles_labels()[1] == ["x", "y"]
+    looks = {(bar.get_facecolor(), bar.get_hatch()) for bar in axis.patches}
+    assert len(looks) == 2
+    with pytest.raises(ValueError, match="5 kinds"):
+        plots.strips({"a": [(str(kind), 1) for kind in range(6)]}, "bytes")
+
+
+def test_a_confusion_matrix_prints_its_counts():
+    axis = plots.confusion([[5, 1], [2, 8]], ["yes", "no"]).axes[0]
+    assert sorted(text.get_text() for text in axis.texts) == ["1", "2", "5", "8"]
+
+
+def contrast(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return 1.05 / (luminance + 0.05)
+
+
+def test_text_is_dark_enough_on_white():
+    """WCAG 2.2 asks for a contrast of 4.5 for text."""
+    for key in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color"):
+        assert contrast(plots.STYLE[key]) >= 4.5
+
+
+@pytest.fixture
+def shell():
+    """A real IPython, as in a notebook: without one, display only prints."""
+    yield InteractiveShell.instance()
+    InteractiveShell.clear_instance()
+
+
+@pytest.mark.parametrize("photographs", [False, True])
+def test_shown_with_its_text_alternative(photographs, shell):
+    with capture_output() as captured:
+        plots.show(FIGURES["lines"](), "Two lines\n    that cross.", photographs)
+    (output,) = captured.outputs
+    kind = "image/jpeg" if photographs else "image/png"
+    assert output.metadata[kind]["alt"] == "Two lines that cross."
+    assert output.data[kind]
+
+
+def test_a_figure_without_a_text_alternative_is_refused():
+    with pytest.raises(ValueError, match="text alternative"):
+        plots.show(FIGURES["lines"](), "  ")
+
+
+def test_overlay_keeps_the_bright_part_bright():
+    figure, axes = plots.new_axes()
+    strength = np.zeros((8, 8))
+    strength[:, 4:] = 1
+    plots.overlay(axes[0, 0], np.full((8, 8, 3), 0.8), strength)
+    shown = axes[0, 0].get_images()[0].get_array()
+    assert shown[:, 4:].mean() > 2 * shown[:, :4].mean()
+    pixels(figure)
+
+
+def test_interval_panels_share_an_axis_and_mark_one_row_by_shape():
+    figure = FIGURES["interval_panels"]()
+    one, two = (axis for axis in figure.axes if axis.get_title())
+    assert one.get_xlim() == two.get_xlim()
+    markers = [line.get_marker() for line in one.get_lines() if line.get_marker() != "None"]
+    assert sorted(markers) == ["o", "s"]
+    assert "s" not in [line.get_marker() for line in two.get_lines()]
+
+
+def test_the_three_ways_say_in_words_what_each_layer_does():
+    texts = [text.get_text() for text in plots.three_ways().axes[0].texts]
+    assert texts.count("random\nlearns") == 4 + 1 + 1
+    assert texts.count("copied\nlearns slowly") == texts.count("copied\nstays") == 3
+
+
+def test_a_map_of_pictures_frames_them_by_class_in_colour_and_in_shape():
+    axis = FIGURES["picture_map"]().axes[0]
+    placed = [each for each in axis.artists if hasattr(each, "xybox")]
+    assert [each.xy for each in placed] == [(0, 0), (1, 2)]
+    frames = [each.patch for each in placed]
+    assert frames[0].get_edgecolor() != frames[1].get_edgecolor()
+    assert type(frames[0].get_boxstyle()) is not type(frames[1].get_boxstyle())
+    low, high = axis.get_xlim()
+    assert low < 0
+    assert high > 1
+
+
+def test_a_map_of_pictures_refuses_what_does_not_go_together():
+    with pytest.raises(ValueError, match="there are 1, 2 and 1"):
+        plots.picture_map([(0, 0)], [np.zeros((4, 4, 3))] * 2, [0], ["yes"])

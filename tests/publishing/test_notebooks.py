@@ -1,0 +1,92 @@
+"""Building notebooks: the same script gives the same notebook; a failure stores nothing."""
+
+import nbformat
+import pytest
+
+from course_lib.errors import CourseError, UnknownNameError
+from course_lib.exercises import progress_file
+from course_lib.publishing import notebooks
+
+SCRIPT = """# %% [markdown]
+# # Title
+
+# %% tags=["setup"]
+x = 1 + 1
+print("two:", x)
+
+# %%
+x
+"""
+
+
+@pytest.fixture
+def workshop(tmp_path, monkeypatch):
+    """A notebooks folder of its own, with one small chapter."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "07_small.py").write_text(SCRIPT)
+    monkeypatch.setattr(notebooks, "notebooks_dir", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_chapter_is_built_once_and_again_when_its_source_changes(workshop):
+    assert list(notebooks.build()) == [("07_small", True)]
+    built = (workshop / "07_small.ipynb").read_bytes()
+    assert list(notebooks.build()) == [("07_small", False)]
+    assert list(notebooks.build(["07_small"])) == [("07_small", True)]
+    assert (workshop / "07_small.ipynb").read_bytes() == built
+
+    stored = notebooks.read("07_small")
+    assert [cell.cell_type for cell in stored.cells] == ["markdown", "code", "code"]
+    assert stored.cells[1].metadata.tags == ["setup"]
+    assert stored.cells[1].outputs[0].text == "two: 2\n"
+    assert [cell.execution_count for cell in stored.cells[1:]] == [1, 2]
+
+    (workshop / "source" / "07_small.py").write_text(SCRIPT.replace("1 + 1", "1 + 2"))
+    assert not notebooks.in_step("07_small")
+    assert list(notebooks.build()) == [("07_small", True)]
+    assert notebooks.in_step("07_small")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda nb: nb.cells[1].update(source="x = 3"),
+        lambda nb: nb.cells[1].metadata.update(tags=[]),
+        lambda nb: nb.cells.pop(),
+        lambda nb: nb.metadata.course.update(source_sha256="0"),
+    ],
+)
+def test_an_edited_notebook_is_out_of_step(workshop, change):
+    list(notebooks.build())
+    stored = notebooks.read("07_small")
+    change(stored)
+    nbformat.write(stored, workshop / "07_small.ipynb")
+    assert not notebooks.in_step("07_small")
+
+
+def test_a_failing_cell_leaves_the_stored_notebook_as_it_was(workshop):
+    list(notebooks.build())
+    before = (workshop / "07_small.ipynb").read_bytes()
+    (workshop / "source" / "07_small.py").write_text(SCRIPT + "\n# %%\n1 / 0\n")
+    with pytest.raises(CourseError, match="07_small was not stored"):
+        list(notebooks.build())
+    assert (workshop / "07_small.ipynb").read_bytes() == before
+    assert sorted(path.name for path in workshop.iterdir()) == ["07_small.ipynb", "source"]
+
+
+def test_an_unknown_chapter_is_refused_before_anything_is_built(workshop):
+    with pytest.raises(UnknownNameError, match="Did you mean '07_small'"):
+        list(notebooks.build(["07_smal"]))
+    assert not (workshop / "07_small.ipynb").exists()
+
+
+def test_pages_are_built_as_for_a_new_learner(monkeypatch, tmp_path):
+    """The builder's own progress doesn't get into what learners open."""
+    monkeypatch.setenv("COURSE_PROGRESS", str(tmp_path / "mine.json"))
+    progress_file.note_attempt("0.1", True)
+    source = "from course_lib.exercises import progress\nprint(progress())"
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    notebooks.execute(book)
+    shown = book.cells[0].outputs[0].text
+    assert "0 of 1" in shown
+    assert "1 of 1" not in shown

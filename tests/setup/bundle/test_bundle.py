@@ -1,0 +1,401 @@
+"""The bundle: every wheel and no other, whole or refetched, and an installation without a network.
+
+The real pip against a folder of small wheels of our own.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from course_lib.errors import UnknownNameError
+from course_lib.paths import repo_root
+from course_lib.setup import bundle
+from course_lib.setup.bundle import installer, making, scripts
+from course_lib.setup.bundle import wheels as wheels_module
+from course_lib.setup.bundle.systems import PYTHONS, SYSTEMS, chosen, this_system
+from course_lib.setup.bundle.wheels import Target, Wants, collect
+from tests.setup.hosting.colab import git, wheel
+
+HERE = ".".join(map(str, sys.version_info[:2]))
+PROJECT = """
+[build-system]
+requires = ["builder"]
+build-backend = "backend"
+backend-path = ["."]
+
+[project]
+name = "small-course"
+version = "1"
+dependencies = ["alpha>=1", "gadget[fast]"]
+[project.optional-dependencies]
+dev = ["checker"]
+"""
+# Builds the small course as setuptools builds the real one, with nothing but Python.
+BACKEND = """
+import zipfile
+from pathlib import Path
+
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    name, info = "small_course-1-py3-none-any.whl", "small_course-1.dist-info"
+    needs = ["alpha>=1", "gadget[fast]", "checker; extra == 'dev'"]
+    lines = ["Metadata-Version: 2.1", "Name: small-course", "Version: 1", "Provides-Extra: dev"]
+    lines += [f"Requires-Dist: {each}" for each in needs]
+    with zipfile.ZipFile(Path(folder, name), "w") as archive:
+        archive.writestr("small_course.pth", str(Path.cwd()))
+        archive.writestr(f"{info}/METADATA", "\\n".join(lines) + "\\n")
+        tags = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+        archive.writestr(f"{info}/WHEEL", tags)
+        files = ["small_course.pth", *(f"{info}/{n}" for n in ("METADATA", "WHEEL", "RECORD"))]
+        archive.writestr(f"{info}/RECORD", "".join(f"{each},,\\n" for each in files))
+    return name
+"""
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """What the index is to the real pip in these tests."""
+    folder = tmp_path_factory.mktemp("shelf")
+    wheel(folder, "alpha", "1.0", ["helper>=1", "only-windows; sys_platform == 'win32'"])
+    wheel(folder, "alpha", "2.0", ["helper>=1", "only-windows; sys_platform == 'win32'"])
+    wheel(folder, "helper", "1.0")
+    wheel(folder, "helper", "2.0")
+    wheel(folder, "only-windows", "1.0")
+    wheel(folder, "gadget", "1.0", ["helper<2", "speed; extra == 'fast'", "unused; extra == 'x'"])
+    wheel(folder, "speed", "1.0", ["old-python; python_version < '3.12'"])
+    wheel(folder, "old-python", "1.0")
+    wheel(folder, "unused", "1.0")
+    wheel(folder, "checker", "1.0")
+    wheel(folder, "builder", "80.0")
+    wheel(folder, "torch", "2.14.1", ["big-cuda"])
+    wheel(folder, "torch", "2.14.1+cpu")
+    wheel(folder, "big-cuda", "1.0")
+    wheel(folder, "d2l", "1.0.3", ["numpy==1.23.5"])
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _only_the_shelf(shelf):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_CONFIG_FILE", os.devnull)
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", str(shelf))
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A small course under git, with a file that is not part of it."""
+    root = tmp_path_factory.mktemp("author") / "checkout"
+    (root / "course_lib" / "setup").mkdir(parents=True)
+    for name in ("__init__.py", "setup/__init__.py", "setup/bootstrap.py"):
+        (root / "course_lib" / name).write_bytes((repo_root() / "course_lib" / name).read_bytes())
+    (root / "notebooks").mkdir()
+    (root / "notebooks" / "01.ipynb").write_text("a page")
+    (root / "pyproject.toml").write_text(PROJECT)
+    (root / "backend.py").write_text(BACKEND)
+    (root / "constraints.txt").write_text("alpha==1.0\nchecker==1.0  # tested\n")
+    (root / "requirements-nodeps.txt").write_text("d2l==1.0.3\n")
+    (root / "handouts").mkdir()
+    (root / "handouts" / "sheet.html").write_text("a sheet")
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    (root / "scratch.txt").write_text("the author's own")
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, checkout):
+    return bundle.make(tmp_path_factory.mktemp("made") / "stick", root=checkout)
+
+
+@pytest.fixture
+def stick(made, tmp_path):
+    """A copy of a bundle, as on a stick."""
+    return Path(shutil.copytree(made, tmp_path / "stick"))
+
+
+def names(paths):
+    return sorted("-".join(Path(path).name.split("-")[:2]) for path in paths)
+
+
+def wants(*requirements, pins=None):
+    pins = {name: SpecifierSet(pin) for name, pin in (pins or {}).items()}
+    return Wants(tuple(map(Requirement, requirements)), (), pins)
+
+
+def target(system="linux-x86_64", python="3.12", torch="cpu"):
+    return Target(SYSTEMS[system], python, torch)
+
+
+def test_the_markers_of_the_other_system_decide(tmp_path):
+    """pip would read them as if for the machine that it runs on."""
+    both = wants("alpha", "gadget[fast]", pins={"alpha": "==1.0"})
+    linux = names(collect(tmp_path, target(), both))
+    assert linux == ["alpha-1.0", "gadget-1.0", "helper-1.0", "speed-1.0"]
+    windows = names(collect(tmp_path, target("windows-x86_64"), both))
+    assert set(windows) - set(linux) == {"only_windows-1.0"}
+    older = names(collect(tmp_path, target(python="3.11"), both))
+    assert set(older) - set(linux) == {"old_python-1.0"}
+
+
+def test_a_version_that_turns_out_too_new_is_replaced(tmp_path):
+    """helper 2.0 suits alpha, until gadget says that it wants an older one."""
+    collect(tmp_path, target(), wants("alpha"))
+    assert "helper-2.0" in names(tmp_path.glob("*.whl"))
+    found = collect(tmp_path, target(), wants("alpha", "gadget"))
+    assert [name for name in names(found) if name.startswith("helper")] == ["helper-1.0"]
+
+
+def test_the_cpu_build_brings_no_cuda_and_the_default_one_does(tmp_path):
+    torch = wants("torch>=2.9", pins={"torch": "==2.14.1"})
+    assert names(collect(tmp_path / "a", target(), torch)) == ["torch-2.14.1+cpu"]
+    big = names(collect(tmp_path / "a", target(torch="default"), torch))
+    assert big == ["big_cuda-1.0", "torch-2.14.1"]
+    on_a_mac = target("macos-arm64").pinned("torch", torch.pins)
+    assert on_a_mac.contains("2.14.1")
+    assert not target().pinned("torch", torch.pins).contains("2.14.1")
+
+
+def test_what_is_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    with pytest.raises(bundle.BundleError, match=r"linux-x86_64-3.12.*goes on from here.*nowhere"):
+        collect(tmp_path, target(), wants("nowhere>=1"))
+    with pytest.raises(
+        bundle.BundleError, match=r"CPU build for .* can't be fetched.*--torch default"
+    ):
+        collect(tmp_path, target(), wants("torch", pins={"torch": "==2.14.1"}))
+    assert list(tmp_path.iterdir()) == [], "nothing half-fetched is left"
+
+
+@pytest.mark.parametrize(("systems", "pythons"), [(["linux"], []), ([], ["3.10"])])
+def test_other_machines_are_refused_with_the_known_ones(systems, pythons):
+    with pytest.raises(UnknownNameError, match="there is one for"):
+        list(chosen(systems, pythons))
+
+
+def test_by_default_it_is_for_this_machine():
+    assert this_system() in SYSTEMS
+    assert HERE in PYTHONS
+    ((system, python),) = chosen([], [])
+    assert (system.name, python) == (this_system(), HERE)
+
+
+def test_the_oldest_bug_fix_release_that_will_do_is_found(tmp_path, shelf):
+    strict = wheel(tmp_path, "strict", "1.0", python=">=3.11.5")
+    assert wheels_module.oldest_python([strict], "3.11") == "3.11.5"
+    assert wheels_module.oldest_python([strict, *shelf.glob("alpha*")], "3.12") == "3.12.0"
+    with pytest.raises(bundle.BundleError, match=r"No Python 3\.11"):
+        wheels_module.oldest_python([wheel(tmp_path, "new", "1.0", python=">=3.12")], "3.11")
+
+
+def sums_hold(out):
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"],
+        cwd=out, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode == 0, done.stdout
+
+
+def test_a_bundle_holds_everything_and_says_its_checksums(stick, tmp_path):
+    out = stick
+    inside = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert inside >= {
+        "INSTALL.sh", "INSTALL.bat", "install.py", "README.html", "SHA256SUMS", "bundle.json",
+        "course/notebooks/01.ipynb", "course/pyproject.toml", "handouts/sheet.html",
+    }  # fmt: skip
+    assert "course/scratch.txt" not in inside, "only what git keeps belongs to the course"
+    expected = ["alpha-1.0", "builder-80.0", "checker-1.0", "d2l-1.0.3", "gadget-1.0", "helper-1.0",
+                "old_python-1.0", "speed-1.0"]  # fmt: skip
+    if HERE != "3.11":
+        expected.remove("old_python-1.0")
+    found = names(out.glob("wheels/*.whl"))
+    assert found == expected, "and no version that was fetched too new"
+    assert sums_hold(out) == (True, "")
+    page = (out / "README.html").read_text()
+    assert f"Python {HERE}" in page
+    assert "<script" not in page
+    assert str(tmp_path) not in page
+
+
+def test_a_second_run_fetches_nothing_and_a_damaged_wheel_again(stick, checkout, monkeypatch):
+    out = stick
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("wheels/*.whl")}
+    fetched = []
+    real = wheels_module._fetch
+
+    def watched(folder, aim, requirements, cpu):
+        fetched.extend(requirements)
+        real(folder, aim, requirements, cpu)
+
+    monkeypatch.setattr(wheels_module, "_fetch", watched)
+    bundle.make(out, root=checkout)
+    assert fetched == []
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("wheels/*.whl")} == before
+
+    (hurt,) = out.glob("wheels/alpha-1.0*")
+    content = hurt.read_bytes()
+    hurt.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    assert not sums_hold(out)[0]
+    bundle.make(out, root=checkout)
+    assert fetched == ["alpha==1.0,>=1"]
+    assert sums_hold(out)[0]
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path, checkout, monkeypatch):
+    """Stopped after the first round: what arrived stays, and only the rest is fetched."""
+    out, real, rounds = tmp_path / "stick", wheels_module._fetch, []
+
+    def stopped(folder, aim, requirements, cpu):
+        if rounds:
+            raise KeyboardInterrupt
+        rounds.append(requirements)
+        real(folder, aim, requirements, cpu)
+
+    monkeypatch.setattr(wheels_module, "_fetch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        bundle.make(out, root=checkout)
+    first = set(names(out.glob("wheels/*.whl")))
+    assert "alpha-1.0" in first
+
+    def counted(folder, aim, requirements, cpu):
+        rounds.append(requirements)
+        real(folder, aim, requirements, cpu)
+
+    monkeypatch.setattr(wheels_module, "_fetch", counted)
+    bundle.make(out, root=checkout)
+    again = {each.split("=")[0].split("<")[0] for later in rounds[1:] for each in later}
+    assert "alpha" not in again
+    assert sums_hold(out)[0]
+
+
+def test_too_little_room_is_said_before_anything_is_fetched(tmp_path, checkout, monkeypatch):
+    monkeypatch.setattr(making, "SPACE", {"cpu": 1e18})
+    with pytest.raises(bundle.BundleError, match=r"GB free in .* the bundle needs about"):
+        bundle.make(tmp_path / "stick", root=checkout)
+    assert list((tmp_path / "stick").rglob("*.whl")) == []
+
+
+def test_handouts_that_are_not_there_are_an_error(tmp_path, checkout):
+    with pytest.raises(bundle.BundleError, match="Make the handouts first"):
+        bundle.make(tmp_path / "stick", root=checkout, handouts=tmp_path / "nothing")
+
+
+def run_installer(out, *words, **environment):
+    return subprocess.run(
+        ["sh", out / "INSTALL.sh", *words],
+        env={**os.environ, "PIP_FIND_LINKS": "", "PYTHONPATH": "", **environment},
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+def test_the_installer_refuses_what_is_damaged_or_for_another_machine(stick, tmp_path):
+    out, where = stick, tmp_path / "installed"
+    page = out / "course" / "notebooks" / "01.ipynb"
+    page.write_text("another page")
+    done = run_installer(out, where, "--no-open")
+    assert done.returncode == 1
+    assert "course/notebooks/01.ipynb is missing or damaged" in done.stderr
+    assert not where.exists()
+
+    about = json.loads((out / "bundle.json").read_text())
+    mine = installer.this_target()
+    too_new = {**about, "oldest_python": {mine: f"{HERE}.39"}}
+    (out / "bundle.json").write_text(json.dumps(too_new))
+    done = run_installer(out, where, "--no-open")
+    assert done.returncode == 1
+    assert f"the packages need {HERE}.39 or a later one" in done.stderr
+
+    (out / "bundle.json").write_text(json.dumps({**about, "targets": {"macos-arm64-3.13": []}}))
+    done = run_installer(out, where, "--no-open")
+    assert done.returncode == 1
+    assert f"This is {mine}; the bundle is for macos-arm64-3.13" in done.stderr
+
+
+def test_it_installs_without_an_index_and_keeps_what_a_learner_wrote(stick, tmp_path):
+    """The real pip in a fresh environment; the second start finds everything done."""
+    where = tmp_path / "my course"
+    (where / "notebooks").mkdir(parents=True)
+    (where / "notebooks" / "01.ipynb").write_text("my answers")
+    done = run_installer(stick, where, "--no-open")
+    assert done.returncode == 0, done.stdout + done.stderr
+    python = where / ".venv" / "bin" / "python"
+    shown = "import alpha, checker, d2l, helper, course_lib; print(alpha.__version__)"
+    (where / "elsewhere").mkdir()
+    there = subprocess.run(
+        [python, "-c", shown], cwd=where / "elsewhere", env={"PATH": ""},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (there.stdout, there.stderr) == ("1.0\n", "")
+    assert (where / "notebooks" / "01.ipynb").read_text() == "my answers"
+    assert not list((stick / "course").rglob("*.egg-info")), "nothing is written into the bundle"
+    assert sums_hold(stick)[0]
+
+    again = run_installer(stick, where, "--no-open")
+    assert again.returncode == 0
+    assert "Installing" not in again.stdout
+
+    course = where / ".venv" / "bin" / "course"
+    course.write_text('#!/bin/sh\necho opened "$@"\n')
+    course.chmod(0o755)
+    start = ["sh", where / "START.sh", "--port", "1"]
+    opened = subprocess.run(start, capture_output=True, text=True, check=True, timeout=60)
+    assert opened.stdout == "opened lab --port 1\n"
+
+
+def test_without_a_fitting_python_the_starter_says_which(stick, tmp_path):
+    """Only the shell's own tools are on the path."""
+    for tool in ("dirname", "sh"):
+        (tmp_path / "tools").mkdir(exist_ok=True)
+        (tmp_path / "tools" / tool).symlink_to(shutil.which(tool))
+    done = run_installer(stick, PATH=str(tmp_path / "tools"))
+    assert done.returncode == 1
+    assert done.stderr == f"course: Python {HERE} was not found. Install it, then run this again.\n"
+
+
+def test_it_names_the_same_machine_as_the_bundle_does():
+    assert installer.this_target() == f"{this_system()}-{HERE}"
+
+
+def test_the_starters_name_every_python(tmp_path):
+    scripts.write(tmp_path, {"windows-x86_64-3.12": "3.12.4", "linux-x86_64-3.13": "3.13.0"})
+    batch = (tmp_path / "INSTALL.bat").read_bytes()
+    assert b"in (3.13 3.12)" in batch
+    assert batch.count(b"\r\n") == batch.count(b"\n")
+    shell = (tmp_path / "INSTALL.sh").read_text()
+    assert "python3.13 python3.12 python3" in shell
+    assert "((3, 13), (3, 12))" in shell
+    page = (tmp_path / "README.html").read_text()
+    assert "Windows, x86_64, with Python 3.12 (3.12.4 or a later 3.12)</li>" in page
+    assert "Linux, x86_64, with Python 3.13</li>" in page
+
+
+@pytest.mark.slow
+def test_the_real_course_installs_from_its_bundle_without_a_network(tmp_path, monkeypatch):
+    """Gigabytes: needs a package index, and is left out where there is none.
+
+    COURSE_BUNDLE names a bundle that was made before.
+    """
+    for name in ("PIP_CONFIG_FILE", "PIP_NO_INDEX", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name)
+    made = os.environ.get("COURSE_BUNDLE")
+    if not made and "offline" in os.environ.get("PYTHONPATH", ""):
+        pytest.skip("needs a package index")
+    out = Path(made) if made else bundle.make(tmp_path / "stick", torch="default")
+    where = tmp_path / "installed"
+    block = str(repo_root() / "tests" / "offline")
+    done = run_installer(out, where, "--no-open", PYTHONPATH=block)
+    assert done.returncode == 0, done.stderr
+    course = where / ".venv" / ("Scripts" if os.name == "nt" else "bin") / "course"
+    doctor = subprocess.run(
+        [course, "doctor"], cwd=where, env={**os.environ, "PYTHONPATH": block},
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert "Ready: every chapter runs on this machine." in doctor.stdout
+    assert run_installer(out, where, "--no-open", PYTHONPATH=block).returncode == 0

@@ -1,0 +1,247 @@
+"""What you did on a host comes home: whole, checked, and joined with what is there."""
+
+import json
+import shutil
+import sys
+import types
+import zipfile
+
+import pytest
+
+from course_lib import paths
+from course_lib.exercises import predictions, progress_file
+from course_lib.setup import hosting
+from course_lib.setup.hosting import HostingError, work
+
+ENTRY = {"passed": True, "attempts": 2, "hints": 0, "solution": False}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A course of one's own: folders for notebooks, data, progress, and a current folder."""
+    for name in ("notebooks", "data", "here"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(work, "repo_root", lambda: tmp_path)
+    monkeypatch.setattr(work, "_answered", lambda: iter(()))
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("COURSE_PROGRESS", str(tmp_path / "progress.json"))
+    monkeypatch.setattr(predictions, "_noted", {})
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path
+
+
+def files_below(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def some_work(home):
+    progress_file.join({"4.1": ENTRY})
+    predictions._noted.update({"accuracy": 0.9, "order": ["a", "b"]})
+    (home / "notebooks" / "my_notes.ipynb").write_text("{}")
+    (home / "data" / "my_pictures" / "train").mkdir(parents=True)
+    (home / "data" / "my_pictures" / "train" / "one.jpg").write_bytes(b"picture")
+    (home / "here" / "model.safetensors").write_bytes(b"weights")
+    (home / "here" / "other.txt").write_text("not yours to carry")
+
+
+def test_there_and_back(home, monkeypatch):
+    some_work(home)
+    archive = hosting.export_work()
+    assert archive == home / "here" / "course-work.zip"
+    with zipfile.ZipFile(archive) as inside:
+        assert set(inside.namelist()) == {
+            "progress.json", "predictions.json", "notebooks/my_notes.ipynb",
+            "data/my_pictures/train/one.jpg", "models/model.safetensors", "course-work.json",
+        }  # fmt: skip
+    for each in ("notebooks/my_notes.ipynb", "progress.json", "here/model.safetensors"):
+        (home / each).unlink()
+    shutil.rmtree(home / "data" / "my_pictures")
+    predictions._noted.clear()
+
+    written = hosting.import_work(archive)
+    assert {path.relative_to(home).as_posix() for path in written} == {
+        "notebooks/my_notes.ipynb", "data/my_pictures/train/one.jpg",
+        "notebooks/my_models/model.safetensors",
+    }  # fmt: skip
+    assert progress_file.entries() == {"4.1": ENTRY}
+    assert predictions._noted == {"accuracy": 0.9, "order": ["a", "b"]}
+    assert hosting.import_work(archive) == [], "a second time there is nothing to write"
+    assert hosting.export_work(archive) == archive, "an older export is replaced, not packed"
+
+
+def test_progress_is_joined_and_nothing_of_yours_is_overwritten(home):
+    some_work(home)
+    archive = hosting.export_work()
+    (home / "notebooks" / "my_notes.ipynb").write_text("newer")
+    progress_file.forget()
+    progress_file.join({"4.1": {**ENTRY, "passed": False, "attempts": 5, "hints": 1}, "2.1": ENTRY})
+    hosting.import_work(archive)
+    assert progress_file.entries() == {
+        "4.1": {"passed": True, "attempts": 5, "hints": 1, "solution": False}, "2.1": ENTRY,
+    }  # fmt: skip
+    assert (home / "notebooks" / "my_notes.ipynb").read_text() == "newer"
+    assert (home / "notebooks" / "my_notes-2.ipynb").read_text() == "{}"
+
+
+def rewritten(archive, target, change):
+    with zipfile.ZipFile(archive) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    members = change(members)
+    with zipfile.ZipFile(target, "w") as new:
+        for name, content in members.items():
+            new.writestr(name, content)
+    return target
+
+
+def listing(members, name, digest="0" * 64):
+    content = json.loads(members["course-work.json"])
+    content["files"][name] = digest
+    return {**members, "course-work.json": json.dumps(content).encode(), name: b"x"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: {**m, "models/model.safetensors": b"other"}, "is damaged"),
+        (lambda m: {k: v for k, v in m.items() if k != "progress.json"}, "no whole export"),
+        (lambda m: {k: v for k, v in m.items() if k != "course-work.json"}, "no whole export"),
+        (lambda m: listing(m, "../escaped.txt"), "doesn't belong"),
+        (lambda m: listing(m, "notebooks/../../my_x"), "doesn't belong"),
+        (lambda m: listing(m, "/etc/my_x"), "doesn't belong"),
+        (lambda m: listing(m, "notebooks/02_hotdog.ipynb"), "doesn't belong"),
+        (lambda m: listing(m, "models/run.py"), "doesn't belong"),
+        (lambda m: listing(m, "notebooks/my_x\\..\\y"), "doesn't belong"),
+        (lambda m: {**m, "progress.json": b"{}"}, "progress.json is damaged"),
+    ],
+)
+def test_a_damaged_or_strange_file_changes_nothing(home, tmp_path, change, said):
+    some_work(home)
+    strange = rewritten(hosting.export_work(), home / "here" / "strange.zip", change)
+    (home / "notebooks" / "my_notes.ipynb").unlink()
+    progress_file.forget()
+    before = files_below(tmp_path)
+    with pytest.raises(HostingError, match=said):
+        hosting.import_work(strange)
+    assert files_below(tmp_path) == before
+
+
+def test_what_is_no_export_is_said(home):
+    with pytest.raises(HostingError, match="There is no file"):
+        hosting.import_work("nothing.zip")
+    (home / "here" / "text.zip").write_text("text")
+    with pytest.raises(HostingError, match="no whole export"):
+        hosting.import_work("text.zip")
+
+
+def test_nothing_to_export_is_said(home):
+    with pytest.raises(HostingError, match="nothing to export yet"):
+        hosting.export_work()
+    assert list((home / "here").iterdir()) == []
+
+
+def test_answers_in_a_chapter_come_as_a_notebook_of_your_own(home, monkeypatch):
+    (home / "notebooks" / "02_x.ipynb").write_text('{"answers": 1}')
+    found = [("my_02_x.ipynb", home / "notebooks" / "02_x.ipynb")]
+    monkeypatch.setattr(work, "_answered", lambda: iter(found))
+    (written,) = hosting.import_work(hosting.export_work())
+    assert written == home / "notebooks" / "my_02_x.ipynb"
+
+
+def test_chapters_as_they_were_built_are_not_answers(monkeypatch):
+    """In this checkout, untouched, only what is out of step would be exported."""
+    from course_lib.publishing import notebooks
+
+    changed = [
+        f"my_{name}.ipynb"
+        for name in notebooks.sources()
+        if notebooks.notebook_path(name).exists() and not notebooks.in_step(name)
+    ]
+    assert [name for name, _ in work._answered()] == changed
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+    assert list(work._answered()) == []
+
+
+@pytest.fixture
+def colab(home, monkeypatch):
+    """Colab's modules, with a Drive that mounts into a folder of this test."""
+    google, package = types.ModuleType("google"), types.ModuleType("google.colab")
+    files, drive = types.ModuleType("google.colab.files"), types.ModuleType("google.colab.drive")
+    drive_folder = home / "drive" / "MyDrive"
+    files.download = lambda path: downloaded.append(path)
+    drive.mount = lambda where: drive_folder.mkdir(parents=True)
+    downloaded = package.downloaded = []
+    for module in (google, package, files, drive):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(paths, "DRIVE", drive_folder)
+    monkeypatch.setenv("COURSE_CACHE", str(home / "cache"))
+    monkeypatch.delenv("COURSE_PROGRESS")
+    return package
+
+
+def test_on_colab_the_browser_gets_the_file(colab, home):
+    some_work(home)
+    archive = hosting.export_work()
+    assert colab.downloaded == [str(archive)]
+
+
+def test_keep_mounts_the_drive_and_brings_the_progress_along(colab, home, capsys):
+    progress_file.join({"4.1": ENTRY})
+    assert progress_file.location() == home / "cache" / "progress.json"
+    folder = hosting.keep_work()
+    assert folder == paths.DRIVE / "course-work"
+    assert progress_file.location() == folder / "progress.json"
+    assert progress_file.entries() == {"4.1": ENTRY}
+    assert paths.Path.cwd() == folder, "what is saved under a plain name lands there"
+    assert str(folder) in capsys.readouterr().out
+    progress_file.note_attempt("2.1", True)
+    assert set(progress_file.read(folder / "progress.json")) == {"4.1", "2.1"}
+    hosting.keep_work()
+    assert set(progress_file.entries()) == {"4.1", "2.1"}
+
+
+def test_the_last_cell_of_a_chapter_takes_the_work_home(colab, home, capsys):
+    hosting.take_home()
+    assert "nothing to export yet" in capsys.readouterr().out, "Run All stays green"
+    assert colab.downloaded == []
+    some_work(home)
+    hosting.take_home()
+    assert colab.downloaded == [str(home / "here" / "course-work.zip")]
+    hosting.keep_work()
+    capsys.readouterr()
+    hosting.take_home()
+    assert f"goes to {paths.DRIVE / 'course-work'}" in capsys.readouterr().out
+    assert len(colab.downloaded) == 1, "in the Drive it is safe already"
+
+
+def test_a_refused_drive_is_one_line_with_the_other_way(colab, monkeypatch):
+    def refuse(where):
+        raise ValueError("mount failed")
+
+    monkeypatch.setattr(sys.modules["google.colab.drive"], "mount", refuse)
+    with pytest.raises(HostingError, match=r"not mounted \(mount failed\).*export_work"):
+        hosting.keep_work()
+
+
+def test_on_kaggle_the_output_lasts(home, monkeypatch):
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    monkeypatch.delenv("COURSE_PROGRESS")
+    monkeypatch.setattr(paths, "KAGGLE_OUTPUT", home / "here")
+    assert hosting.host() == "kaggle"
+    assert progress_file.location() == home / "here" / "course-work" / "progress.json"
+
+
+def test_on_your_own_machine_nothing_is_elsewhere(home, monkeypatch, capsys):
+    assert hosting.host() is None
+    assert hosting.lasting_dir() is None
+    some_work(home)
+    hosting.take_home()
+    assert capsys.readouterr().out == "Your own machine: what you did stays here.\n"
+    assert not list((home / "here").glob("*.zip"))
+    monkeypatch.delenv("COURSE_PROGRESS")
+    assert progress_file.location() == paths.cache_dir() / "progress.json"
+    with pytest.raises(HostingError, match="your own machine"):
+        hosting.keep_work()
