@@ -40,25 +40,13 @@ def loads_by_numel(model: nn.Module, weights: dict[str, Tensor]) -> float:
     measures=(LOADED,),
     contrasts=(
         Contrast("key_more", "a key more", "same network", "loaded", "same", when="no key is new"),
-        Contrast(
-            "equal_numel",
-            "equal numel",
-            "same network",
-            "loaded",
-            "same",
-            when="equal numel means equal shape",
-        ),
-        Contrast(
-            "another_size",
-            "another size",
-            "same network",
-            "loaded",
-            "same",
-            when="entries of another size are left out",
-        ),
+        Contrast("equal_numel", "equal numel", "same network", "loaded", "same",
+                 when="equal numel means equal shape"),
+        Contrast("another_size", "another size", "same network", "loaded", "same",
+                 when="entries of another size are left out"),
     ),
     minutes=0.1,
-)
+)  # fmt: skip
 def numel_filter(seed: int) -> Outcome:
     """The recipe: keep the entries with ``numel`` equal to the model's, load with strict=False.
 
