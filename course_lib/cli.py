@@ -1,6 +1,7 @@
 """``course``: the command line. ``course --help`` lists what it can do."""
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -192,21 +193,32 @@ def _notebooks_build(options: argparse.Namespace) -> int:
 
 
 def _evidence_run(options: argparse.Namespace) -> int:
-    from course_lib.evidence import cli_run
+    from course_lib import evidence
 
-    return cli_run(options.ids, again=options.again, jobs=options.jobs)
+    jobs = min(2, os.cpu_count() or 1) if options.jobs is None else options.jobs
+    report = functools.partial(print, flush=True)
+    done = evidence.run(options.ids or None, again=options.again, jobs=jobs, report=report)
+    print(evidence.show(list(done)))
+    return 0
 
 
 def _evidence_show(options: argparse.Namespace) -> int:
-    from course_lib.evidence import cli_show
+    from course_lib import evidence
 
-    return cli_show(options.ids)
+    print(evidence.show(options.ids))
+    return 0
 
 
 def _evidence_check(options: argparse.Namespace) -> int:
-    from course_lib.evidence import cli_check
+    from course_lib import evidence
 
-    return cli_check(options.ids, recompute=options.recompute)
+    problems = evidence.check(options.ids or None)
+    if options.recompute and not problems:
+        for each in options.ids or evidence.experiments():
+            problems += evidence.differences(each, 0)
+            print(f"{each}: seed 0 run again", flush=True)
+    print("\n".join(problems) or "Results and code agree.")
+    return int(bool(problems))
 
 
 def _progress(_: argparse.Namespace) -> int:

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 from course_lib import profile
 from course_lib.evidence import table
-from course_lib.evidence.design import EvidenceError, Experiment, Outcome, experiments, get
+from course_lib.evidence.design import EvidenceError, Experiment, Outcome
 from course_lib.evidence.fingerprint import fingerprint
+from course_lib.evidence.studies import experiments, get
 from course_lib.evidence.table import Results
 
 Report = Callable[[str], None]
@@ -107,7 +108,7 @@ def _start(experiment: Experiment) -> Results:
 
 
 def made_with() -> str:
-    """torch's version and the processor's kind, on which last digits hang."""
+    """torch's version and the processor's kind, on which last digits depend."""
     import torch
 
     return f"torch {torch.__version__.split('+')[0]} on {torch.backends.cpu.get_cpu_capability()}"

@@ -17,14 +17,14 @@ def done(toy):
 
 def test_the_ledger_shows_a_verdict_with_its_interval(done):
     assert evidence.entry("C18").verdict == "held"
-    (finding,) = evidence.entry("C18").findings
+    (effect,) = evidence.entry("C18").effects
     differences = [
         row["b"]["accuracy"] - row["a"]["accuracy"] for row in table.read("C18").outcomes.values()
     ]
-    assert finding.interval.value == pytest.approx(sum(differences) / 6)
+    assert effect.interval.value == pytest.approx(sum(differences) / 6)
     text = str(evidence.show(["C18"]))
     assert text.startswith("C18: held (6 seeds)")
-    assert f"accuracy, b − a: {finding.text}: held" in text
+    assert f"accuracy, b − a: {effect.text}: held" in text
     page = evidence.show()._repr_markdown_()
     assert page.count("\n") == len(evidence.CLAIMS) + 1
     assert "not run yet" in page
