@@ -32,7 +32,6 @@ from course_lib.publishing.handouts.document import (
 )
 
 STUDENT, TEACHER = "student edition", "teacher edition"
-NO_GUESS = "You wrote down no prediction"
 
 
 @dataclass
@@ -129,7 +128,7 @@ class _Maker:
                 title = "Your prediction"
                 return [Box("prediction", title, tuple(map(Blank, guesses)))], 0.0
         shown: list[Block] = [Program(cell.source)] if cell.source.strip() else []
-        shown += [_without_guess(block) for block in outputs.blocks_of(cell.get("outputs", ()))]
+        shown += outputs.blocks_of(cell.get("outputs", ()))
         return [block for block in shown if words(block).strip()], 0.0
 
     def exercise(self, exercise: Exercise) -> list[Block]:
@@ -324,10 +323,3 @@ def _with_room_to_predict(blocks: Sequence[Block]) -> list[Block]:
         if asked and not isinstance(following, Box):
             found.append(Box("prediction", "Your prediction", (Room(2),)))
     return found
-
-
-def _without_guess(block: Block) -> Block:
-    """What happened, without the remark that nothing was predicted: on paper it may have been."""
-    if isinstance(block, Paragraph) and words(block).startswith(NO_GUESS):
-        return Paragraph(())
-    return block

@@ -8,6 +8,7 @@ from typing import Any
 from bs4 import BeautifulSoup, NavigableString, Tag
 from PIL import Image
 
+from course_lib.exercises import predictions
 from course_lib.publishing.handouts import markdown
 from course_lib.publishing.handouts.document import (
     Block,
@@ -57,7 +58,9 @@ def _shown(output: Any) -> list[Block]:
     if "application/vnd.jupyter.widget-view+json" in data:
         return []  # what needs a running program; the static picture stands beside it
     if "text/html" in data:
-        return from_html(data["text/html"])
+        found = from_html(data["text/html"])
+        # Nothing was predicted when the page was executed; on paper it may have been.
+        return found[:1] if output.metadata.get(predictions.NO_GUESS) else found
     if "text/markdown" in data:
         return list(markdown.read(data["text/markdown"].replace("<br>", " · ")))
     text = data.get("text/plain", "")
