@@ -52,10 +52,6 @@ def stamp(check: bool = False) -> list[Stamped]:
     Raises:
         CourseError: a source that has no title cell to put the others behind.
     """
-    from course_lib.publishing import (
-        notebooks,  # here, since a host needs none of jupytext and nbformat
-    )
-
     where = address()
     planned = {
         name: stamped_source(path.read_text(encoding="utf-8"), name, where)

@@ -25,9 +25,10 @@ from course_lib.publishing.handouts.document import (
     Paragraph,
     Program,
     Room,
-    Strong,
     Table,
     Text,
+    bold,
+    line,
     words,
 )
 
@@ -163,8 +164,8 @@ class _Maker:
             return []
         found: list[Block] = [
             NewPage(),
-            Heading(2, (Text("Answers to the questions"),)),
-            Paragraph((Text("Tick your answers first; then read why, also of those you didn't."),)),
+            Heading(2, line("Answers to the questions")),
+            Paragraph(line("Tick your answers first; then read why, also of those you didn't.")),
         ]
         for question in self.asked:
             title = f"Question {question.number}"
@@ -175,25 +176,18 @@ class _Maker:
 def _for_teachers(name: str, sections: Sequence[_Section]) -> list[Block]:
     """The timings first; then the sections, each with what to say."""
     points = talking.points(name)
-    rows = [(section.title or "Opening", _minutes(section)) for section in sections]
-    table = Table(
-        ((Text("section"),), (Text("minutes"),), (Text("yours"),)),
-        (
-            *(((Text(title),), (Text(str(number)),), ()) for title, number in rows),
-            (
-                (Strong((Text("all of it"),)),),
-                (Strong((Text(str(sum(number for _, number in rows))),)),),
-                (),
-            ),
-        ),
-        (False, True, False),
-    )
+    minutes = [_minutes(section) for section in sections]
+    rows = [
+        (line(s.title or "Opening"), line(str(n)), ())
+        for s, n in zip(sections, minutes, strict=True)
+    ]
+    rows.append((bold("all of it"), bold(str(sum(minutes))), ()))
     found: list[Block] = [
-        Heading(2, (Text("For the teacher"),)),
+        Heading(2, line("For the teacher")),
         *points.opening,
-        Heading(3, (Text("Expected timings"),)),
-        Paragraph((Text(timing.RULE),)),
-        table,
+        Heading(3, line("Expected timings")),
+        Paragraph(line(timing.RULE)),
+        Table(tuple(map(line, ("section", "minutes", "yours"))), tuple(rows), (False, True, False)),
     ]
     unplaced = points.missing({section.title for section in sections})
     if unplaced:
@@ -223,9 +217,9 @@ def _solution(exercise: Exercise) -> Box:
     inside: list[Block] = [
         Program(exercise.solution_code),
         *markdown.read_little(exercise.why),
-        Paragraph((Strong((Text("Hints, in this order:"),)),)),
+        Paragraph(bold("Hints, in this order:")),
         Bullets(hints, numbered=True),
-        Paragraph((Strong((Text("Likely wrong answers, and what the check says:"),)),)),
+        Paragraph(bold("Likely wrong answers, and what the check says:")),
     ]
     for wrong in exercise.wrongs.values():
         inside += [Program(wrong.code), *markdown.read_little(wrong.message)]
@@ -233,12 +227,11 @@ def _solution(exercise: Exercise) -> Box:
 
 
 def _explained(question: Question) -> tuple[Block, ...]:
-    right = question.right
     items = tuple(
         (
             Paragraph(
                 (
-                    Strong((Text(f"{letter}) {'right' if option.right else 'wrong'}: "),)),
+                    *bold(f"{letter}) {'right' if option.right else 'wrong'}: "),
                     *markdown.little_line(option.text),
                     Text(" "),
                     *markdown.little_line(f"({option.why.strip()})"),
@@ -247,7 +240,7 @@ def _explained(question: Question) -> tuple[Block, ...]:
         )
         for letter, option in question.options.items()
     )
-    return (Paragraph((Text("Right: "), Strong((Text(right),)))), Bullets(items))
+    return (Paragraph((*line("Right: "), *bold(question.right))), Bullets(items))
 
 
 def _lines_to_write(exercise: Exercise) -> int:

@@ -7,7 +7,7 @@ Its text is Markdown in ``content/teachers/plan.md``. A table there that begins 
 from pathlib import Path
 
 from course_lib.publishing.handouts import markdown
-from course_lib.publishing.handouts.document import Block, Document, Table, Text, words
+from course_lib.publishing.handouts.document import Block, Document, Table, line, words
 
 FILE = Path(__file__).parent / "content" / "teachers" / "plan.md"
 BEGINS = 9 * 60  # minutes after midnight, of every day
@@ -32,7 +32,7 @@ def _with_times(block: Block) -> Block:
         return block
     rows, now = [], BEGINS
     for row in block.rows:
-        rows.append(((Text(clock(now)),), *row))
+        rows.append((line(clock(now)), *row))
         now += int(words(row[0]))
-    rows.append(((Text(clock(now)),), (), (Text("End"),), ()))
-    return Table(((Text("at"),), *block.header), tuple(rows), (True, *block.right))
+    rows.append((line(clock(now)), (), line("End"), ()))
+    return Table((line("at"), *block.header), tuple(rows), (True, *block.right))
