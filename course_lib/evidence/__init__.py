@@ -13,7 +13,7 @@ from course_lib.evidence.design import (
     Outcome,
     experiment,
 )
-from course_lib.evidence.ledger import Effect, Entry, Ledger, check, entry, number, quote, show
+from course_lib.evidence.ledger import Effect, Entry, Ledger, check, entry, quote, show
 from course_lib.evidence.prose import check_document, check_prose, citations, fill
 from course_lib.evidence.runner import differences, run, run_seed
 from course_lib.evidence.statistics import Interval, paired_interval
@@ -42,7 +42,6 @@ __all__ = [
     "experiments",
     "fill",
     "get",
-    "number",
     "paired_interval",
     "quote",
     "run",

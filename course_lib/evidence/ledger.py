@@ -148,59 +148,35 @@ def check(ids: Sequence[str] | None = None) -> list[str]:
     return problems
 
 
-def number(id: str, what: str = "effect") -> float:
-    """A number from the results, for instance to plot it or to compare it.
+def quote(id: str, what: str = "effect") -> str:
+    """A number from the results as prose has to cite it, such as ``"0.31 [0.20, 0.42]"``.
 
     Args:
         id: of the claim.
-        what: ``"effect"`` (of the main contrast) or a contrast's name, each also with ``.low``
-            or ``.high``; ``"seeds"``; or ``"ARM.MEASURE"`` for a mean over the seeds.
+        what: ``"effect"`` (of the main contrast) or a contrast's name, each also with ``.low``,
+            ``.high``, ``.value`` or ``.verdict``; ``"verdict"``; ``"seeds"``; or
+            ``"ARM.MEASURE"`` for a mean over the seeds.
 
     Raises:
         UnknownNameError: no such claim, or no such number.
         EvidenceError: not run yet.
     """
-    value = _look_up(id, what)[0]
-    if isinstance(value, str):
-        raise EvidenceError(f"{id}.{what} is a text ({value!r}), not a number. Use quote().")
-    return value.value if isinstance(value, Interval) else value
-
-
-def quote(id: str, what: str = "effect") -> str:
-    """The same as the text that prose has to cite: ``"0.31 [0.20, 0.42]"`` for an effect.
-
-    ``what`` may be ``"verdict"`` too; the rest as for :func:`number`.
-    """
-    value, digits = _look_up(id, what)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Interval):
-        return value.text(digits)
-    return f"{value:.{digits}f}"
-
-
-def _look_up(id: str, what: str) -> tuple[float | str | Interval, int]:
     line = entry(id)
     if not line.effects:
         raise EvidenceError(f"{id} has no results to cite. Run: course evidence run {id}")
-    known: dict[str, tuple[float | str | Interval, int]] = {
-        "verdict": (line.verdict, 0),
-        "seeds": (float(line.seeds), 0),
-    }
+    known = {"verdict": line.verdict, "seeds": str(line.seeds)}
     for item in line.effects:
-        names = [item.contrast.name] + ["effect"] * (item is line.effects[0])
-        for name in names:
-            known[name] = item.interval, item.digits
-            known[f"{name}.low"] = item.interval.low, item.digits
-            known[f"{name}.high"] = item.interval.high, item.digits
-            known[f"{name}.verdict"] = item.verdict, 0
-            known[f"{name}.value"] = item.interval.value, item.digits
+        for name in [item.contrast.name] + ["effect"] * (item is line.effects[0]):
+            known[name] = item.text
+            known[f"{name}.verdict"] = item.verdict
+            for part in ("value", "low", "high"):
+                known[f"{name}.{part}"] = f"{getattr(item.interval, part):.{item.digits}f}"
     experiment, results = get(id), table.read(id)
     assert results is not None
     for arm in experiment.arms:
         for measure in experiment.measures:
             mean = float(np.mean(results.column(arm, measure.name)))
-            known[f"{arm}.{measure.name}"] = mean, measure.digits
+            known[f"{arm}.{measure.name}"] = f"{mean:.{measure.digits}f}"
     if what not in known:
         raise UnknownNameError(
             f"{id} has no number {what!r}; there are {', '.join(known)}.{suggest(what, known)}"

@@ -75,13 +75,6 @@ def note_solution(number: str) -> None:
     _update(number, lambda entry: entry.update(solution=True))
 
 
-def forget() -> None:
-    """Delete the file: begin anew."""
-    path = location()
-    if path is not None:
-        path.unlink(missing_ok=True)
-
-
 def read(path: Path) -> dict[str, Entry]:
     """The entries of another progress file; empty when it isn't there or isn't one."""
     try:

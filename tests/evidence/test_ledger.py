@@ -36,12 +36,12 @@ def test_numbers_and_quotes(done):
     assert evidence.quote("C18", "verdict") == "held"
     assert evidence.quote("C18", "seeds") == "6"
     assert evidence.quote("C18", "a.accuracy") == "0.50"
-    assert evidence.number("C18", "a.accuracy") == 0.5
-    assert evidence.number("C18", "gain.low") < evidence.number("C18") < 0.23
+    ends = [float(evidence.quote("C18", f"gain.{each}")) for each in ("low", "value", "high")]
+    assert ends == sorted(ends)
+    assert evidence.quote("C18") == "{1:.2f} [{0:.2f}, {2:.2f}]".format(*ends)
+    assert evidence.quote("C18", "effect.verdict") == "held"
     with pytest.raises(UnknownNameError, match="Did you mean 'gain'"):
-        evidence.number("C18", "gains")
-    with pytest.raises(EvidenceError, match="is a text"):
-        evidence.number("C18", "verdict")
+        evidence.quote("C18", "gains")
     with pytest.raises(EvidenceError, match="C1 has no results to cite"):
         evidence.quote("C1")
 

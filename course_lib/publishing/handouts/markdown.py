@@ -28,12 +28,6 @@ def read(text: str) -> tuple[Block, ...]:
     return _blocks(_READER.parse(_with_fenced_align(COMMENT.sub("", text))))
 
 
-def read_line(text: str) -> tuple[Inline, ...]:
-    """The inlines of one line of Markdown."""
-    (token,) = _READER.parseInline(COMMENT.sub("", text))
-    return _inlines(token.children or [])
-
-
 def read_little(text: str) -> tuple[Block, ...]:
     """The blocks of a text in the little Markdown of exercises: paragraphs, items, code."""
     found: list[Block] = []

@@ -77,7 +77,7 @@ def test_progress_is_joined_and_nothing_of_yours_is_overwritten(home):
     some_work(home)
     archive = hosting.export_work()
     (home / "notebooks" / "my_notes.ipynb").write_text("newer")
-    progress_file.forget()
+    progress_file.location().unlink()
     progress_file.join({"4.1": {**ENTRY, "passed": False, "attempts": 5, "hints": 1}, "2.1": ENTRY})
     hosting.import_work(archive)
     assert progress_file.entries() == {
@@ -122,7 +122,7 @@ def test_a_damaged_or_strange_file_changes_nothing(home, tmp_path, change, said)
     some_work(home)
     strange = rewritten(hosting.export_work(), home / "here" / "strange.zip", change)
     (home / "notebooks" / "my_notes.ipynb").unlink()
-    progress_file.forget()
+    progress_file.location().unlink()
     before = files_below(tmp_path)
     with pytest.raises(HostingError, match=said):
         hosting.import_work(strange)
