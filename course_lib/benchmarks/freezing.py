@@ -166,7 +166,7 @@ def peak_memory(way: str, backbone: str, side: int, size: int) -> int:
 def peak_in_fresh_process(way: str, backbone: str, side: int, size: int) -> int:
     """:func:`peak_memory` in a process in which nothing else has been."""
     done = subprocess.run(
-        [sys.executable, "-m", "course_lib.benchmarks.freezing", "--backbones", backbone,
+        [sys.executable, "-m", "course_lib.cli", "bench", "freezing", "--backbones", backbone,
          "--side", str(side), "--batch", str(size), "--child", way],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
@@ -222,7 +222,3 @@ def main(arguments: Sequence[str] = ()) -> None:
             print(flush=True)
     finally:
         torch.set_num_threads(threads)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

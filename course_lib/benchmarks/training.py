@@ -8,7 +8,6 @@ right, keeps the history and the best weights. Bar: at most 2 % more time.
 import argparse
 import copy
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -145,7 +144,3 @@ def main(arguments: Sequence[str] = ()) -> None:
         print("Lite0, 96 px     ", compare(lite0, 96, batch=16, steps=6, epochs=3, repeats=5))
     finally:
         torch.set_num_threads(before)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from course_lib.display import plots
 from course_lib.errors import CourseError
+from course_lib.paths import host
 
 ENVIRONMENT_VARIABLE = "COURSE_PANELS"  # "live" or "static": settles the matter
 
@@ -31,7 +32,7 @@ def has_front_end() -> bool:
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
         return False
-    if "google.colab" in sys.modules:
+    if host() == "colab":
         return True
     request = kernel.get_parent() or {}
     return "cellId" in (request.get("metadata") or {})

@@ -14,6 +14,7 @@ from course_lib.data.images import ImageError, decode, open_image
 from course_lib.display import heatmaps, plots
 from course_lib.display.panels.base import Panel, View
 from course_lib.errors import DataError
+from course_lib.training.evaluation import modes_of, restore_modes
 
 MOST_SHOWN = 5  # classes in the bar chart: those that the network finds likeliest
 
@@ -80,14 +81,13 @@ class PicturePanel(Panel):
 
     def probabilities(self) -> Tensor:
         """One number a class, adding up to 1, shape (classes,); the model is left as it was."""
-        modes = [(module, module.training) for module in self._model.modules()]
+        modes = modes_of(self._model)
         try:
             self._model.eval()
             with torch.no_grad():
                 return self._model(self._batch()).float().softmax(dim=1)[0].cpu()
         finally:
-            for module, mode in modes:
-                module.training = mode
+            restore_modes(self._model, modes)
 
     def look(self) -> View:
         """Predict, and make the heat map."""
