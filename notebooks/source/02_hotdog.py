@@ -657,7 +657,7 @@ print("maps:", *maps.shape, "| strongest place of each:", *maps.amax(dim=(1, 2))
 # %%
 from course_lib.display import panels
 
-panels.picture_panel(
+panels.PicturePanel(
     finetuned.cpu(),
     see.eval,
     classes=pictures["test"].classes,

@@ -509,7 +509,7 @@ print(
 # %%
 from course_lib.display import panels
 
-panels.freezing_panel(
+panels.FreezingPanel(
     backbones.load(backbone, num_classes=2),
     sgd_of,
     train_step,

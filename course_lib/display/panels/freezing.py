@@ -24,12 +24,25 @@ WAYS = (HOLD, FLAGS, EVAL)
 
 
 class FreezingPanel(Panel):
-    """See :func:`freezing_panel`.
+    """A panel to pick layers in: what then trains, what a step costs, and the audit's verdict.
+
+    Everything happens on copies: the model, the optimizer and the random numbers stay as they are.
+
+    Args:
+        model: the model.
+        optimizer: its optimizer, or a function that makes one from a model, called after freezing.
+        step: ``step(model, optimizer)``, one whole training step, as for ``freezing.audit``. It is
+            run twice for each choice, so let the batch be small.
+        names: dotted names of the layers to offer; by default :func:`layers_of`.
+        frozen: those that are picked at the start.
 
     Attributes:
         names: the layers to choose from.
         frozen: those that are picked now, in the model's order.
         way: how they are frozen, one of ``WAYS``.
+
+    Raises:
+        UnknownNameError: a name that isn't there.
     """
 
     def __init__(
@@ -37,6 +50,7 @@ class FreezingPanel(Panel):
         model: nn.Module,
         optimizer: Optimizer | Callable[[nn.Module], Optimizer],
         step: Step,
+        *,
         names: Sequence[str] | None = None,
         frozen: Iterable[str] = (),
     ) -> None:
@@ -166,32 +180,6 @@ class FreezingPanel(Panel):
     def _cost(self, model: nn.Module, optimizer: Optimizer) -> StepCost:
         with same_random_numbers():
             return cost_of_step(model, optimizer, lambda: self._step(model, optimizer))
-
-
-def freezing_panel(
-    model: nn.Module,
-    optimizer: Optimizer | Callable[[nn.Module], Optimizer],
-    step: Step,
-    *,
-    names: Sequence[str] | None = None,
-    frozen: Iterable[str] = (),
-) -> FreezingPanel:
-    """A panel to pick layers in: what then trains, what a step costs, and the audit's verdict.
-
-    Everything happens on copies: the model, the optimizer and the random numbers stay as they are.
-
-    Args:
-        model: the model.
-        optimizer: its optimizer, or a function that makes one from a model, called after freezing.
-        step: ``step(model, optimizer)``, one whole training step, as for ``freezing.audit``. It is
-            run twice for each choice, so let the batch be small.
-        names: dotted names of the layers to offer; by default :func:`layers_of`.
-        frozen: those that are picked at the start.
-
-    Raises:
-        UnknownNameError: a name that isn't there.
-    """
-    return FreezingPanel(model, optimizer, step, names, frozen)
 
 
 def layers_of(model: nn.Module) -> list[str]:

@@ -20,12 +20,25 @@ MOST_SHOWN = 5  # classes in the bar chart: those that the network finds likelie
 
 
 class PicturePanel(Panel):
-    """See :func:`picture_panel`.
+    """A panel to look at pictures of your own: prediction, probabilities and heat map.
+
+    The model is asked, never changed; nothing leaves this machine.
+
+    Args:
+        model: gives scores (B, classes) for pictures (B, 3, H, W).
+        preprocess: from a picture to the tensor (3, H, W) that the model was trained with.
+        classes: a name for each score.
+        picture: what is shown at first, a picture or its path.
+        layer: dotted name of the layer for the heat map; by default the last feature map.
 
     Attributes:
         classes: the class names.
         name: what the present picture is called.
         shown_class: number of the class that the heat map is about; None for the likeliest.
+
+    Raises:
+        ImageError: the first picture can't be read.
+        DataError: as many names as scores are needed.
     """
 
     photographs = True
@@ -36,6 +49,7 @@ class PicturePanel(Panel):
         preprocess: Callable[[Any], Tensor],
         classes: Sequence[str],
         picture: Image.Image | Path | str,
+        *,
         layer: str | None = None,
     ) -> None:
         super().__init__()
@@ -165,32 +179,6 @@ class PicturePanel(Panel):
         for place, i in zip(places, order, strict=True):
             bars.text(float(found[i]) + 0.02, place, f"{found[i]:.0%}", va="center", fontsize=8)
         return figure
-
-
-def picture_panel(
-    model: nn.Module,
-    preprocess: Callable[[Any], Tensor],
-    classes: Sequence[str],
-    picture: Image.Image | Path | str,
-    *,
-    layer: str | None = None,
-) -> PicturePanel:
-    """A panel to look at pictures of your own: prediction, probabilities and heat map.
-
-    The model is asked, never changed; nothing leaves this machine.
-
-    Args:
-        model: gives scores (B, classes) for pictures (B, 3, H, W).
-        preprocess: from a picture to the tensor (3, H, W) that the model was trained with.
-        classes: a name for each score.
-        picture: what is shown at first, a picture or its path.
-        layer: dotted name of the layer for the heat map; by default the last feature map.
-
-    Raises:
-        ImageError: the first picture can't be read.
-        DataError: as many names as scores are needed.
-    """
-    return PicturePanel(model, preprocess, classes, picture, layer)
 
 
 def _files(value: Any) -> list[tuple[str, bytes]]:
