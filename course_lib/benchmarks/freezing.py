@@ -80,7 +80,7 @@ def build(backbone: str) -> nn.Module:
 
 
 def random_batch(side: int, size: int) -> tuple[Tensor, Tensor]:
-    """Noise, and two classes."""
+    """Noise (size, 3, side, side), and two classes in turn (size,)."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(size, 3, side, side, generator=generator), torch.arange(size) % 2
 

@@ -62,7 +62,7 @@ class Interleaved:
     """Batches for our loop, with a step of other loops before each: all meet the same moments.
 
     A machine that does other things too is slower at one moment than at another, by more than
-    the few parts in a hundred that are looked for.
+    the few parts in a hundred that are to be found.
     """
 
     def __init__(self, batches: Batches, steps: list[Callable[[Tensor, Tensor], None]]) -> None:

@@ -267,18 +267,18 @@ def strips(rows: Mapping[str, Sequence[tuple[str, float]]], xlabel: str) -> Figu
     Raises:
         ValueError: more kinds than can be told apart.
     """
-    looks = [("#E4E4E4", ""), (COLOURS["sky"], "//"), (COLOURS["orange"], ""),
+    styles = [("#E4E4E4", ""), (COLOURS["sky"], "//"), (COLOURS["orange"], ""),
              (COLOURS["green"], ".."), (COLOURS["purple"], "xx")]  # fmt: skip
     kinds = list(dict.fromkeys(kind for pieces in rows.values() for kind, _ in pieces))
-    if len(kinds) > len(looks):
-        raise ValueError(f"strips can tell {len(looks)} kinds apart; there are {len(kinds)}.")
+    if len(kinds) > len(styles):
+        raise ValueError(f"strips can tell {len(styles)} kinds apart; there are {len(kinds)}.")
     figure, axes = new_axes(7.2, 0.42 * len(rows) + 1.1)
     axis = axes[0, 0]
     named: set[str] = set()
     for number, pieces in enumerate(rows.values(), start=1):
         start = 0.0
         for kind, length in pieces:
-            colour, hatch = looks[kinds.index(kind)]
+            colour, hatch = styles[kinds.index(kind)]
             axis.barh(
                 len(rows) - number, length, left=start, height=0.7, color=colour, hatch=hatch,
                 edgecolor=(0, 0, 0, 0.4), linewidth=0.4, label="_" * (kind in named) + kind,

@@ -83,6 +83,10 @@ def differences(id: str, seed: int) -> list[str]:
 
     Returns:
         One line for each number that differs.
+
+    Raises:
+        UnknownNameError: no such experiment.
+        EvidenceError: the file has no results for that seed.
     """
     experiment, results = get(id), table.read(id)
     if results is None or seed not in results.outcomes:

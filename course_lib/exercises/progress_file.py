@@ -94,7 +94,11 @@ def join(others: dict[str, Entry]) -> None:
 
 
 def understood(raw: bytes) -> dict[str, Entry]:
-    """The entries, if these are the bytes of a file of ours; ValueError otherwise."""
+    """The entries in the bytes of a file of ours.
+
+    Raises:
+        ValueError: they are those of something else.
+    """
     content = json.loads(raw)
     if not isinstance(content, dict) or content.get("version") != VERSION:
         raise ValueError("not a progress file of this version")

@@ -68,7 +68,11 @@ def stamp(check: bool = False) -> list[Stamped]:
 
 
 def stamped_source(text: str, name: str, where: Address | None) -> str:
-    """A percent script with the present badge and first cell directly behind its title."""
+    """A percent script with the present badge and first cell directly behind its title.
+
+    Raises:
+        CourseError: it has no title cell.
+    """
     head, *parts = _split(text)
     parts = [part for part in parts if not _is_ours(part)]
     if not parts or "[markdown]" not in parts[0].splitlines()[0]:

@@ -46,7 +46,7 @@ class View:
         text: what was found, for people who use the controls.
         figure: the same as a picture.
         alt: what the picture tells, in words.
-        fixed: the text for an executed notebook: nothing in it hangs on the last digits.
+        fixed: the text for an executed notebook: nothing in it depends on the last digits.
     """
 
     text: str
@@ -69,7 +69,7 @@ class Panel(abc.ABC):
         self._shows: Any = None
 
     @abc.abstractmethod
-    def look(self) -> View:
+    def view(self) -> View:
         """What is to be seen in the present state.
 
         Raises:
@@ -95,7 +95,7 @@ class Panel(abc.ABC):
     def text(self) -> str:
         """What the panel says now, as its reader sees it."""
         try:
-            return self.look().text
+            return self.view().text
         except CourseError as error:
             return str(error)
 
@@ -104,7 +104,7 @@ class Panel(abc.ABC):
         if self._says is None:
             return
         try:
-            view = self.look()
+            view = self.view()
         except CourseError as error:
             self._says.value, self._shows.value = _said(f"This can't be shown. {error}"), ""
             return
@@ -116,7 +116,7 @@ class Panel(abc.ABC):
 
             display(self.widget)
             return
-        view = self.look()
+        view = self.view()
         print(view.fixed)
         plots.show(view.figure, view.alt, photographs=self.photographs)
 

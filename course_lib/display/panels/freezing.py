@@ -88,7 +88,7 @@ class FreezingPanel(Panel):
             self._batching = False
         self.refresh()
 
-    def look(self) -> View:
+    def view(self) -> View:
         """Freeze on a copy, audit one step there, and count what it costs."""
         if self._whole is None:
             self._whole = self._cost(*self._copies([], HOLD))

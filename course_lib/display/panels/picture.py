@@ -103,7 +103,7 @@ class PicturePanel(Panel):
         finally:
             restore_modes(self._model, modes)
 
-    def look(self) -> View:
+    def view(self) -> View:
         """Predict, and make the heat map."""
         if self._problem is not None:
             raise self._problem

@@ -82,7 +82,10 @@ def pixels(split: str) -> Rows:
 
 
 def drawn(seed: int, targets: Tensor, n: int) -> list[int]:
-    """Places of ``n`` training pictures, half of each class, drawn by the seed."""
+    """Places of ``n`` training pictures, half of each class, drawn by the seed.
+
+    ``targets`` (N,) are the classes 0 and 1 of all that there are.
+    """
     order = torch.randperm(len(targets), generator=seeded_generator(seed))
     chosen = [order[targets[order] == each][: n // 2] for each in (0, 1)]
     return sorted(torch.cat(chosen).tolist())
@@ -339,6 +342,6 @@ def freeze_all_but_the_head(seed: int) -> Outcome:
 def in_memory(
     dataset: data.ImageFolderDataset, places: Sequence[int] | None = None
 ) -> TensorDataset:
-    """Pictures prepared once."""
+    """Pictures (N, 3, H, W), prepared once, with their classes (N,)."""
     items = [dataset[i] for i in (range(len(dataset)) if places is None else places)]
     return TensorDataset(torch.stack([x for x, _ in items]), torch.tensor([y for _, y in items]))

@@ -87,7 +87,11 @@ class _Maker:
         self.asked: list[Question] = []
 
     def sections(self, notebook: Any) -> tuple[str, list[_Section]]:
-        """The title, and the sections in order."""
+        """The title, and the sections in order.
+
+        Raises:
+            HandoutError: there is no title.
+        """
         title, found = "", [_Section(None)]
         for cell in notebook.cells:
             if cell.cell_type == "markdown":

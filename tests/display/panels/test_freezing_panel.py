@@ -194,4 +194,4 @@ def test_every_control_is_labelled_and_every_picture_described(panel):
 
 def test_outside_a_notebook_it_is_a_text(panel):
     assert repr(panel) == panel.text
-    assert panel.look().fixed == panel.text
+    assert panel.view().fixed == panel.text

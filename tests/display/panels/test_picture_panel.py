@@ -131,7 +131,7 @@ def test_nothing_changes_in_the_model(model, training):
 
 
 def test_the_fixed_text_has_no_digits_that_another_machine_may_change(panel):
-    view = panel.look()
+    view = panel.view()
     assert view.fixed == (
         "the bundled picture: the network says hotdog.\n"
         "The map shows which places speak for hotdog."
