@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-WIDTH = 88  # characters a line: fits a terminal, a notebook and A4
+from course_lib.text import WIDTH
 
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:
