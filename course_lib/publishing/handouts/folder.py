@@ -45,12 +45,12 @@ def documents(
     known = [name for name in notebooks.sources() if notebooks.read(name) is not None]
     wanted = notebooks.checked(names, known)
     for name in wanted or known:
-        notebook, address = notebooks.read(name), where and where.page(name)
+        notebook, address = notebooks.read(name), where.page(name) if where else None
         for edition, folder in FOLDERS.items():
             yield f"{folder}/{name}", editions.make(name, notebook, edition, address)
     for name in sheets.names():
         if not wanted or name in wanted:
-            address = where and where.page(name) if name in known else None
+            address = where.page(name) if where and name in known else None
             yield f"sheets/{name}", sheets.make(name, address)
     if not wanted:
         yield "teacher/plan", plan.make()
