@@ -208,7 +208,7 @@ def undo_normalising(batch, mean, std):
         (3,) would go along the width.
     """,
     hints=(
-        "First came minus, then divided by. What comes first on the way back?",
+        "First came minus, then divided by. What comes first in the backward direction?",
         "Torch lines up shapes from the right. Which shape must three numbers have to go along "
         "the second axis of (N, 3, H, W)?",
         "`torch.tensor(std).view(3, 1, 1)`, the same for the mean; then `batch * std + mean`.",
@@ -544,7 +544,7 @@ def _judge_only_head(answer: Any) -> Verdict:
 
 ex2_5 = Exercise(
     "2.5",
-    "The book's snippet, mended",
+    "The book's snippet, put right",
     minutes=10,
     question="""
         The d2l book's third exercise freezes a network so that only its new head trains. As
