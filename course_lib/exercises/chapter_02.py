@@ -208,7 +208,7 @@ def undo_normalising(batch, mean, std):
         (3,) would go along the width.
     """,
     hints=(
-        "First came minus, then divided by. What comes first in the backward direction?",
+        "First came minus, then divided by. What comes first on the way back?",
         "Torch lines up shapes from the right. Which shape must three numbers have to go along "
         "the second axis of (N, 3, H, W)?",
         "`torch.tensor(std).view(3, 1, 1)`, the same for the mean; then `batch * std + mean`.",
