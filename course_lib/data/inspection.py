@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ import PIL
 from tqdm import tqdm
 
 from course_lib.data.images import has_picture, read_bytes, verify
-from course_lib.paths import cache_dir
+from course_lib.paths import cache_dir, write_file
 
 _ENDINGS = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp"),
@@ -103,16 +102,10 @@ class _Notes:
             self.changed = True
 
     def save(self) -> None:
-        """Write the notes under another name, then move them: a reader never sees half of them."""
         if not self.changed:
             return
         with contextlib.suppress(OSError):  # no cache can be written: then all is checked each time
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({"version": _VERSION, "files": self.entries})
-            handle, name = tempfile.mkstemp(dir=self.file.parent)
-            with os.fdopen(handle, "w") as stream:
-                stream.write(text)
-            Path(name).replace(self.file)
+            write_file(self.file, json.dumps({"version": _VERSION, "files": self.entries}))
 
     def _name(self, path: Path) -> str:
         return os.path.relpath(path, self.root)
