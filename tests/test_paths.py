@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 
 import pytest
 
-from course_lib.paths import atomic_write, file_hash, write_file
+from course_lib.paths import atomic_write, file_hash, repo_root, write_file
 
 unix = pytest.mark.skipif(os.name == "nt", reason="modes, links and signals are of Unix")
 
@@ -146,6 +147,18 @@ def test_what_killed_processes_left_is_removed(tmp_path):
 def test_a_file_with_the_longest_name_that_the_system_takes(tmp_path):
     write_file(tmp_path / ("a" * 255), b"1")
     assert (tmp_path / ("a" * 255)).read_bytes() == b"1"
+
+
+def test_this_is_the_one_place_where_files_are_written_whole_and_hashed():
+    package = repo_root() / "course_lib"
+    alone = {"setup/bundle/installer.py"}  # it runs before there is a course
+    by_hand = re.compile(r"mkstemp|NamedTemporaryFile|file_digest|sha256\(\S+read_bytes")
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if by_hand.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"paths.py"} | alone
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha1"])

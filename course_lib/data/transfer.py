@@ -6,6 +6,7 @@ come this way.
 
 import hashlib
 import ipaddress
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Remote:
 
     Attributes:
         url: https; or http, if the server runs on this very machine.
-        digest: hash of the file in hexadecimal digits, or the first digits of it.
+        digest: hash of the file in hexadecimal digits, or the first digits of it, at least 8.
         largest: more bytes than this are refused.
         algorithm: of the hash, as :mod:`hashlib` names it.
         advice: what to do without a network or with a wrong file; the end of the message.
@@ -58,6 +59,13 @@ class Remote:
     largest: int
     algorithm: str = "sha256"
     advice: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9a-f]{8,}", self.digest):
+            raise DataError(
+                f"{self.url} is not downloaded: {self.digest!r} is no hash to check it by. "
+                "Expected: 8 or more hexadecimal digits in lower case."
+            )
 
     @property
     def name(self) -> str:

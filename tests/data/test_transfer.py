@@ -74,6 +74,13 @@ def test_the_hash_is_compared_as_far_as_it_is_known(web, tmp_path, algorithm, di
     assert len(web.requests) == 2
 
 
+@pytest.mark.parametrize("digest", ["", DIGEST[:7], DIGEST.upper(), "not a hash"])
+def test_nothing_is_downloaded_that_cannot_be_checked(web, tmp_path, digest):
+    with pytest.raises(DataError, match="no hash to check it by"):
+        fetch(web.url("good"), tmp_path, digest=digest)
+    assert web.requests == []
+
+
 @pytest.mark.parametrize("how", ["tampered", "longer"])
 def test_what_was_changed_on_the_way_is_refused(web, tmp_path, how):
     assert "is not the right file" in message(DataError, web.url(how), tmp_path)
