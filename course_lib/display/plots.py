@@ -268,7 +268,7 @@ def strips(rows: Mapping[str, Sequence[tuple[str, float]]], xlabel: str) -> Figu
         ValueError: more kinds than can be told apart.
     """
     styles = [("#E4E4E4", ""), (COLOURS["sky"], "//"), (COLOURS["orange"], ""),
-             (COLOURS["green"], ".."), (COLOURS["purple"], "xx")]  # fmt: skip
+              (COLOURS["green"], ".."), (COLOURS["purple"], "xx")]  # fmt: skip
     kinds = list(dict.fromkeys(kind for pieces in rows.values() for kind, _ in pieces))
     if len(kinds) > len(styles):
         raise ValueError(f"strips can tell {len(styles)} kinds apart; there are {len(kinds)}.")
