@@ -8,7 +8,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from course_lib.freezing import notes as say
-from course_lib.freezing.hold import frozen_flags, hold, hold_of, settle
+from course_lib.freezing.hold import frozen_flags, hold, is_held, is_whole, settle
 from course_lib.freezing.optimizers import plan_group
 from course_lib.freezing.report import FreezeReport
 from course_lib.freezing.select import FreezingError, Inventory, Names, Selection, Slot, select
@@ -54,9 +54,9 @@ def freeze(model: nn.Module, names: Names) -> FreezeReport:
     check_can_freeze(selection)
 
     before = frozen_flags(selection.inventory)
-    modules = [name for name, module in selection.modules.items() if not _is_whole(module)]
+    modules = [name for name, module in selection.modules.items() if not is_whole(module)]
     parameters = [n for n, slot in selection.parameters.items() if id(slot.tensor) not in before]
-    buffers = [name for name, slot in selection.buffers.items() if not _is_held(slot)]
+    buffers = [name for name, slot in selection.buffers.items() if not is_held(slot)]
 
     hold_all(selection)
 
@@ -95,9 +95,9 @@ def unfreeze(
     """
     selection = select(model, names)
     before = frozen_flags(selection.inventory)
-    modules = [name for name, module in selection.modules.items() if _is_whole(module)]
+    modules = [name for name, module in selection.modules.items() if is_whole(module)]
     parameters = [n for n, slot in selection.parameters.items() if id(slot.tensor) in before]
-    buffers = [name for name, slot in selection.buffers.items() if _is_held(slot)]
+    buffers = [name for name, slot in selection.buffers.items() if is_held(slot)]
 
     trainable = {
         name: slot.tensor
@@ -123,7 +123,7 @@ def frozen_names(model: nn.Module) -> list[str]:
     """Names of all parameters and buffers of ``model`` that ``freeze`` holds, in model order."""
     inventory = Inventory.of(model)
     held = [*inventory.parameters.values(), *inventory.buffers.values()]
-    return [slot.name for slot in held if _is_held(slot)]
+    return [slot.name for slot in held if is_held(slot)]
 
 
 def hold_all(selection: Selection) -> None:
@@ -179,16 +179,6 @@ def check_can_freeze(selection: Selection) -> None:
                 f"{slot.name} was computed from other tensors, so it is no parameter that "
                 "training could move. Freeze the tensors that it is computed from."
             )
-
-
-def _is_whole(module: nn.Module) -> bool:
-    record = hold_of(module)
-    return record is not None and record.whole
-
-
-def _is_held(slot: Slot) -> bool:
-    record = hold_of(slot.owner)
-    return record is not None and (slot.key in record.flags or slot.key in record.buffers)
 
 
 def _settle_all(selection: Selection, places: dict[int, list[Slot]]) -> None:

@@ -33,6 +33,7 @@ from course_lib.freezing.children import (
 )
 from course_lib.freezing.optimizers import held_by
 from course_lib.freezing.select import FreezingError, Names, Selection, select
+from course_lib.text import few
 
 BuildOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 ComputeLoss = Callable[[nn.Module], torch.Tensor]
@@ -194,7 +195,7 @@ class NoGradForward(Method):
         alone = [n for n, slot in selection.parameters.items() if id(slot.tensor) not in covered]
         if alone:
             raise FreezingError(
-                f"no_grad works on whole modules: {', '.join(alone[:4])} can't be frozen alone. "
+                f"no_grad works on whole modules: {few(alone)} can't be frozen alone. "
                 "Name the module."
             )
         self.frozen, self.wrapped = _parameters(selection), modules

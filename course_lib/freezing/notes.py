@@ -9,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from course_lib.freezing.hold import hold_of
 from course_lib.freezing.select import Selection
+from course_lib.text import few
 
 
 def other_names(selection: Selection) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -62,9 +63,8 @@ def moving_statistics(selection: Selection) -> list[str]:
             moving.append(name)
     if not moving:
         return []
-    names = ", ".join(moving[:4]) + (" and others" if len(moving) > 4 else "")
     return [
-        f"only the parameters of {names} are frozen, the running statistics move on: "
+        f"only the parameters of {few(moving)} are frozen, the running statistics move on: "
         "name the module to hold both."
     ]
 
@@ -95,9 +95,8 @@ def still_off(off: Sequence[str], thawed: Sequence[str], optimizer: Any) -> list
     left = [name for name in off if name not in thawed or optimizer is not None]
     if not left:
         return []
-    names = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
     return [
-        f"Still not trainable: {names}. requires_grad was switched off by hand, not by freeze(), "
+        f"Still not trainable: {few(left)}. requires_grad was switched off by hand, not by freeze(), "
         "and unfreezing gives back what was there. To train it: .requires_grad_(True)."
     ]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from course_lib.text import counted
+from course_lib.text import counted, few
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,11 +49,6 @@ class FreezeReport:
         lines = [head + "."]
         lines += [f"  {name} is also {', '.join(others)}" for name, others in self.tied]
         if self.added:
-            lines.append(f"  added to the optimizer: {_few(self.added)}")
+            lines.append(f"  added to the optimizer: {few(self.added, 6)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
-
-
-def _few(names: tuple[str, ...], limit: int = 6) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

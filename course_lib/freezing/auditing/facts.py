@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from course_lib.freezing.auditing.watch import ModuleSeen, TensorSeen
-from course_lib.freezing.hold import hold_of
+from course_lib.freezing.hold import is_held
 from course_lib.freezing.optimizers import held_by
 from course_lib.freezing.select import Inventory, Slot
 
@@ -142,7 +142,7 @@ def gather(
             is_parameter,
             groups.get(id(tensor)),
             declared=next((declared[name] for name in mine if name in declared), None),
-            held=_is_held(slot),
+            held=is_held(slot),
             flag_typo=_flag_typo(inventory, slot) if is_parameter else "",
             gradient_before=norm(tensor.grad) if is_parameter else None,
             has_moments=_has_moments(optimizer.state.get(tensor, {})),
@@ -189,11 +189,6 @@ def late_moments_of(tensors: Mapping[str, TensorFacts]) -> set[str]:
     if not any(facts.gradient_before for facts in training):
         return set()
     return {f.name for f in training if f.has_moments and f.gradient_before is None}
-
-
-def _is_held(slot: Slot) -> bool:
-    record = hold_of(slot.owner)
-    return record is not None and (slot.key in record.flags or slot.key in record.buffers)
 
 
 def _has_moments(state: Mapping[str, Any]) -> bool:
