@@ -96,8 +96,8 @@ def still_off(off: Sequence[str], thawed: Sequence[str], optimizer: Any) -> list
     if not left:
         return []
     return [
-        f"Still not trainable: {few(left)}. requires_grad was switched off by hand, not by freeze(), "
-        "and unfreezing gives back what was there. To train it: .requires_grad_(True)."
+        f"Still not trainable: {few(left)}. requires_grad was switched off by hand, not by "
+        "freeze(), and unfreezing gives back what was there. To train it: .requires_grad_(True)."
     ]
 
 

@@ -1,11 +1,11 @@
-"""From facts to reasons: what is wrong with one tensor?
+"""From facts to a verdict: what does one tensor do, and what is wrong with that?
 
-Each function below looks at one kind of tensor and returns what it finds, the most telling reason
-first. They read like the questions one would ask at the keyboard.
+The functions below are each about one kind of tensor and return what they find, the most telling
+reason first. They read like the questions one would ask at the keyboard.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import nn
@@ -22,8 +22,84 @@ from course_lib.freezing.hold import hold_of
 Findings = Iterator[Finding]
 
 
-def judge(facts: TensorFacts, step: StepFacts) -> tuple[Finding, ...]:
-    """All findings about one tensor, worst first."""
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One parameter or buffer.
+
+    Attributes:
+        name, names: its first name, and all of them when it is tied or its module shared.
+        kind: ``"parameter"`` or ``"buffer"``.
+        shape, size: its shape, and how many numbers that are.
+        requires_grad: the flag before the step; None for a buffer.
+        group: index of its group in the optimizer, found by identity; None when it is in none.
+        gradient: Euclidean norm of the gradient it had at the optimizer's step; None for none.
+        changed: whether any bit differs after the step.
+        change: largest absolute change of an element.
+        state: what it is doing: trains, frozen, still, updates, moved.
+        findings: what is wrong with that, worst first.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    kind: str
+    shape: tuple[int, ...]
+    size: int
+    requires_grad: bool | None
+    group: int | None
+    gradient: float | None
+    changed: bool
+    change: float
+    state: str
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def level(self) -> str:
+        """The worst level among its findings: leak, stuck, risk, note or ok."""
+        return self.findings[0].level if self.findings else "ok"
+
+    @property
+    def reason(self) -> str:
+        """The code of the worst finding, or an empty string."""
+        return self.findings[0].code if self.findings else ""
+
+    @property
+    def verdict(self) -> str:
+        """The level of a finding, or what the tensor does when all is well."""
+        return self.state if self.level == "ok" else self.level
+
+
+def judge(facts: TensorFacts, step: StepFacts) -> Row:
+    """The row of one tensor, with all findings about it."""
+    findings = _findings(facts, step)
+    return Row(
+        name=facts.name,
+        names=facts.names,
+        kind="parameter" if facts.is_parameter else "buffer",
+        shape=tuple(facts.tensor.shape),
+        size=facts.tensor.numel(),
+        requires_grad=facts.requires_grad if facts.is_parameter else None,
+        group=facts.group,
+        gradient=facts.gradient,
+        changed=facts.changed,
+        change=facts.change,
+        state=_state(facts, findings),
+        findings=findings,
+    )
+
+
+def _state(facts: TensorFacts, findings: tuple[Finding, ...]) -> str:
+    if any(each.level == "leak" for each in findings):
+        return "moved"
+    if not facts.is_parameter:
+        held = facts.held or facts.declared == "frozen"
+        return "updates" if facts.changed else "frozen" if held else "still"
+    if facts.changed:
+        return "trains"
+    return "frozen" if facts.meant_frozen else "still"
+
+
+def _findings(facts: TensorFacts, step: StepFacts) -> tuple[Finding, ...]:
+    """What is wrong with one tensor, worst first."""
     if not facts.is_parameter:
         found = list(_buffer(facts, step))
     elif facts.meant_frozen:
@@ -153,9 +229,8 @@ def _trained_in_spite(facts: TensorFacts, step: StepFacts, level: str = "leak") 
 
 
 def _out_projection_is_off(facts: TensorFacts, step: StepFacts) -> bool:
-    inside = [p for p in step.parameters() if p.module_name == f"{facts.module_name}.out_proj"]
-    if not facts.module_name:
-        inside = [p for p in step.parameters() if p.module_name == "out_proj"]
+    name = f"{facts.module_name}.out_proj".lstrip(".")
+    inside = [p for p in step.parameters if p.module_name == name]
     return bool(inside) and not any(p.requires_grad for p in inside)
 
 
@@ -232,7 +307,7 @@ def _left_out(facts: TensorFacts, step: StepFacts) -> Findings:
 def _stranger(facts: TensorFacts, step: StepFacts) -> Finding:
     say = partial(_say, facts, step)
     shapes = [tensor.shape for tensor in step.strangers]
-    known = any(parameter.group is not None for parameter in step.parameters())
+    known = any(parameter.group is not None for parameter in step.parameters)
     if not known and facts.tensor.shape in shapes:
         return say("assigned")
     several = "a parameter" if len(shapes) == 1 else f"{len(shapes)} parameters"
