@@ -56,3 +56,11 @@ def test_audit_of_sparse_buffers():
     assert not report["still"].changed
     assert report["moved"].changed
     assert "not_finite" in {each.code for each in report["still"].findings}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_quantised_tensors_by_number_and_scale():
+    numbers = torch.tensor([1.0, 2.0])
+    one, other = (torch.quantize_per_tensor(numbers, scale, 0, torch.qint8) for scale in (0.1, 0.2))
+    assert same_bits(one, one.clone())
+    assert not same_bits(one, other)

@@ -9,6 +9,8 @@ from types import FrameType
 
 import torch
 
+from course_lib.freezing.bits import same_bits, words
+
 _CHUNK = 1 << 18  # bytes: old and new values of a chunk fit into the processor's cache
 
 
@@ -61,7 +63,7 @@ def _exchange(change: Change, spare: torch.Tensor) -> None:
         change.target.data = change.value.to(target.device)
         change.value = target
     elif target.is_contiguous() and target.device.type == "cpu":
-        old, new = _bits(target), _bits(change.value)
+        old, new = words(target), words(change.value)
         if old.dtype != new.dtype:  # one begins at an odd place in its memory
             old, new = old.view(torch.uint8), new.view(torch.uint8)
         spare = spare.view(old.dtype)
@@ -94,28 +96,6 @@ def _undo(change: Change) -> None:
         change.target.data = change.value
     else:
         change.target.detach().copy_(change.value)
-
-
-def same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Whether two tensors of one shape and type hold the same bits, NaN for NaN."""
-    if first.shape != second.shape or first.dtype != second.dtype:
-        return False
-    if first.dtype in (torch.int64, torch.uint8) and first.device == second.device:
-        return torch.equal(first, second)
-    a, b = (_bits(each.detach().cpu().contiguous()) for each in (first, second))
-    return (
-        torch.equal(a.view(torch.uint8), b.view(torch.uint8))
-        if a.dtype != b.dtype
-        else (torch.equal(a, b))
-    )
-
-
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The memory of a contiguous tensor as whole numbers, eight bytes at a time if it can be."""
-    flat = tensor.view(-1)
-    size, start = flat.numel() * flat.itemsize, flat.storage_offset() * flat.itemsize
-    whole = size % 8 == 0 and size and start % 8 == 0
-    return flat.view(torch.int64 if whole else torch.uint8)
 
 
 @contextmanager

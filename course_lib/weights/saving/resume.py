@@ -24,7 +24,7 @@ _MOMENTS = ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "squar
 
 
 @dataclass(frozen=True)
-class Progress:
+class Resumed:
     """How far a resumed run had come.
 
     Attributes:
@@ -109,7 +109,7 @@ def resume_checkpoint(
     *,
     scaler: Any = None,
     generators: Mapping[str, torch.Generator] | None = None,
-) -> Progress:
+) -> Resumed:
     """Bring a training run back to where :func:`save_checkpoint` left it, all or nothing.
 
     Build everything as for the first start, then call this. The steps that follow give the same
@@ -159,9 +159,7 @@ def resume_checkpoint(
         skipped = _set_random_states(content["random"], own)
         load_weights(model, content["model"], dtype="exact", nonfinite=True)
     _set_flags(model, content)
-    return Progress(
-        content["epoch"], content["step"], content["metrics"], content["extra"], skipped
-    )
+    return Resumed(content["epoch"], content["step"], content["metrics"], content["extra"], skipped)
 
 
 def _names_in(optimizer: Optimizer, model: nn.Module) -> list[list[str]]:

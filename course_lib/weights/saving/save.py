@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from zlib_ng import zlib_ng
 
+from course_lib.freezing.bits import same_bits
 from course_lib.weights.errors import CheckpointError
-from course_lib.weights.loading.commit import same_bits
 from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS
 
 SAFETENSORS_ENDINGS = (".safetensors",)
