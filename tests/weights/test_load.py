@@ -234,6 +234,21 @@ def test_a_string_is_one_name_not_its_letters_nor_a_substring(model, other):
     assert len(load_weights(model, other, keep=["stem.1", "head.bias"]).kept) == 6
 
 
+def test_names_are_those_of_freezing(model, other):
+    """A pattern also matches modules, and holds for what only the file has."""
+    assert (
+        load_weights(model, other, keep="st?m").kept == load_weights(model, other, keep="stem").kept
+    )
+    state = other.state_dict() | {"head.aux": torch.ones(1)}
+    assert load_weights(model, state, strict="st*").unexpected == ("head.aux",)
+    with pytest.raises(LoadError, match=r"no place for 1: head\.aux"):
+        load_weights(model, state, strict="h*d")
+    with pytest.raises(UnknownNameError, match=r"^The file has no .* the pattern 'x\*'"):
+        load_weights(model, other, drop="x*")
+    odd = nn.ParameterDict({"a*": nn.Parameter(torch.zeros(1)), "ab": nn.Parameter(torch.ones(1))})
+    assert load_weights(odd, odd.state_dict(), keep="a*").kept == ("a*",)
+
+
 def test_frozen_flags_optimizer_and_modes_stay(model, other):
     model.stem.requires_grad_(False)
     model.body.eval()
