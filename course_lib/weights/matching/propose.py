@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from course_lib.text import counted
+from course_lib.text import counted, few
 from course_lib.weights.errors import LoadError
 from course_lib.weights.matching.match import Shape, compatible, kind_of, pair_by_order
 from course_lib.weights.reading.checkpoint import Checkpoint, open_catalogue
@@ -106,8 +106,7 @@ class Proposal:
             lines.append(f"   and {len(guesses or self.pairs) - 8} more")
         for side, names in (("file", self.open_source), ("model", self.open_model)):
             if names:
-                more = " ..." if len(names) > 4 else ""
-                lines.append(f"open in the {side}: {len(names)}: {', '.join(names[:4])}{more}")
+                lines.append(f"open in the {side}: {len(names)}: {few(names)}")
         return "\n".join(lines)
 
 
