@@ -40,5 +40,5 @@ def words(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def address(tensor: torch.Tensor) -> int:
-    """Where the memory of a tensor begins; 0 for layouts that have several pieces."""
+    """Where the memory of a tensor of any shape begins; 0 for layouts of several pieces."""
     return tensor.data_ptr() if tensor.layout == torch.strided else 0

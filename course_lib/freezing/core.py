@@ -166,7 +166,11 @@ def release_all(selection: Selection) -> None:
 
 
 def check_can_freeze(selection: Selection) -> None:
-    """Raise before anything is changed when a selected tensor can't be frozen."""
+    """See that the selected tensors can be frozen, before anything is changed.
+
+    Raises:
+        FreezingError: a tensor has no values yet, or is computed from others.
+    """
     for slot in (*selection.parameters.values(), *selection.buffers.values()):
         tensor = slot.tensor
         if is_lazy(tensor):

@@ -105,7 +105,7 @@ class Run:
         self.optimizer = self.method.make_optimizer(self.model, _sgd)
 
     def loss(self, model: nn.Module) -> torch.Tensor:
-        """How wrong the model is about the batch."""
+        """How wrong the model is about the batch: cross-entropy, shape ()."""
         return nn.functional.cross_entropy(model(self.batch[0]), self.batch[1])
 
     def step(self) -> None:

@@ -188,7 +188,11 @@ class NoGradForward(Method):
         self.wrapped: list[nn.Module] = []
 
     def freeze(self, model: nn.Module, names: Names) -> None:
-        """Wrap the ``forward`` of the named modules; an error changes nothing."""
+        """Wrap the ``forward`` of the named modules.
+
+        Raises:
+            FreezingError: a parameter was named without its module. Nothing has been changed.
+        """
         selection = select(model, names)
         modules = list({id(module): module for module in selection.modules.values()}.values())
         covered = {id(parameter) for module in modules for parameter in module.parameters()}

@@ -38,7 +38,11 @@ class Slot:
 
     @property
     def tensor(self) -> torch.Tensor:
-        """The tensor which is there now."""
+        """The tensor which is there now, of any shape.
+
+        Raises:
+            LookupError: none is there any more.
+        """
         parameter = self.owner._parameters.get(self.key)
         found = parameter if parameter is not None else self.owner._buffers.get(self.key)
         if found is None:
@@ -56,7 +60,11 @@ class Inventory:
 
     @classmethod
     def of(cls, model: nn.Module) -> "Inventory":
-        """List the modules, parameters and buffers of ``model``."""
+        """List the modules, parameters and buffers of ``model``.
+
+        Raises:
+            FreezingError: it is no module.
+        """
         if not isinstance(model, nn.Module):
             raise FreezingError(
                 f"The model must be a torch.nn.Module, not {type(model).__name__} ({model!r:.60})."
@@ -118,7 +126,11 @@ def select(model: nn.Module, names: Names) -> Selection:
 
 
 def select_in(inventory: Inventory, names: Names) -> Selection:
-    """As ``select``, in an inventory made before."""
+    """As ``select``, in an inventory made before.
+
+    Raises:
+        UnknownNameError, FreezingError: as ``select``.
+    """
     selection = Selection(inventory)
     seen: set[str] = set()
     for target in _one_by_one(names):

@@ -184,12 +184,17 @@ def gather(model: nn.Module, optimizer: Optimizer, declared: Mapping[str, str]) 
 
 
 def norm(tensor: torch.Tensor | None) -> float | None:
-    """The Euclidean norm, or None for no tensor."""
+    """The Euclidean norm of a tensor of any shape, or None for no tensor."""
     return None if tensor is None else tensor.detach().float().norm().item()
 
 
 def difference(after: torch.Tensor, before: torch.Tensor) -> float:
-    """The largest absolute change of an element; infinite when NaN came or went."""
+    """The largest absolute change of an element; infinite where there is NaN.
+
+    Args:
+        after: of any shape; another one than before is an infinite change.
+        before: the same tensor earlier.
+    """
     if after.shape != before.shape:
         return float("inf")
     if after.numel() == 0:

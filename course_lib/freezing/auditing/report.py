@@ -75,15 +75,27 @@ class AuditReport:
         return list(dict.fromkeys(each.about for each in found))
 
     def assert_frozen(self, names: Names) -> None:
-        """Raise AssertionError, naming tensors and reasons, if anything named moved.
+        """For tests of your own training code: nothing named moved.
+
+        Args:
+            names: as for ``freeze``.
 
         Raises:
-            UnknownNameError, FreezingError: when the names can't be read.
+            AssertionError: something did; the message names tensors and reasons.
+            UnknownNameError, FreezingError: the names can't be read.
         """
         self._assert(names, lambda row: not row.changed, "moved in one step")
 
     def assert_trained(self, names: Names) -> None:
-        """Raise AssertionError if any *parameter* named stood still."""
+        """For tests of your own training code: no *parameter* named stood still.
+
+        Args:
+            names: as for ``freeze``.
+
+        Raises:
+            AssertionError: one did; the message names it, and the reason.
+            UnknownNameError, FreezingError: the names can't be read.
+        """
         self._assert(
             names, lambda row: row.changed or row.kind == "buffer", "stood still in one step"
         )

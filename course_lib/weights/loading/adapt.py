@@ -51,6 +51,9 @@ def resize_positions(embedding: torch.Tensor, count: int) -> torch.Tensor:
     Returns:
         Shape (1, count, D) or (count, D); the p other tokens are kept as they are.
 
+    Raises:
+        ValueError: N - p and count - p are no two square numbers for any p up to 2.
+
     Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, section 3.2.
     """
     *lead, tokens, width = embedding.shape

@@ -78,7 +78,10 @@ def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
 
 
 def count_nonfinite(tensor: torch.Tensor) -> int:
-    """How many elements are NaN or infinite. One pass over the memory when there are none."""
+    """How many elements of a tensor of any shape are NaN or infinite.
+
+    One pass over the memory when there are none.
+    """
     if tensor.numel() == 0 or not (tensor.is_floating_point() or tensor.is_complex()):
         return 0
     if tensor.dtype.itemsize == 1 or tensor.is_complex():

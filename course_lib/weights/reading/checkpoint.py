@@ -132,7 +132,15 @@ def read_checkpoint(
 
 
 def read_all(catalogue: Catalogue, wanted: Mapping[str, Stored]) -> dict[str, torch.Tensor]:
-    """Read these tensors, each byte of the file once, into memory of their own."""
+    """Read these tensors, each byte of the file once, into memory of their own.
+
+    Args:
+        catalogue: of the file.
+        wanted: name -> stored tensor, of any shape.
+
+    Raises:
+        CheckpointError: bytes can't be read, or don't fit their checksum.
+    """
 
     def job(name: str, each: Stored) -> Callable[[Reader], tuple[str, torch.Tensor]]:
         return lambda reader: (name, reader.read(each, each.empty()))
@@ -148,7 +156,14 @@ def read_all(catalogue: Catalogue, wanted: Mapping[str, Stored]) -> dict[str, to
 def open_catalogue(
     path: str | Path, where: str | None = None, sha256: str | None = None
 ) -> Catalogue:
-    """Look what a file holds. Arguments and errors as for :func:`read_checkpoint`."""
+    """What a file holds, with the tensors not read yet.
+
+    Args:
+        path, where, sha256: as for :func:`read_checkpoint`.
+
+    Raises:
+        CheckpointError: as :func:`read_checkpoint`.
+    """
     path = Path(path).expanduser()
     try:
         format = formats.sniff(path)
@@ -168,7 +183,11 @@ def open_catalogue(
 
 
 def content(path: Path, format: str) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
-    """The tree of a file, its metadata, and the further files that belong to it."""
+    """The tree of a file, its metadata, and the further files that belong to it.
+
+    Raises:
+        CheckpointError: the file, or a shard that it names, is damaged or wants to run code.
+    """
     if format == formats.ZIP:
         return torchfile.open_zip(path), {}, ()
     if format == formats.LEGACY:

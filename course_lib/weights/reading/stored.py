@@ -63,7 +63,7 @@ class Stored:
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> "Stored":
-        """A tensor in memory."""
+        """A tensor in memory, of any shape."""
         return cls(tuple(tensor.shape), tensor.dtype, tensor=tensor)
 
     @property
@@ -198,7 +198,11 @@ def stamp(file: int | Path) -> tuple[int, int]:
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a damaged file makes a parser raise into a :class:`CheckpointError`."""
+    """Turn whatever a damaged file makes a parser raise into a :class:`CheckpointError`.
+
+    Raises:
+        CheckpointError: anything was raised in the block.
+    """
     try:
         yield
     except CheckpointError:

@@ -155,11 +155,21 @@ def _load(path: Path, file: BinaryIO, program: bytes, device: str) -> Any:
 
 
 def replace_tensors(tree: Any, make: Any, depth: int = 0) -> Any:
-    """The same tree of dicts, lists and tuples with ``make(tensor)`` for each tensor."""
+    """The same tree of dictionaries, lists and tuples, with something else for each tensor.
+
+    Args:
+        tree: what a file holds.
+        make: is called with each plain tensor, of any shape; its result takes the place. Sparse,
+            quantised and nested tensors stay: they are an error only among the weights.
+        depth: how deep in the tree this is.
+
+    Raises:
+        CheckpointError: nested more than 50 deep.
+    """
     if isinstance(tree, torch.Tensor):
         plain = type(tree) in (torch.Tensor, torch.nn.Parameter)
         if not plain or tree.layout is not torch.strided or tree.is_quantized or tree.is_nested:
-            return tree  # sparse, quantised ...: said so if it turns out to be among the weights
+            return tree
         return make(tree.detach())
     if depth > 50:
         raise CheckpointError("objects nested more than 50 deep")
