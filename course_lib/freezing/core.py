@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from course_lib.freezing import notes as say
+from course_lib.freezing import report as say
 from course_lib.freezing.hold import frozen_flags, hold, is_held, is_whole, settle
 from course_lib.freezing.optimizers import plan_group
 from course_lib.freezing.report import FreezeReport
@@ -61,7 +61,7 @@ def freeze(model: nn.Module, names: Names) -> FreezeReport:
     hold_all(selection)
 
     notes = (*say.shared(selection), *say.moving_statistics(selection), *say.wrapped(model))
-    return report("froze", selection, modules, parameters, buffers, notes)
+    return FreezeReport.of("froze", selection, modules, parameters, buffers, notes)
 
 
 def unfreeze(
@@ -116,7 +116,7 @@ def unfreeze(
         warnings.warn(warning, UserWarning, stacklevel=2)
     notes = (*say.still_held(selection, buffers), *say.off_before(off, parameters))
     notes += (*say.shared(selection), *say.wrapped(model))
-    return report("unfroze", selection, modules, parameters, buffers, notes, plan.added)
+    return FreezeReport.of("unfroze", selection, modules, parameters, buffers, notes, plan.added)
 
 
 def frozen_names(model: nn.Module) -> list[str]:
@@ -191,29 +191,3 @@ def _settle_all(selection: Selection, places: dict[int, list[Slot]]) -> None:
         owners += [place.owner for place in places[id(slot.tensor)]]
     for module in (*selection.modules.values(), *owners):
         settle(module)
-
-
-def report(
-    action: str,
-    selection: Selection,
-    modules: list[str],
-    parameters: list[str],
-    buffers: list[str],
-    notes: tuple[str, ...],
-    added: tuple[str, ...] = (),
-) -> FreezeReport:
-    """Put together what a call did; the lists name what changed its state."""
-    changed = {*parameters, *buffers}
-    slots = selection.parameters | selection.buffers
-    tensors = {id(slots[name].tensor): slots[name].tensor for name in changed}
-    return FreezeReport(
-        action,
-        tuple(modules),
-        tuple(parameters),
-        tuple(buffers),
-        numbers=sum(tensor.numel() for tensor in tensors.values()),
-        unchanged=tuple(name for name in slots if name not in changed),
-        tied=say.other_names(selection),
-        added=added,
-        notes=notes,
-    )

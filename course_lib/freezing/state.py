@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from course_lib.errors import UnknownNameError, suggest
-from course_lib.freezing.core import check_can_freeze, hold_all, release_all, report
+from course_lib.freezing.core import check_can_freeze, hold_all, release_all
 from course_lib.freezing.hold import frozen_flags, hold, is_held, is_whole, settle
 from course_lib.freezing.report import FreezeReport
 from course_lib.freezing.select import FreezingError, Inventory, select
@@ -69,7 +69,7 @@ def restore_freeze_state(model: nn.Module, state: Mapping[str, Any]) -> FreezeRe
     for name in modules:
         hold(inventory.modules[name]).whole = True
         settle(inventory.modules[name])
-    return report("froze", wanted, modules, list(flags), buffers, ())
+    return FreezeReport.of("froze", wanted, modules, flags, buffers)
 
 
 def _read(state: Mapping[str, Any]) -> tuple[list[str], dict[str, bool], list[str]]:

@@ -184,7 +184,7 @@ def _frozen(facts: TensorFacts, step: StepFacts, say: Say) -> Findings:
         yield say("left_out", level="risk")
     elif not facts.requires_grad and facts.gradient_before:
         yield say("gradient_waiting")
-    yield from _clipped(facts, step, say)
+    yield from _clipped(facts, say)
 
 
 def _leak(facts: TensorFacts, step: StepFacts, say: Say) -> Finding:
@@ -297,7 +297,7 @@ def _left_out(facts: TensorFacts, step: StepFacts, say: Say) -> Findings:
         yield say("left_out")
     if facts.gradient_before:
         yield say("piled_up", before=facts.gradient_before)
-    yield from _clipped(facts, step, say)
+    yield from _clipped(facts, say)
 
 
 def _stranger(facts: TensorFacts, step: StepFacts, say: Say) -> Finding:
@@ -309,7 +309,7 @@ def _stranger(facts: TensorFacts, step: StepFacts, say: Say) -> Finding:
     return say("replaced", strangers=several)
 
 
-def _clipped(facts: TensorFacts, step: StepFacts, say: Say) -> Findings:
+def _clipped(facts: TensorFacts, say: Say) -> Findings:
     if facts.seen.clip is not None and facts.seen.clip < 1:
         yield say("clipped", coefficient=facts.seen.clip)
 
