@@ -159,13 +159,10 @@ def _open(source: Source, where: str | None) -> tuple[str, locate.Place, Stamps]
         text = catalogue.path.name + (f" at {place.where!r}" if place.where else "")
         return text, place, catalogue.stamps
     if isinstance(source, Checkpoint):
-        stored = {name: Stored.of(tensor) for name, tensor in source.tensors.items()}
         text = source.path.name + (f" at {source.where!r}" if source.where else "")
-        return text, locate.Place((), stored, {}), {}
+        return text, _in_memory(source.tensors), {}
     if isinstance(source, nn.Module):
-        stored = {name: Stored.of(each) for name, each in source.state_dict().items()
-                  if isinstance(each, torch.Tensor)}  # fmt: skip
-        return f"a {type(source).__name__}", locate.Place((), stored, {}), {}
+        return f"a {type(source).__name__}", _in_memory(source.state_dict()), {}
     if isinstance(source, Mapping):
         tree = replace_tensors(dict(source), Stored.of)
         return "a state dict", locate.find(tree, "The state dict", where)[0], {}
@@ -173,6 +170,11 @@ def _open(source: Source, where: str | None) -> tuple[str, locate.Place, Stamps]
         f"Weights can't come from an object of type {type(source).__name__}; expected a path, a "
         "Checkpoint, a state dict, or a model."
     )
+
+
+def _in_memory(tensors: Mapping[str, Any]) -> locate.Place:
+    stored = {n: Stored.of(each) for n, each in tensors.items() if isinstance(each, torch.Tensor)}
+    return locate.Place((), stored, {})
 
 
 def _refuse_meta(into: ModelTensors) -> None:
