@@ -1,6 +1,6 @@
 """The sources' four helpers: freeze and unfreeze direct children, by name or by index.
 
-They look at the model's own children only (``model.named_children()``), as ``nn.Sequential`` and
+They know the model's own children only (``model.named_children()``), as ``nn.Sequential`` and
 small teaching models want it. A bare string is one name; index ``i`` is the ``i``-th registered
 child, repeated modules counted, so for an ``nn.Sequential`` it is ``model[i]``; negative indices
 count from the end. For dotted names, patterns and parameters there is ``freeze`` itself.

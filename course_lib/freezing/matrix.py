@@ -1,8 +1,8 @@
 """The five methods, and the course's own ``freeze``, against ten questions: measured, not told.
 
 Each question is a function that takes one method, runs it on a small model and says what came out
-in a word, with the reason in a sentence. Nothing is looked up: change a method, and its cells
-change. ``measure_all()`` asks all questions of all methods and gives a table.
+in a word, with the reason in a sentence. Nothing is written down beforehand: change a method, and
+its cells change. ``measure_all()`` asks all questions of all methods and gives a table.
 
 Two models suffice. ``LetterReader`` has no buffers: freeze its ``fc1``, in the middle. In
 ``PictureReader`` the frozen ``body`` has BatchNorm and dropout, and only the ``head`` trains.

@@ -1,4 +1,4 @@
-"""What is looked at while the audited step runs on the copy."""
+"""What is observed while the audited step runs on the copy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

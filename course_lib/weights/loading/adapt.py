@@ -88,7 +88,7 @@ def input_channels(weight: torch.Tensor, channels: int, how: str) -> torch.Tenso
         channels: the new C.
         how: ``"repeat"``: the kernels in turn, scaled by C / channels, so that the sum over equal
             channels stays the same; ``"zeros"``: the kernels as they are, and zero for further
-            channels, so that at first these are not looked at.
+            channels, so that at first these don't count.
 
     Returns:
         Shape (out, channels, ...). For one channel, both give the sum over the channels: a grey

@@ -78,7 +78,7 @@ def _build_on_meta(factory: Callable[[], Model]) -> Model | None:
         with torch.device("meta"), _NoFilling():
             model = factory()
     except Exception:
-        return None  # it looks at its values while it is built; so it is built as usual
+        return None  # it needs its values while it is built, so it is built as usual
     saved = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
     for module in model.modules():
         inside = [*module._buffers.values(), *_held(vars(module))]

@@ -45,7 +45,7 @@ def load_weights(
 
     The file's names are matched with the model's in this order: the same names; the same names
     without, or with, one wrapper's prefix (``module.`` of DataParallel, say); then, on request,
-    by order and shape. All values are read, converted and looked at before the first tensor of
+    by order and shape. All values are read, converted and checked before the first tensor of
     the model changes. Then a tensor that is the only user of its memory gets the new memory, and
     into every other one the values are copied and verified bit for bit, so that views and NumPy
     arrays of it see them; if anything goes wrong, the old values go back. The parameters stay the

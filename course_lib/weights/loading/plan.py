@@ -65,7 +65,7 @@ class Item:
         source: in the file.
         stored: where its values are.
         shape: in the model.
-        dtype: the type it shall have in the model.
+        dtype: the type that it gets in the model.
         change: makes a tensor of this shape from the one in the file; None where they agree.
         adapted: the same in words.
         input: whether it is the number of input channels that changes.

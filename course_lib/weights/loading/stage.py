@@ -1,4 +1,4 @@
-"""Read and prepare all values in memory of their own, and look at them, before the model is met."""
+"""Read, convert and check all values in memory of their own, before the model changes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

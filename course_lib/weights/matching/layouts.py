@@ -34,7 +34,7 @@ def to_torch_layout(
             depthwise ones (height, width, channels, multiplier), transposed ones (height, width,
             out, in), dense layers (in, out), all else as in PyTorch. An ``.npz`` file comes
             so from ``read_checkpoint(path).tensors``.
-        model: who shall receive them.
+        model: the one that gets them.
         names: their names -> the model's: a dictionary, the name of a table, or a function.
             None if they agree.
         flattened: dense layers that see flattened pictures: module name -> (channels, height,

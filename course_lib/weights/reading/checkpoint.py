@@ -45,7 +45,7 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights of a file, in memory, with the story of where they were.
+    """The weights of a file, in memory, and where in it they were.
 
     Attributes:
         path: the file.

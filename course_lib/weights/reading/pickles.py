@@ -36,7 +36,7 @@ _USUAL = {
 def wanted_names(program: bytes) -> tuple[str, ...]:
     """The names that a pickle would import, other than those that tensors need, in its order.
 
-    Files of torch before 1.6 are several pickles in a row: all of them are looked through.
+    Files of torch before 1.6 are several pickles in a row: all of them are searched.
     """
     found = (name for name in _imports(program) if not _TENSOR_NAMES.fullmatch(name))
     return tuple(dict.fromkeys(found))

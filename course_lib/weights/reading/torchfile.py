@@ -20,7 +20,7 @@ from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading.pickles import refusal
 from course_lib.weights.reading.stored import Block, Reader, Stored, reading
 
-_PROGRAM_LIMIT = 1 << 24  # bytes of pickle that are looked through to explain a refusal
+_PROGRAM_LIMIT = 1 << 24  # bytes of pickle that are searched to explain a refusal
 
 
 def open_zip(path: Path) -> Any:
