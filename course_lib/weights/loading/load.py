@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from course_lib.weights.errors import LoadError
-from course_lib.weights.loading.aliases import is_alone
-from course_lib.weights.loading.commit import Change, commit
+from course_lib.weights.loading.commit import Change, commit, is_alone
 from course_lib.weights.loading.model_tensors import ModelTensors
 from course_lib.weights.loading.plan import Dtype, Names, Options, Plan, make_plan
 from course_lib.weights.loading.report import LoadReport
@@ -127,7 +126,7 @@ def prepare(
     """
     text, place, stamps = _open(source, where)
     plan = make_plan(into, place.tensors, options)
-    staged = stage(plan, stamps, into, options)
+    staged = stage(plan, stamps, options)
     values = one_of_each_memory(staged, into)
     return values, _report(plan, staged, into, text, place.odd)
 

@@ -63,6 +63,7 @@ class Item:
     Attributes:
         name: in the model.
         source: in the file.
+        parameter: True for a parameter, False for a buffer.
         stored: where its values are.
         shape: in the model.
         dtype: the type that it gets in the model.
@@ -73,6 +74,7 @@ class Item:
 
     name: str
     source: str
+    parameter: bool
     stored: Stored
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -116,7 +118,7 @@ def make_plan(into: ModelTensors, stored: Mapping[str, Stored], options: Options
     items: list[Item] = []
     mismatched: list[Mismatched] = []
     for name, source in found.pairs.items():
-        item = _item(name, source, stored[source], into.tensors[name], options)
+        item = _item(name, source, stored[source], into, options)
         if item is None:
             mismatched.append(Mismatched(name, source, stored[source].shape, shapes[name]))
         else:
@@ -152,12 +154,18 @@ def _check_options(options: Options) -> None:
 
 
 def _item(
-    name: str, source: str, stored: Stored, target: torch.Tensor, options: Options
+    name: str, source: str, stored: Stored, into: ModelTensors, options: Options
 ) -> Item | None:
     """The item for a pair, with its change of shape if one is allowed; None if shapes differ."""
-    shape = tuple(target.shape)
-    dtype = stored.dtype if options.dtype == "file" else target.dtype
-    item = Item(name=name, source=source, stored=stored, shape=shape, dtype=dtype)
+    shape = tuple(into.tensors[name].shape)
+    item = Item(
+        name=name,
+        source=source,
+        parameter=name in into.parameters,
+        stored=stored,
+        shape=shape,
+        dtype=stored.dtype if options.dtype == "file" else into.tensors[name].dtype,
+    )
     if stored.shape == shape:
         return item
     if options.resize_positions and adapt.is_position_embedding(name, stored.shape, shape):

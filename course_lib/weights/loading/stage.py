@@ -1,6 +1,6 @@
 """Read, convert and check all values in memory of their own, before the model changes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,18 +29,14 @@ class Staged:
     loaded: Loaded
 
 
-def stage(plan: Plan, stamps: Stamps, into: ModelTensors, options: Options) -> list[Staged]:
+def stage(plan: Plan, stamps: Stamps, options: Options) -> list[Staged]:
     """Read every planned tensor, in the order of the file.
 
     Raises:
         CheckpointError: the file is damaged.
         LoadError: numbers would be lost or aren't finite.
     """
-
-    def job(item: Item) -> Callable[[Reader], Staged]:
-        return lambda reader: _prepare(reader, item, item.name in into.parameters)
-
-    staged = read_in_threads(((item.stored, job(item)) for item in plan.items), stamps)
+    staged = read_in_threads([(item.stored, item) for item in plan.items], _prepare, stamps)
     _check_losses(staged, options)
     _check_finite(staged, options)
     return staged
@@ -64,9 +60,9 @@ def one_of_each_memory(staged: Sequence[Staged], into: ModelTensors) -> dict[str
     return first
 
 
-def _prepare(reader: Reader, item: Item, parameter: bool) -> Staged:
+def _prepare(reader: Reader, item: Item) -> Staged:
     converted, lossy = "", False
-    value = reader.read(item.stored, item.stored.empty())
+    value = reader.read(item.stored)
     if item.change is not None:
         value = item.change(value).contiguous()
     if item.dtype != item.stored.dtype:
@@ -77,7 +73,7 @@ def _prepare(reader: Reader, item: Item, parameter: bool) -> Staged:
         name=item.name,
         source=item.source,
         shape=item.shape,
-        parameter=parameter,
+        parameter=item.parameter,
         converted=converted,
         lossy=lossy,
         adapted=item.adapted,

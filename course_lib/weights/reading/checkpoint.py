@@ -1,6 +1,6 @@
 """Read a checkpoint, whatever it is, without running a line of code from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,8 +116,14 @@ def read_checkpoint(
             or holds weights in several places with nothing to tell which.
     """
     catalogue = open_catalogue(path, where, sha256)
-    tensors = read_all(catalogue, catalogue.stored)
     place = catalogue.place
+    read = read_in_threads(
+        [(stored, (name, stored)) for name, stored in place.tensors.items()],
+        lambda reader, named: (named[0], reader.read(named[1])),
+        catalogue.stamps,
+    )
+    by_name = dict(read)
+    tensors = {name: by_name[name] for name in place.tensors}
     return Checkpoint(
         path=catalogue.path,
         format=catalogue.format,
@@ -129,28 +135,6 @@ def read_checkpoint(
         others=catalogue.others,
         metadata=catalogue.metadata,
     )
-
-
-def read_all(catalogue: Catalogue, wanted: Mapping[str, Stored]) -> dict[str, torch.Tensor]:
-    """Read these tensors, each byte of the file once, into memory of their own.
-
-    Args:
-        catalogue: of the file.
-        wanted: name -> stored tensor, of any shape.
-
-    Raises:
-        CheckpointError: bytes can't be read, or don't fit their checksum.
-    """
-
-    def job(name: str, each: Stored) -> Callable[[Reader], tuple[str, torch.Tensor]]:
-        return lambda reader: (name, reader.read(each, each.empty()))
-
-    read = dict(
-        read_in_threads(
-            ((each, job(name, each)) for name, each in wanted.items()), catalogue.stamps
-        )
-    )
-    return {name: read[name] for name in wanted}
 
 
 def open_catalogue(
@@ -253,7 +237,7 @@ def read_object(path: Path) -> Any:
 
 def _read_leaves(tree: Any, reader: Reader) -> Any:
     if isinstance(tree, Stored):
-        return reader.read(tree, tree.empty())
+        return reader.read(tree)
     if isinstance(tree, dict):
         for key, each in tree.items():
             tree[key] = _read_leaves(each, reader)

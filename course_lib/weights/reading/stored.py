@@ -76,10 +76,6 @@ class Stored:
         """Size in bytes."""
         return self.numel * self.dtype.itemsize
 
-    def empty(self) -> torch.Tensor:
-        """Memory of its own for its values, on the CPU whatever the default device is."""
-        return torch.empty(self.shape, dtype=self.dtype, device="cpu")
-
     @property
     def whole(self) -> bool:
         """Whether the bytes of its block, in order, are its values."""
@@ -116,12 +112,17 @@ class Reader:
             file.close()
         self._last = None
 
-    def read(self, stored: Stored, out: torch.Tensor) -> torch.Tensor:
-        """Fill ``out`` (CPU, contiguous, same shape and dtype) and return it.
+    def read(self, stored: Stored) -> torch.Tensor:
+        """The values of a stored tensor.
+
+        Returns:
+            Its shape and type, contiguous, in memory of its own on the CPU, whatever the default
+            device is.
 
         Raises:
             CheckpointError: the bytes can't be read, are too few, or differ from their checksum.
         """
+        out = torch.empty(stored.shape, dtype=stored.dtype, device="cpu")
         if stored.tensor is not None:
             return out.copy_(stored.tensor)
         assert stored.block is not None

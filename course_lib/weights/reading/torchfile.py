@@ -52,10 +52,7 @@ def _read_at_once(path: Path, file: BinaryIO, program: bytes, blocks: dict[str, 
     """For files that another program packed, or with sparse tensors: read it all in one go."""
     with Reader({}) as reader:
         for block in blocks.values():
-            reader.read(
-                Stored((block.nbytes,), torch.uint8, block),
-                torch.empty(block.nbytes, dtype=torch.uint8),
-            )  # for its checksum
+            reader.read(Stored((block.nbytes,), torch.uint8, block))  # for its checksum
     file.seek(0)
     return replace_tensors(_load(path, file, program, "cpu"), Stored.of)
 
