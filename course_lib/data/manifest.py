@@ -11,6 +11,7 @@ from typing import Any
 
 from course_lib.errors import DataError
 from course_lib.paths import data_dir, file_hash
+from course_lib.text import few
 
 MANIFEST = "manifest.json"
 _REMEDY = "Draw it again with `course data render`."
@@ -54,9 +55,8 @@ def verify(folder: Path) -> int:
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     problems += [f"{path} is not part of the set" for path in found - set(pictures) - {MANIFEST}]
     if problems:
-        shown = "; ".join(sorted(problems)[:5])
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise DataError(
-            f"The rendered set in {folder} is not as its manifest says: {shown}{more}. {_REMEDY}"
+            f"The rendered set in {folder} is not as its manifest says: "
+            f"{few(sorted(problems), 5, '; ')}. {_REMEDY}"
         )
     return len(pictures)

@@ -484,7 +484,7 @@ for way, kinds in ways.items():
 # **Step 6: load, read the report, and prove it by behaviour.**
 
 # %%
-print("the same as the course's table:", proposal.table == weights.load_names("efficientnet_lite0"))
+print("the same as the course's table:", proposal.table == weights.name_table("efficientnet_lite0"))
 random_net = copy.deepcopy(net).eval()
 report = weights.load_weights(net, lite0, rename=proposal.table)
 print(report)

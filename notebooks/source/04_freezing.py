@@ -298,6 +298,7 @@ before = copy.deepcopy(net.state_dict())
 optimizer = sgd_of(net)
 tight = freezing.audit(net, optimizer, train_step)
 print("leaks:", len(tight.leaks))
+tight.assert_frozen(frozen.tensors)  # for tests of your own code: the error names what moved
 for _ in range(3):
     train_step(net, optimizer)
 changed = [n for n, now in net.state_dict().items() if not torch.equal(now, before[n])]
@@ -334,6 +335,7 @@ print("the same object:", id(net.blocks[6][0].conv_pw.weight) == identity)
 after = freezing.audit(net, optimizer, train_step)
 trains = {name.rpartition(".")[0].split(".")[0] for name in after.changed}
 print("now changing:", sorted(trains), "| leaks:", len(after.leaks))
+after.assert_trained("blocks.6")  # and here, what stood still
 
 # %% [markdown]
 # ## One table

@@ -11,7 +11,6 @@ from course_lib import freezing
 from course_lib.display.panels.base import Panel, View
 from course_lib.errors import CourseError, UnknownNameError, suggest
 from course_lib.freezing.auditing.replica import replica, same_random_numbers
-from course_lib.freezing.auditing.show import grouped
 from course_lib.freezing.costs import StepCost, cost_of_step
 from course_lib.freezing.select import select
 from course_lib.text import counted
@@ -115,7 +114,7 @@ class FreezingPanel(Panel):
             *(
                 f"  {group.level}: {group.why} ({counted(len(group.names), 'tensor')}). "
                 f"Mend: {group.mend}"
-                for group in grouped(report.rows)
+                for group in report.grouped()
                 if group.level == "leak"
             ),
         ]

@@ -1,7 +1,7 @@
 """Save weights so that there is always a whole file: the old one or the new one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,25 @@ import torch
 from torch import nn
 from zlib_ng import zlib_ng
 
+from course_lib.freezing.bits import same_bits
 from course_lib.paths import atomic_write, write_file
 from course_lib.weights.errors import CheckpointError
-from course_lib.weights.loading.commit import same_bits
 from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS
 
-SAFETENSORS_ENDINGS = (".safetensors",)
 TORCH_ENDINGS = (".pth", ".pt", ".bin", ".ckpt")
+ENDINGS = (".safetensors", *TORCH_ENDINGS)
+
+
+def check_ending(path: Path, endings: Sequence[str] = ENDINGS) -> None:
+    """Refuse a file name that doesn't say which format is meant.
+
+    Raises:
+        CheckpointError: the name has another ending.
+    """
+    if path.suffix not in endings:
+        raise CheckpointError(
+            f"{path.name!r} ends in {path.suffix!r}; expected {', '.join(endings)}."
+        )
 
 
 def save_weights(
@@ -48,6 +60,7 @@ def save_weights(
         CheckpointError: another ending; something that isn't a tensor; metadata that aren't JSON.
     """
     path = Path(path).expanduser()
+    check_ending(path)
     about = _about(model, what, source, metrics, extra)
     state = model.state_dict() if isinstance(model, nn.Module) else dict(model)
     for name, tensor in state.items():
@@ -56,20 +69,15 @@ def save_weights(
                 f"{name!r} is a {type(tensor).__name__}; only tensors can be saved as weights. "
                 "For a whole training run there is save_checkpoint."
             )
-    if path.suffix in SAFETENSORS_ENDINGS:
+    if path.suffix not in TORCH_ENDINGS:
         tensors, names = _without_ties(state)
         metadata = {"format": "pt", ABOUT: json.dumps(about), **names}
         metadata[CHECKSUMS] = json.dumps({name: _crc(each) for name, each in tensors.items()})
         write_file(path, safetensors.torch.save(tensors, metadata))
-    elif path.suffix in TORCH_ENDINGS:
+    else:
         compact = {name: _compact(tensor) for name, tensor in state.items()}
         with atomic_write(path) as file:
             torch.save({"state_dict": compact, "metadata": about}, file)
-    else:
-        raise CheckpointError(
-            f"{path.name!r} ends in {path.suffix!r}; expected "
-            f"{', '.join((*SAFETENSORS_ENDINGS, *TORCH_ENDINGS))}."
-        )
     return path
 
 
