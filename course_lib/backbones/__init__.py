@@ -30,7 +30,7 @@ from course_lib.backbones.heads import (
     replace_head,
 )
 from course_lib.backbones.hotdog import Calibration, calibrate, hotdog_head
-from course_lib.backbones.preprocessing import Preprocessing
+from course_lib.backbones.transforms import Preprocessing
 from course_lib.backbones.sources import (
     PACKAGED,
     WeightsFileError,

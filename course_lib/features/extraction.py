@@ -1,14 +1,12 @@
 """Compute a frozen network's features once."""
 
 import hashlib
-import random
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -78,7 +76,7 @@ def extract(
         raise FeaturesError(f"batch_size must be 1 or more; got {batch_size}.")
     items = _Items(dataset, transform)
     place = model_device(model) if device is None else torch.device(device)
-    with _own_streams():
+    with profile.own_streams(devices=[place]):
         items.probe()
         by_files = keys.of_files(dataset) if keys.describe(transform) else None
         data = f"{by_files} {keys.describe(transform)}" if by_files else items.hash()
@@ -243,15 +241,3 @@ def _on_device(model: nn.Module, place: torch.device) -> Iterator[None]:
         yield
     finally:
         model.to(before)
-
-
-@contextmanager
-def _own_streams() -> Iterator[None]:
-    """Whatever is drawn inside leaves the random streams of Python, NumPy and torch alone."""
-    before = random.getstate(), numpy.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(before[0])
-        numpy.random.set_state(before[1])
