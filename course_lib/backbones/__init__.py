@@ -30,7 +30,6 @@ from course_lib.backbones.heads import (
     replace_head,
 )
 from course_lib.backbones.hotdog import Calibration, calibrate, hotdog_head
-from course_lib.backbones.transforms import Preprocessing
 from course_lib.backbones.sources import (
     PACKAGED,
     WeightsFileError,
@@ -41,6 +40,7 @@ from course_lib.backbones.sources import (
     read_packaged,
     sha256_of,
 )
+from course_lib.backbones.transforms import Preprocessing
 from course_lib.errors import DataError
 from course_lib.weights.matching.names import load_names
 

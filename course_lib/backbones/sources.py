@@ -5,7 +5,6 @@ they can bring tensors, never code.
 """
 
 import hashlib
-import os
 import re
 import socket
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor
 
+from course_lib import profile
 from course_lib.errors import CourseError, OfflineError
 
 
@@ -187,16 +187,8 @@ def fetch(url: str, name: str, timeout: float = TIMEOUT, progress: bool = True) 
 @contextmanager
 def only_weights() -> Iterator[None]:
     """Make every ``torch.load`` inside refuse whatever isn't a tensor, torch.hub's too."""
-    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch
-    before = os.environ.get(variable)
-    os.environ[variable] = "1"
-    try:
+    with profile.environment("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1"):  # torch's own switch
         yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
 
 
 def _what_to_do(name: str, url: str, path: Path, why: str) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from course_lib import profile
 from course_lib.training import TrainingError, WeightSnapshot
 from course_lib.training.evaluation import model_device, modes_of, restore_modes
 
@@ -46,7 +47,7 @@ def images_per_second(
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     before, modes = WeightSnapshot(model), modes_of(model)
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with profile.own_streams(devices=[device]):
             model.train(train)  # frozen modules stay in inference mode by themselves
             for _ in range(warmup):
                 step()

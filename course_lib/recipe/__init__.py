@@ -3,8 +3,8 @@
 >>> from course_lib import recipe
 >>> run = recipe.fit("my_pictures", save_to="mine.safetensors")
 
-Read it in this order: ``facts`` (what is measured), ``plan`` (what follows from it), ``pictures`` and
-``heads`` (what the stages work with), ``stages`` (trials that compete), ``following`` (the plan
+Read it in this order: ``facts`` (what is measured), ``plan`` (what follows from it), ``pictures``
+and ``heads`` (what the stages work with), ``stages`` (trials that compete), ``following`` (the plan
 carried out), ``report`` (what came out), ``run`` (the whole of it).
 """
 

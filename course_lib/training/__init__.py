@@ -5,11 +5,11 @@ result. ``course_lib.recipe`` does it all for a
 folder of pictures.
 """
 
+from course_lib.training.epochs import EpochEnd
 from course_lib.training.errors import NonFiniteLossError, TrainingError
 from course_lib.training.evaluation import Evaluation, Predictions, evaluate, predict
 from course_lib.training.groups import parameter_groups
 from course_lib.training.history import EpochRecord, History
-from course_lib.training.epochs import EpochEnd
 from course_lib.training.loop import finetune
 from course_lib.training.metrics import accuracy, confusion_matrix
 from course_lib.training.snapshot import WeightSnapshot

@@ -106,7 +106,8 @@ class Run:
 
     def _epochs(self, batches: Iterable[Any], measured: dict[str, Iterable[Any]]) -> None:
         """Epoch after epoch, until one is the last or somebody wants it to end."""
-        for self.epoch in range(1, self.epochs + 1):
+        for number in range(1, self.epochs + 1):
+            self.epoch = number
             text = f"epoch {self.epoch}/{self.epochs}"
             with bar(count_batches(batches), text, self.progress) as shown:
                 record = self._train(batches, shown.update)

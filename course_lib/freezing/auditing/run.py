@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from course_lib import profile
 from course_lib.errors import CourseError
 from course_lib.freezing.auditing.facts import (
     StepFacts,
@@ -20,7 +21,7 @@ from course_lib.freezing.auditing.facts import (
     stray_groups_of,
 )
 from course_lib.freezing.auditing.judge import judge
-from course_lib.freezing.auditing.replica import Guard, replica, same_bits, same_random_numbers
+from course_lib.freezing.auditing.replica import Guard, replica, same_bits
 from course_lib.freezing.auditing.report import AuditReport, row_of
 from course_lib.freezing.auditing.watch import Watch
 from course_lib.freezing.select import FreezingError, Inventory, Names, select
@@ -74,8 +75,9 @@ def audit(
     addresses = {name: _address(slots[name].tensor) for name in tensors}
     start = {name: facts.tensor for name, facts in tensors.items()}
     watch = Watch(new_model, new_optimizer, {n: slots[n].tensor for n in tensors}, start)
+    devices = {each.device for each in model.parameters()}
     try:
-        with same_random_numbers(), watch.looking():
+        with profile.own_streams(devices=devices), watch.looking():
             step(new_model, new_optimizer)
     except Exception as error:
         guard.put_back()
