@@ -2,6 +2,7 @@
 
 import os
 import random
+from contextlib import suppress
 
 import numpy
 import pytest
@@ -19,7 +20,7 @@ def test_what_is_drawn_inside_leaves_the_streams_alone(seed):
     profile.seed_everything(1)
     expected = drawn()
     profile.seed_everything(1)
-    with pytest.raises(ZeroDivisionError), profile.own_streams(seed):
+    with suppress(ZeroDivisionError), profile.own_streams(seed):
         inside = drawn()
         drawn()
         raise ZeroDivisionError
@@ -49,7 +50,7 @@ def test_an_environment_variable_is_as_it_was(before, monkeypatch):
     monkeypatch.delenv("COURSE_TEST", raising=False)
     if before is not None:
         monkeypatch.setenv("COURSE_TEST", before)
-    with pytest.raises(ZeroDivisionError), profile.environment("COURSE_TEST", "new"):
+    with suppress(ZeroDivisionError), profile.environment("COURSE_TEST", "new"):
         assert os.environ["COURSE_TEST"] == "new"
         raise ZeroDivisionError
     assert os.environ.get("COURSE_TEST") == before

@@ -29,7 +29,7 @@ from course_lib.backbones.heads import (
     head_names,
     replace_head,
 )
-from course_lib.backbones.hotdog import Calibration, calibrate, hotdog_head
+from course_lib.backbones.hotdog import hotdog_head
 from course_lib.backbones.sources import (
     PACKAGED,
     WeightsFileError,
@@ -46,12 +46,10 @@ from course_lib.weights.matching.names import load_names
 
 __all__ = [
     "HOTDOG_CLASS",
-    "Calibration",
     "Card",
     "HeadError",
     "Preprocessing",
     "WeightsFileError",
-    "calibrate",
     "card",
     "find_weights",
     "head_name",
