@@ -1,7 +1,6 @@
 """Features on disk: a safetensors file a key, checked when read, moved into place when written."""
 
 import contextlib
-import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -10,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from course_lib.features.keys import tensor_bytes
+from course_lib.features.keys import of_tensors
 from course_lib.paths import cache_dir
 
 
@@ -31,7 +30,7 @@ def load(place: Path, key: str) -> tuple[Tensor, Tensor] | None:
             told = file.metadata() or {}
     except (OSError, SafetensorError, ValueError, KeyError):
         return None
-    right = told.get("key") == key and told.get("checksum") == _checksum(values, targets)
+    right = told.get("key") == key and told.get("checksum") == of_tensors(values, targets)
     return (values.clone(), targets.clone()) if right else None
 
 
@@ -42,7 +41,7 @@ def store(place: Path, key: str, values: Tensor, targets: Tensor) -> Path:
     store the same key at once do the same work twice, and either's file is right.
     """
     place.mkdir(parents=True, exist_ok=True)
-    told = {"key": key, "checksum": _checksum(values, targets)}
+    told = {"key": key, "checksum": of_tensors(values, targets)}
     data = save({"values": values.contiguous(), "targets": targets.contiguous()}, told)
     target = place / f"{key}.safetensors"
     handle, temporary = tempfile.mkstemp(dir=place, prefix=f".{key[:8]}.", suffix=".part")
@@ -55,10 +54,3 @@ def store(place: Path, key: str, values: Tensor, targets: Tensor) -> Path:
             Path(temporary).unlink()
         raise
     return target
-
-
-def _checksum(values: Tensor, targets: Tensor) -> str:
-    digest = hashlib.sha256()
-    for each in (values, targets):
-        digest.update(f"{each.dtype} {tuple(each.shape)}".encode() + tensor_bytes(each))
-    return digest.hexdigest()
