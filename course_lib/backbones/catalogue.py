@@ -117,7 +117,11 @@ def names() -> tuple[str, ...]:
 
 
 def check_name(name: str) -> None:
-    """Raise an :class:`UnknownNameError` with the nearest names unless ``name`` is a backbone."""
+    """Refuse a name that no backbone has.
+
+    Raises:
+        UnknownNameError: there is none; the message offers the nearest names.
+    """
     known = names()
     if name not in known:
         shown = ", ".join([*PACKAGED, "resnet18", "alexnet", "vgg16", "mobilenet_v3_small"])
@@ -143,6 +147,9 @@ def imagenet_classes() -> tuple[str, ...]:
 
     >>> imagenet_classes()[HOTDOG_CLASS]
     'hotdog'
+
+    Raises:
+        CourseError: the installed torchvision lists them in another order.
     """
     weights = torchvision.models.EfficientNet_B0_Weights.IMAGENET1K_V1
     classes = tuple(weights.meta["categories"])

@@ -19,7 +19,7 @@ def folder(chosen: Path | str | None) -> Path:
 
 
 def load(place: Path, key: str) -> tuple[Tensor, Tensor] | None:
-    """Values and targets kept under a key; None if there are none, or they aren't whole.
+    """Values (N, ...) and targets (N,) under a key; None if there are none, or not whole ones.
 
     The file carries a checksum of its content, so one that a full disk cut short, or that has a
     flipped bit, counts as not there, and is written anew.
@@ -35,7 +35,7 @@ def load(place: Path, key: str) -> tuple[Tensor, Tensor] | None:
 
 
 def store(place: Path, key: str, values: Tensor, targets: Tensor) -> Path:
-    """Keep values and targets under a key.
+    """Keep values (N, ...) and targets (N,) under a key.
 
     Written under another name and then moved: other processes see the whole file or none. Two that
     store the same key at once do the same work twice, and either's file is right.

@@ -18,7 +18,7 @@ def classifiers() -> dict[str, Pipeline]:
     * ``"logistic_regression"``: the linear head again, trained to the optimum with an L2 penalty.
     * ``"knn"``: the five nearest neighbours.
 
-    Distances and penalties hang on the scale of a feature, so all but naive Bayes (whose variances
+    Distances and penalties depend on the scale of a feature, so all but naive Bayes (whose variances
     are fitted for each feature) scale every feature to mean 0 and variance 1 first, with the
     training data's numbers.
     """

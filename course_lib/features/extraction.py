@@ -145,7 +145,11 @@ class _Items:
         return picture, target
 
     def probe(self) -> None:
-        """Prepare a few pictures twice; they must come out the same."""
+        """Prepare a few pictures twice.
+
+        Raises:
+            FeaturesError: they came out in two ways.
+        """
         for index in range(min(PROBED, self.length)):
             for _ in range(PROBED):
                 if keys.of_tensors(*self[index]) != keys.of_tensors(*self[index]):

@@ -103,7 +103,7 @@ def combined(**parts: str) -> str:
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
-    """The bytes of a tensor's values, on whichever device and in whichever layout it is."""
+    """The bytes of a tensor's values (...), on whichever device and in whichever layout it is."""
     flat = tensor.detach().cpu().contiguous().flatten()
     return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
 

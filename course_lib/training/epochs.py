@@ -248,6 +248,7 @@ class _Sums:
         self.scores: list[tuple[Tensor, Tensor]] = []
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Take in a batch: loss (), scores (B, C), class numbers (B,)."""
         n = targets.shape[0]
         self.losses.append((loss, 1 if self.summed else n))
         self.scores.append((logits, targets))
@@ -258,6 +259,7 @@ class _Sums:
             self.count()
 
     def read(self) -> None:
+        """Add up the losses that were taken in; refuse one that isn't finite."""
         for loss, factor in self.losses:
             value = loss.item()
             self.batches += 1
@@ -267,12 +269,14 @@ class _Sums:
         self.losses.clear()
 
     def count(self) -> None:
+        """Count the right ones among the scores that were taken in."""
         if self.scores:
             logits, targets = (torch.cat(each) for each in zip(*self.scores, strict=True))
             self.right += int(count_correct(logits, targets).item())
             self.scores.clear()
 
     def settle(self) -> None:
+        """Read and count what is left, at the end of the epoch."""
         self.read()
         self.count()
 

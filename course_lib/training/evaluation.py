@@ -203,7 +203,7 @@ def restore_modes(model: nn.Module, modes: list[tuple[nn.Module, bool]]) -> None
 
 
 def summed(value: Tensor, n: int, loss: Loss) -> Tensor:
-    """The sum over a batch of ``n`` examples of what ``loss`` gave as a sum, mean or list."""
+    """The sum () over a batch of ``n`` examples of what ``loss`` gave: a sum, a mean () or (n,)."""
     if value.ndim:
         return value.sum()
     return value if adds_up(loss) else value * n
