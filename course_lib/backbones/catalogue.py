@@ -96,7 +96,7 @@ class Card:
 
     def __str__(self) -> str:
         only = " only" if self.fixed_size else f", at least {self.min_size}"
-        normalisation = f"mean {_numbers(self.mean)}; std {_numbers(self.std)}"
+        normalisation = f"mean {numbers(self.mean)}; std {numbers(self.std)}"
         rows = [
             ("source", self.source),
             ("licence", self.licence),
@@ -214,5 +214,10 @@ def _reference(name: str) -> str:
     return PAPERS[max((prefix for prefix in PAPERS if name.startswith(prefix)), key=len)]
 
 
-def _numbers(values: tuple[float, ...]) -> str:
+def numbers(values: tuple[float, ...]) -> str:
+    """Numbers as text.
+
+    >>> numbers((0.5, 0.25))
+    '0.5, 0.25'
+    """
     return ", ".join(f"{value:g}" for value in values)

@@ -19,6 +19,7 @@ from course_lib.recipe.plan import Plan, Stage
 from course_lib.training.batches import Data
 from course_lib.training.history import History
 from course_lib.training.loop import finetune
+from course_lib.training.snapshot import named_tensors
 from course_lib.training.staged import (
     depth_rates,
     hold_statistics,
@@ -144,15 +145,11 @@ def between(start: nn.Module, end: nn.Module, share: float) -> nn.Module:
         RuntimeError: tensors of one name differ in shape.
     """
     made = copy.deepcopy(end)
-    first = _tensors(start)
-    for name, tensor in _tensors(made).items():
+    first = dict(named_tensors(start))
+    for name, tensor in named_tensors(made):
         if tensor.is_floating_point():
             tensor.copy_(torch.lerp(first[name], tensor, share))
     return made
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return dict([*model.named_parameters(), *model.named_buffers()])
 
 
 def _groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str, Any]]:

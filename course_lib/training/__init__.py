@@ -1,8 +1,7 @@
 """Train a model and measure it: the loop, parameter groups, evaluation, history.
 
-Start with :func:`finetune`; :func:`evaluate` and :func:`predict` look at the
-result. ``course_lib.recipe`` does it all for a
-folder of pictures.
+Start with :func:`finetune`; :func:`evaluate` and :func:`predict` measure the result.
+``course_lib.recipe`` does it all for a folder of pictures.
 """
 
 from course_lib.training.epochs import EpochEnd

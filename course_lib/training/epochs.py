@@ -15,7 +15,7 @@ from course_lib.training.batches import count_batches, unpack
 from course_lib.training.errors import NonFiniteLossError, TrainingError
 from course_lib.training.evaluation import Loss, adds_up, evaluate, modes_of, restore_modes
 from course_lib.training.history import EpochRecord, History
-from course_lib.training.metrics import check_outputs, count_correct
+from course_lib.training.metrics import check_outputs, count_correct, said
 from course_lib.training.precision import Precision
 from course_lib.training.progress import bar
 from course_lib.training.snapshot import WeightSnapshot
@@ -283,9 +283,8 @@ class _Sums:
 
 def _check_loss(value: object) -> None:
     if not isinstance(value, Tensor) or value.ndim:
-        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise TrainingError(
-            f"The loss must be one number for the batch; got {found}. Choose its reduction: "
+            f"The loss must be one number for the batch; got {said(value)}. Choose its reduction: "
             "'mean', or 'sum', for which the same learning rate takes steps larger by the batch "
             "size."
         )
