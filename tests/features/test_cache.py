@@ -100,8 +100,10 @@ OWN = {
     "a class": lambda net: Own(net, nn.Linear(3, 2)),
     "forward": lambda net: setattr(net, "forward", lambda x: net.fc(x)),
     "forward, in parts": lambda net: setattr(net, "forward", functools.partial(print, net)),
-    "forward, frozen": lambda net: (
-        setattr(net.stem, "forward", lambda x: x), freezing.freeze(net, ["stem"])
+    "forward, under freezing's own": lambda net: (
+        net.add_module("table", nn.Embedding(4, 2, max_norm=1.0)),
+        setattr(net.table, "forward", lambda x: x),
+        freezing.freeze(net, ["table"]),
     ),
     "a hook": lambda net: net.body.register_forward_hook(lambda m, i, o: o * 2),
     "a hook before": lambda net: net.body.register_forward_pre_hook(lambda m, i: None),
