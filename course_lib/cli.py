@@ -159,20 +159,19 @@ def _doctor(_: argparse.Namespace) -> int:
 
 
 def _data_render(options: argparse.Namespace) -> int:
-    from course_lib import renderer as render
-    from course_lib.paths import data_dir
+    from course_lib import renderer
+    from course_lib.data import manifest
 
-    root = options.to or data_dir() / "hotdog_rendered"
-    render.build(root)
-    print(f"{render.verify(root)} pictures in {root}.")
+    root = renderer.build(options.to)
+    print(f"{manifest.verify(root)} pictures in {root}.")
     return 0
 
 
 def _data_verify(_: argparse.Namespace) -> int:
-    from course_lib import renderer as render
-    from course_lib.paths import data_dir
+    from course_lib.data import manifest
 
-    print(f"{render.verify(data_dir() / 'hotdog_rendered')} pictures, all as the manifest says.")
+    count = manifest.verify(manifest.bundled_folder())
+    print(f"{count} pictures, all as the manifest says.")
     return 0
 
 

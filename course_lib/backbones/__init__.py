@@ -38,10 +38,10 @@ from course_lib.backbones.sources import (
     only_weights,
     packaged_path,
     read_packaged,
-    sha256_of,
 )
 from course_lib.backbones.transforms import Preprocessing
 from course_lib.errors import DataError
+from course_lib.paths import file_hash
 from course_lib.weights.matching.names import load_names
 
 __all__ = [
@@ -158,7 +158,7 @@ def _load_torchvision(name: str, pretrained: bool) -> nn.Module:
             return torchvision.models.get_model(name, weights=weights)  # reads it from the cache
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as problem:
         raise WeightsFileError(
-            f"{path} has the right hash ({sha256_of(path)[:8]}...) but doesn't hold the weights "
+            f"{path} has the right hash ({file_hash(path)[:8]}...) but doesn't hold the weights "
             f"of {name}: {problem}"
         ) from problem
 

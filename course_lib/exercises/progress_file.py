@@ -10,12 +10,11 @@ kept.
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from course_lib.paths import cache_dir, lasting_dir
+from course_lib.paths import cache_dir, lasting_dir, write_file
 
 ENVIRONMENT_VARIABLE = "COURSE_PROGRESS"
 FILE = "progress.json"
@@ -137,17 +136,4 @@ def _update(number: str, note: Callable[[Entry], None]) -> None:
         return
     content = {"version": VERSION, "entries": {**known, number: entry}}
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, json.dumps(content, indent=1, sort_keys=True))
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: written beside the file, then moved into its place."""
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+        write_file(path, json.dumps(content, indent=1, sort_keys=True))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from course_lib.errors import CourseError
+from course_lib.paths import write_file
 
 FILE = Path(__file__).with_name("address.json")
 SITE = "https://github.com"
@@ -88,6 +89,4 @@ def address() -> Address | None:
 def configure(where: Address | None) -> None:
     """Store the address, or that there is none."""
     content = {"repo": where and where.repo, "ref": where and where.ref}
-    partial = FILE.with_suffix(".json.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(FILE)
+    write_file(FILE, json.dumps(content, indent=2) + "\n")

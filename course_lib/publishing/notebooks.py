@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from course_lib.errors import CourseError, UnknownNameError, suggest
-from course_lib.paths import repo_root
+from course_lib.paths import repo_root, write_file
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_TIMEOUT = 600  # seconds; a cell of the full profile never runs here
@@ -108,9 +108,7 @@ def execute(notebook: NotebookNode) -> NotebookNode:
 def write(notebook: NotebookNode, path: Path) -> None:
     """Store a notebook whole or not at all."""
     nbformat.validate(notebook)
-    partial = path.with_suffix(".ipynb.partial")
-    nbformat.write(notebook, partial)
-    partial.replace(path)
+    write_file(path, nbformat.writes(notebook).rstrip("\n") + "\n")
 
 
 def build(names: Iterable[str] = (), everything: bool = False) -> Iterator[tuple[str, bool]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
+from course_lib.paths import atomic_write
 from course_lib.publishing import cells, notebooks
 from course_lib.publishing.addresses import Address, address
 
@@ -100,10 +101,10 @@ def _is_ours(part: str) -> bool:
 def _stamp_chapter(name: str, path: Path, text: str) -> None:
     """Write the source, and carry the stored outputs over into a notebook of the new source."""
     stored = notebooks.read(name) if notebooks.in_step(name) else None
-    partial = path.with_suffix(".py.partial")
-    partial.write_text(text, encoding="utf-8")
-    fresh = notebooks.from_source(partial)
-    partial.replace(path)
+    with atomic_write(path) as file:
+        file.write(text.encode())
+        file.flush()
+        fresh = notebooks.from_source(Path(file.name))  # before the source changes: this may fail
     if stored is not None and _is_run(stored):
         _carry_over(stored, fresh)
         notebooks.write(fresh, notebooks.notebook_path(name))

@@ -165,11 +165,10 @@ def _weights() -> Iterator[Finding]:
 
 
 def _bundled_data() -> Iterator[Finding]:
-    from course_lib import renderer as render
+    from course_lib.data import manifest
 
-    root = data_dir() / "hotdog_rendered"
     try:
-        count = render.verify(root)
+        count = manifest.verify(manifest.bundled_folder())
     except (CourseError, OSError) as error:
         yield Finding("bundled pictures", str(error), PROBLEM, "course data render")
     else:

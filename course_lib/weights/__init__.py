@@ -23,7 +23,7 @@ from course_lib.weights.matching.propose import Pair, Proposal, propose_names
 from course_lib.weights.reading.checkpoint import Checkpoint, read_checkpoint
 from course_lib.weights.reading.inspection import Inspection, TensorInfo, inspect
 from course_lib.weights.saving.resume import Progress, resume_checkpoint, save_checkpoint
-from course_lib.weights.saving.save import atomic_write, save_weights
+from course_lib.weights.saving.save import save_weights
 
 __all__ = [
     "Checkpoint",
@@ -38,7 +38,6 @@ __all__ = [
     "Proposal",
     "TensorInfo",
     "UnsafeCheckpointError",
-    "atomic_write",
     "inspect",
     "load_model",
     "load_names",

@@ -753,7 +753,7 @@ def two_rates(model, eta):
 ex2_4.check(two_rates)
 
 # %% [markdown]
-# ### 2.5  The book's snippet, mended
+# ### 2.5  The book's snippet, put right
 
 # %%
 ex2_5

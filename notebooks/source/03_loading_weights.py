@@ -44,7 +44,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # - load weights strictly, in part, or under other names, and read in a report what happened;
 # - bring somebody else's weights into your network, and prove that they arrived;
 # - save a training run and resume it as if it had never stopped;
-# - say what each of the six usual error messages means, and which line mends it.
+# - say what each of the six usual error messages means, and which line puts it right.
 
 # %%
 import argparse

@@ -21,9 +21,8 @@ from course_lib.benchmarks.peers.behaviours import (
     Behaviour,
 )
 from course_lib.errors import DataError
-from course_lib.paths import data_dir
+from course_lib.paths import data_dir, write_file
 from course_lib.text import WIDTH, ruled
-from course_lib.weights import atomic_write
 
 SIGNS = {PASS: "✓", FAIL: "✗", NOT_OFFERED: "·", NOT_INSTALLED: "?"}
 TITLES = {each.name: each.title for each in BEHAVIOURS}
@@ -216,5 +215,4 @@ def write(path: Path, results: Table) -> None:
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(["behaviour", "library", "verdict", "why"])
     rows.writerows([row.behaviour, row.library, row.verdict, row.why] for row in results.rows)
-    with atomic_write(path) as file:
-        file.write(out.getvalue().encode())
+    write_file(path, out.getvalue())

@@ -1,8 +1,6 @@
 """Make a bundle: wheels, course, handouts, installer, checksums."""
 
-import hashlib
 import json
-import os
 import shutil
 import subprocess
 import tomllib
@@ -13,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from course_lib.paths import repo_root
+from course_lib.paths import file_hash, repo_root, write_file
 from course_lib.setup.bundle import scripts
 from course_lib.setup.bundle.systems import chosen
 from course_lib.setup.bundle.wheels import (
@@ -77,7 +75,7 @@ def make(
             found = collect(wheels, target, wants)
             needed[target.name] = [each.name for each in found]
             oldest[target.name] = oldest_python(found, target.python)
-            known |= {f"wheels/{each.name}": _digest(each) for each in found
+            known |= {f"wheels/{each.name}": file_hash(each) for each in found
                       if f"wheels/{each.name}" not in known}  # fmt: skip
             _write_sums(out, known)
         _drop_others(wheels, needed)
@@ -138,7 +136,7 @@ def _still_good(out: Path) -> dict[str, str]:
         known = {line[66:]: line[:64] for line in lines if line[66:].startswith("wheels/")}
     good = {}
     for wheel in sorted((out / "wheels").glob("*.whl")):
-        name, digest = f"wheels/{wheel.name}", _digest(wheel)
+        name, digest = f"wheels/{wheel.name}", file_hash(wheel)
         if known.get(name, digest) == digest and (name in known or is_whole(wheel)):
             good[name] = digest
         else:
@@ -194,18 +192,11 @@ def _all_sums(out: Path, known: dict[str, str], needed: dict[str, list[str]]) ->
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()
         if path.is_file() and name != SUMS and not name.startswith("wheels/"):
-            sums[name] = _digest(path)
+            sums[name] = file_hash(path)
     return sums
 
 
 def _write_sums(out: Path, sums: dict[str, str]) -> None:
     """In the format of ``sha256sum -c``."""
-    partial = out / f".{SUMS}.{os.getpid()}"
     lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.replace(out / SUMS)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    write_file(out / SUMS, "".join(lines))

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from course_lib.paths import write_file
 from course_lib.text import counted
 from course_lib.weights.errors import LoadError
 from course_lib.weights.matching.match import Shape, compatible, kind_of, pair_by_order
 from course_lib.weights.reading.checkpoint import Checkpoint, open_catalogue
-from course_lib.weights.saving.save import atomic_write
 
 SAME_NAME, ONLY_SHAPE, ORDER, GUESS = (
     "same name",
@@ -83,11 +83,8 @@ class Proposal:
 
     def to_csv(self, path: str | Path) -> Path:
         """Write the table (columns ``source``, ``target``) to read, correct and keep as data."""
-        with atomic_write(path) as file:
-            lines = [["source", "target"], *([pair.source, pair.target] for pair in self.pairs)]
-            for line in lines:
-                text = _csv_line(line)
-                file.write(text.encode())
+        lines = [["source", "target"], *([pair.source, pair.target] for pair in self.pairs)]
+        write_file(path, "".join(map(_csv_line, lines)))
         return Path(path)
 
     def __str__(self) -> str:

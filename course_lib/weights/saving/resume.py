@@ -14,10 +14,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from course_lib.paths import atomic_write
 from course_lib.weights.errors import CheckpointError, LoadError
 from course_lib.weights.loading.load import load_weights
 from course_lib.weights.reading.checkpoint import read_object
-from course_lib.weights.saving.save import TORCH_ENDINGS, atomic_write
+from course_lib.weights.saving.save import TORCH_ENDINGS
 
 _KIND = "course_lib training checkpoint"
 _MOMENTS = ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg")

@@ -97,6 +97,20 @@ def rewritten(archive, target, change):
     return target
 
 
+def test_an_export_that_fails_leaves_the_one_before(home, monkeypatch):
+    some_work(home)
+    hosting.export_work()
+    before = files_below(home)
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(work, "file_hash", full)
+    with pytest.raises(HostingError, match=r"can't be written: No space left"):
+        hosting.export_work()
+    assert files_below(home) == before
+
+
 def listing(members, name, digest="0" * 64):
     content = json.loads(members["course-work.json"])
     content["files"][name] = digest
