@@ -157,6 +157,18 @@ def wheel(folder, name, version, requires=(), python=None):
     return path
 
 
+def lock(shelf, *entries):
+    """A lock as the course has one: entries such as ``"alpha==1.5"``, the hashes of a shelf."""
+    text = "# made by a test\n"
+    for entry in entries:
+        name, _, version = entry.partition(";")[0].strip().partition("==")
+        text += entry
+        for path in sorted(shelf.glob(f"{name.replace('-', '_')}-{version}-*.whl")):
+            text += f" \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+        text += "\n"
+    return text
+
+
 def installed(python):
     """Version of every installed package, and when its list of files was last written."""
     code = (
