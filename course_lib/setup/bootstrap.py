@@ -193,10 +193,10 @@ def find_uv(venv: Path, log: Path) -> str | None:
     """uv from the path, else from an environment of its own, beside ``venv``, made when needed.
 
     Returns:
-        How to call it, or None where the package index has none.
+        How to call it, or None where the package index has none or it doesn't run.
 
     Raises:
-        SetupError: what kept pip from fetching it would keep it from anything else.
+        CalledProcessError: what kept pip from fetching it would keep it from anything else.
     """
     uv = shutil.which("uv")
     if uv and venv not in Path(uv).absolute().parents and _runs([uv, "--version"]):
@@ -205,20 +205,15 @@ def find_uv(venv: Path, log: Path) -> str | None:
     uv = str(python_of(own).with_name("uv"))
     if not _runs([uv, "--version"]):
         python = make_venv(own)
-        entries = [each for each in locked(ROOT / LOCK) if each[0].startswith("uv==")]
-        write_lock(own / "uv.lock", entries)
+        write_lock(own / LOCK, [each for each in locked(ROOT / LOCK) if each[0].startswith("uv==")])
+        words = ["--no-deps", "--require-hashes", "-r", str(own / LOCK)]
         try:
-            run_logged(
-                [*pip_install(python), "--no-deps", "--require-hashes", "-r", str(own / "uv.lock")],
-                log,
-                "Fetching uv",
-            )
+            run_logged([*pip_install(python), *words], log, "Fetching uv")
         except subprocess.CalledProcessError:
             said = log.read_text(encoding="utf-8", errors="replace")
             if any(re.search(pattern, said) for pattern, _ in CAUSES[:-1]):
                 raise
-            return None
-    return uv
+    return uv if _runs([uv, "--version"]) else None
 
 
 def uv_environment(python: str | Path) -> dict[str, str]:
@@ -254,7 +249,7 @@ def _may_be_there(place: str) -> bool:
     return "://" in path or Path(path).exists()
 
 
-def commands(install: list[str], venv: Path, torch: str) -> list[list[str]]:
+def commands(install: list[str], venv: Path, torch: str, uv: bool = True) -> list[list[str]]:
     """The installation: what the lock holds, then the course itself.
 
     The lock is whole, so nothing has to be resolved. It holds what builds the course, too. The
@@ -262,22 +257,26 @@ def commands(install: list[str], venv: Path, torch: str) -> list[list[str]]:
 
     Args:
         install: the words with which uv or pip installs.
-        venv: the environment; the lock's part for the CPU build is written into it.
+        venv: the environment; the part of the lock that is for it is written into it.
         torch: ``"default"`` or ``"cpu"``.
+        uv: whether uv can be had; else it is left out.
     """
+    entries, builds, left_out = locked(ROOT / LOCK), [], () if uv else ("uv==",)
+    if cpu_build(torch):
+        builds = [f"{each}+cpu" for each, _ in entries if each.split("==")[0] in BUILT_FOR_CPU]
+        left_out = (*left_out, *CUDA, *(f"{name}==" for name in BUILT_FOR_CPU))
+    write_lock(venv / LOCK, [each for each in entries if not each[0].startswith(left_out)])
     alone = [*install, "--no-deps"]
-    exact = [*alone, "--only-binary", ":all:", "--require-hashes", "-r"]
-    course = [*alone, "--no-build-isolation", "-e", "."]
-    if torch != "cpu" or not sys.platform.startswith("linux"):
-        return [[*exact, LOCK], course]
-    entries = locked(ROOT / LOCK)
-    built = [each for each, _ in entries if each.split("==")[0] in BUILT_FOR_CPU]
-    write_lock(
-        venv / "cpu.lock",
-        [each for each in entries if each[0] not in built and not each[0].startswith(CUDA)],
-    )
-    builds = [f"{each}+cpu" for each in built]
-    return [[*exact, str(venv / "cpu.lock")], [*alone, "--index-url", CPU_INDEX, *builds], course]
+    found = [[*alone, "--only-binary", ":all:", "--require-hashes", "-r", str(venv / LOCK)]]
+    if builds:
+        option = "--index-url" if "-m" in install else "--index"  # of pip, of uv
+        found.append([*alone, option, CPU_INDEX, *builds])
+    return [*found, [*alone, "--no-build-isolation", "-e", "."]]
+
+
+def cpu_build(torch: str) -> bool:
+    """Whether PyTorch comes from its own index."""
+    return torch == "cpu" and sys.platform.startswith("linux")
 
 
 def run_logged(
@@ -338,20 +337,20 @@ def _install(venv: Path, torch: str, log: Path) -> None:
         right = f"import sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
         if not _runs([python, "-c", right]):
             shutil.rmtree(venv, ignore_errors=True)
-            this = fits(sys.version_info[:2])
-            base = sys.executable if this else ">={}.{},<={}.{}.99".format(*OLDEST, *NEWEST)
-            run_logged([uv, "venv", "--python", base, str(venv)], log, "Making it", environment)
+            fitting = ">={}.{},<={}.{}.99".format(*OLDEST, *NEWEST)
+            base = sys.executable if fits(sys.version_info[:2]) else fitting
+            run_logged([uv, "venv", "--python", base, str(venv)], log, "Preparing", environment)
         words = [uv, "pip", "install", "--python", str(python)]
     else:
-        print("uv, which takes seconds, could not be had; pip takes minutes.", flush=True)
         check_python(sys.version_info[:2])
+        print("uv can't be had, so pip installs: minutes instead of seconds.", flush=True)
         words = pip_install(make_venv(venv))
-    for command in commands(words, venv, torch):
+    for command in commands(words, venv, torch, bool(uv)):
         run_logged(command, log, "Installing", environment)
-    if torch == "cpu" and sys.platform.startswith("linux"):
+    if cpu_build(torch):
         print(
-            f"{' and '.join(BUILT_FOR_CPU)} came from {CPU_INDEX}. Their hashes are not in {LOCK} "
-            "and were not compared with it; those of everything else were.",
+            f"Not checked: {' and '.join(BUILT_FOR_CPU)}, which came from {CPU_INDEX} and whose "
+            f"hashes are not in {LOCK}. Those of everything else agree with it.",
             flush=True,
         )
 

@@ -19,47 +19,16 @@ from course_lib.setup.bundle import installer, making, scripts
 from course_lib.setup.bundle import wheels as wheels_module
 from course_lib.setup.bundle.systems import PYTHONS, SYSTEMS, chosen, this_system
 from course_lib.setup.bundle.wheels import Target, collect
-from tests.setup.hosting.colab import git, lock, wheel
+from tests.setup.hosting.colab import git
+from tests.setup.shelf import BACKEND, PROJECT, lock, wheel
 
 HERE = ".".join(map(str, sys.version_info[:2]))
-PROJECT = """
-[build-system]
-requires = ["builder"]
-build-backend = "backend"
-backend-path = ["."]
-
-[project]
-name = "small-course"
-version = "1"
-dependencies = ["alpha>=1", "gadget[fast]"]
-[project.optional-dependencies]
-dev = ["checker"]
-"""
 LOCKED = (
     "alpha==1.0", "builder==80.0", "checker==1.0",
     "d2l==1.0.3", "gadget==1.0", "helper==1.0",
     "old-python==1.0 ; python_full_version < '3.12'",
     "only-windows==1.0 ; sys_platform == 'win32'", "speed==1.0", "torch==2.14.1",
 )  # fmt: skip
-# Builds the small course as setuptools builds the real one, with nothing but Python.
-BACKEND = """
-import zipfile
-from pathlib import Path
-
-def build_editable(folder, config_settings=None, metadata_directory=None):
-    name, info = "small_course-1-py3-none-any.whl", "small_course-1.dist-info"
-    needs = ["alpha>=1", "gadget[fast]", "checker; extra == 'dev'"]
-    lines = ["Metadata-Version: 2.1", "Name: small-course", "Version: 1", "Provides-Extra: dev"]
-    lines += [f"Requires-Dist: {each}" for each in needs]
-    with zipfile.ZipFile(Path(folder, name), "w") as archive:
-        archive.writestr("small_course.pth", str(Path.cwd()))
-        archive.writestr(f"{info}/METADATA", "\\n".join(lines) + "\\n")
-        tags = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
-        archive.writestr(f"{info}/WHEEL", tags)
-        files = ["small_course.pth", *(f"{info}/{n}" for n in ("METADATA", "WHEEL", "RECORD"))]
-        archive.writestr(f"{info}/RECORD", "".join(f"{each},,\\n" for each in files))
-    return name
-"""
 
 
 @pytest.fixture(scope="module")

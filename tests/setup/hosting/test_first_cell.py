@@ -10,7 +10,8 @@ import pytest
 
 from course_lib.paths import repo_root
 from course_lib.publishing import addresses, cells
-from tests.setup.hosting.colab import REF, REPO, Host, copy_package, installed, lock, publish, wheel
+from tests.setup.hosting.colab import REF, REPO, Host, copy_package, installed, publish
+from tests.setup.shelf import lock, wheel
 
 CELL = cells.first_cell(addresses.Address(REPO, REF))
 
