@@ -22,6 +22,6 @@ __all__ = [
 def build_wheel(*_: object, **__: object) -> NoReturn:
     """Refuse, in one sentence that pip and uv show."""
     raise SystemExit(
-        "The course is installed in place, since a wheel would miss its notebooks and data: "
-        "clone it, then install it from there with: pip install -e ."
+        "The course is installed in place, since a wheel would miss its notebooks and data. "
+        "Clone it, then run: make install (without make: see README.md)."
     )
