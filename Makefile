@@ -5,15 +5,16 @@ TORCH ?= default# or cpu: PyTorch's CPU build, a third of the download
 JOBS  ?= 2
 BIN    = $(VENV)/bin
 
-# The first Python on the path that the course is tested on; else any, from which uv brings one that
-# fits; else uv's own. PYTHON=... names another.
+# The first Python on the path that the course is tested on; else one that can start uv, which then
+# brings one that fits; else, with uv on the path, uv's own. PYTHON=... names another.
 FITS   = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 ifndef PYTHON
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(FITS)' >/dev/null 2>&1 && { echo $$p; exit; }; done; \
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1 && \
 	{ echo python3; exit; }; \
-	uv --version >/dev/null 2>&1 && echo uv run --no-project --python 3.12 python)
+	uv python find --system 3.12 2>/dev/null || \
+	{ uv python install -q 3.12 >/dev/null 2>&1 && uv python find --system 3.12; })
 endif
 
 # One thread a process: results are bit-identical only at equal thread counts, and parallel tests

@@ -182,6 +182,21 @@ def test_no_python_is_one_line(clone):
     assert "Traceback" not in answer.stderr
 
 
+def test_make_asks_uv_for_a_python_where_none_is_on_the_path(clone, tmp_path):
+    """A stand-in for uv that knows of one; pip then meets a closed port, so it has started."""
+    (tmp_path / "tools").mkdir()
+    for tool in ("make", "sh", "test"):
+        (tmp_path / "tools" / tool).symlink_to(shutil.which(tool))
+    known = f'#!/bin/sh\ntest "$1 $2" = "python find" && echo "{sys.executable}"\n'
+    (tmp_path / "tools" / "uv").write_text(known)
+    (tmp_path / "tools" / "uv").chmod(0o755)
+    environment = {"PATH": str(tmp_path / "tools"), "PIP_INDEX_URL": CLOSED, "PIP_RETRIES": "1"}
+    with (clone / "requirements.lock").open("a") as file:
+        file.write("uv==0.9 --hash=sha256:" + 64 * "0")
+    answer = run(["make", "--no-print-directory", "install"], clone, **environment)
+    assert "package index can't be reached" in answer.stderr.splitlines()[0]
+
+
 def test_too_little_space_is_said_before_the_download(tmp_path):
     with pytest.raises(bootstrap.SetupError, match=r"GB free in .* needs .*TORCH=cpu"):
         bootstrap.check_space(tmp_path, 10**18)
