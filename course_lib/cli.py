@@ -1,14 +1,17 @@
 """``course``: the command line. ``course --help`` lists what it can do."""
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from course_lib.errors import CourseError
 
 FIRST_NOTEBOOK = "00_start_here.ipynb"
+Run = Callable[[argparse.Namespace], int | None]  # None: all went well
 BENCHMARKS = ("features", "freezing", "loading", "peers", "training")
 
 
@@ -24,9 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and options.run not in (_lab, _bench):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
-    run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        return options.run(options) or 0
     except CourseError as error:
         print(f"course: {error}", file=sys.stderr)
         return 1
@@ -38,98 +40,74 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="course", description="The course's helper.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    lab = commands.add_parser("lab", help="open JupyterLab; options are passed on to it")
-    lab.set_defaults(run=_lab)
-
-    doctor = commands.add_parser("doctor", help="check this machine: versions, weights, data")
-    doctor.set_defaults(run=_doctor)
+    _command(commands, "lab", _lab, "open JupyterLab; options are passed on to it")
+    _command(commands, "doctor", _doctor, "check this machine: versions, weights, data")
 
     data = commands.add_parser("data", help="the pictures").add_subparsers(required=True)
-    render = data.add_parser("render", help="draw the bundled pictures again")
+    render = _command(data, "render", _data_render, "draw the bundled pictures again")
     render.add_argument("--to", help="another folder than data/hotdog_rendered")
-    render.set_defaults(run=_data_render)
-    verify = data.add_parser("verify", help="compare the bundled pictures with their manifest")
-    verify.set_defaults(run=_data_verify)
-    download = data.add_parser("download", help="fetch the d2l hot-dog archive")
-    download.set_defaults(run=_data_download)
+    _command(data, "verify", _data_verify, "compare the bundled pictures with their manifest")
+    _command(data, "download", _data_download, "fetch the d2l hot-dog archive")
 
     books = commands.add_parser("notebooks", help="the chapters").add_subparsers(required=True)
-    build = books.add_parser("build", help="rebuild and execute what changed")
+    build = _command(books, "build", _notebooks_build, "rebuild and execute what changed")
     build.add_argument("names", nargs="*", metavar="CHAPTER", help="such as 02_hotdog")
     build.add_argument("--all", action="store_true", help="rebuild every chapter")
-    build.set_defaults(run=_notebooks_build)
 
     ledger = commands.add_parser("evidence", help="the claims ledger").add_subparsers(required=True)
-    for name, what in (
-        ("run", "run experiments; what is there already is not run again"),
-        ("show", "print the verdicts"),
-        ("check", "tell whether results and code agree"),
-    ):
-        step = ledger.add_parser(name, help=what)
+    again = "run experiments; what is there already is not run again"
+    run = _command(ledger, "run", _evidence_run, again)
+    show = _command(ledger, "show", _evidence_show, "print the verdicts")
+    check = _command(ledger, "check", _evidence_check, "tell whether results and code agree")
+    for step in (run, show, check):
         step.add_argument("ids", nargs="*", metavar="CLAIM", help="such as C18; by default all")
-        step.set_defaults(run=globals()[f"_evidence_{name}"])
-        if name == "run":
-            step.add_argument("--again", action="store_true", help="remove what is there first")
-            step.add_argument("--jobs", type=int, help="processes; by default two")
-        if name == "check":
-            step.add_argument("--recompute", action="store_true", help="run seed 0 of each again")
+    run.add_argument("--again", action="store_true", help="remove what is there first")
+    run.add_argument("--jobs", type=int, help="processes; by default two")
+    check.add_argument("--recompute", action="store_true", help="run seed 0 of each again")
 
-    done = commands.add_parser("progress", help="which exercises you have solved")
-    done.set_defaults(run=_progress)
+    _command(commands, "progress", _progress, "which exercises you have solved")
 
-    colab = commands.add_parser("colab", help="put badge and first cell into every notebook")
+    colab = _command(commands, "colab", _colab, "put badge and first cell into every notebook")
     colab.add_argument("--repo", metavar="OWNER/NAME", help="where the course is published")
     colab.add_argument("--ref", metavar="TAG", help="the tag that is fetched there")
     colab.add_argument("--forget", action="store_true", help="no address any more: no badges")
     colab.add_argument("--check", action="store_true", help="change nothing, only tell")
-    colab.set_defaults(run=_colab)
 
-    take = commands.add_parser("export", help="your progress, answers and models as one file")
-    take.add_argument("file", nargs="?", default="course-work.zip")
-    take.set_defaults(run=_export)
-    bring = commands.add_parser("import", help="and back, from another machine")
-    bring.add_argument("file", nargs="?", default="course-work.zip")
-    bring.set_defaults(run=_import)
+    take = _command(commands, "export", _export, "your progress, answers and models as one file")
+    bring = _command(commands, "import", _import, "and back, from another machine")
+    for each in (take, bring):
+        each.add_argument("file", nargs="?", default="course-work.zip")
 
-    pack = commands.add_parser("bundle", help="everything for a room without a network")
+    pack = _command(commands, "bundle", _bundle, "everything for a room without a network")
     pack.add_argument("folder", metavar="OUT", help="a folder, such as one on a USB stick")
+    systems = "such as linux-x86_64 windows-x86_64 macos-arm64; by default this one"
     pack.add_argument(
-        "--for",
-        nargs="+",
-        dest="systems",
-        metavar="SYSTEM",
-        default=[],
-        help="such as linux-x86_64 windows-x86_64 macos-arm64; by default this one",
+        "--for", nargs="+", dest="systems", metavar="SYSTEM", default=[], help=systems
     )
+    pythons = "such as 3.12 3.13; by default this one"
     pack.add_argument(
-        "--python",
-        nargs="+",
-        dest="pythons",
-        metavar="VERSION",
-        default=[],
-        help="such as 3.12 3.13; by default this one",
+        "--python", nargs="+", dest="pythons", metavar="VERSION", default=[], help=pythons
     )
-    pack.add_argument(
-        "--torch",
-        choices=("cpu", "default"),
-        default="cpu",
-        help="PyTorch's CPU build, or the one with CUDA (4 GB more)",
-    )
+    builds = "PyTorch's CPU build, or the one with CUDA (4 GB more)"
+    pack.add_argument("--torch", choices=("cpu", "default"), default="cpu", help=builds)
     pack.add_argument("--handouts", metavar="FOLDER", help="printed pages to put with it")
-    pack.set_defaults(run=_bundle)
 
-    paper = commands.add_parser("handouts", help="chapters on paper and as pages, sheets, a plan")
+    printed = "chapters on paper and as pages, sheets, a plan"
+    paper = _command(commands, "handouts", _handouts, printed)
     paper.add_argument("names", nargs="*", metavar="CHAPTER", help="such as 02_hotdog; else all")
     paper.add_argument("--to", metavar="FOLDER", help="another folder than handouts")
     paper.add_argument("--repo", metavar="OWNER/NAME", help="for links; else what `colab` stored")
     paper.add_argument("--ref", metavar="TAG", help="goes with --repo")
-    paper.set_defaults(run=_handouts)
 
-    bench = commands.add_parser("bench", help="measure, side by side in one run")
+    bench = _command(commands, "bench", _bench, "measure, side by side in one run")
     bench.add_argument("what", choices=BENCHMARKS)
-    bench.set_defaults(run=_bench)
     return parser
+
+
+def _command(commands: Any, name: str, run: Run, what: str) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=what)
+    made.set_defaults(run=run)
+    return made
 
 
 def _lab(options: argparse.Namespace) -> int:
@@ -158,62 +136,65 @@ def _doctor(_: argparse.Namespace) -> int:
     return 0 if report.ready else 1
 
 
-def _data_render(options: argparse.Namespace) -> int:
-    from course_lib import renderer as render
-    from course_lib.paths import data_dir
+def _data_render(options: argparse.Namespace) -> None:
+    from course_lib import renderer
+    from course_lib.data import manifest
 
-    root = options.to or data_dir() / "hotdog_rendered"
-    render.build(root)
-    print(f"{render.verify(root)} pictures in {root}.")
-    return 0
+    root = renderer.build(options.to)
+    print(f"{manifest.verify(root)} pictures in {root}.")
 
 
-def _data_verify(_: argparse.Namespace) -> int:
-    from course_lib import renderer as render
-    from course_lib.paths import data_dir
+def _data_verify(_: argparse.Namespace) -> None:
+    from course_lib.data import manifest
 
-    print(f"{render.verify(data_dir() / 'hotdog_rendered')} pictures, all as the manifest says.")
-    return 0
+    count = manifest.verify(manifest.bundled_folder())
+    print(f"{count} pictures, all as the manifest says.")
 
 
-def _data_download(_: argparse.Namespace) -> int:
+def _data_download(_: argparse.Namespace) -> None:
     from course_lib.data import download_hotdog
 
     print(f"The d2l hot-dog pictures are in {download_hotdog()}.")
-    return 0
 
 
-def _notebooks_build(options: argparse.Namespace) -> int:
+def _notebooks_build(options: argparse.Namespace) -> None:
     from course_lib.publishing import notebooks
 
     for name, rebuilt in notebooks.build(options.names, options.all):
         print(f"{name}: {'rebuilt' if rebuilt else 'in step'}", flush=True)
-    return 0
 
 
-def _evidence_run(options: argparse.Namespace) -> int:
-    from course_lib.evidence import cli_run
+def _evidence_run(options: argparse.Namespace) -> None:
+    from course_lib import evidence
 
-    return cli_run(options.ids, again=options.again, jobs=options.jobs)
+    jobs = min(2, os.cpu_count() or 1) if options.jobs is None else options.jobs
+    report = functools.partial(print, flush=True)
+    done = evidence.run(options.ids or None, again=options.again, jobs=jobs, report=report)
+    print(evidence.show(list(done)))
 
 
-def _evidence_show(options: argparse.Namespace) -> int:
-    from course_lib.evidence import cli_show
+def _evidence_show(options: argparse.Namespace) -> None:
+    from course_lib import evidence
 
-    return cli_show(options.ids)
+    print(evidence.show(options.ids))
 
 
 def _evidence_check(options: argparse.Namespace) -> int:
-    from course_lib.evidence import cli_check
+    from course_lib import evidence
 
-    return cli_check(options.ids, recompute=options.recompute)
+    problems = evidence.check(options.ids or None)
+    if options.recompute and not problems:
+        for each in options.ids or evidence.experiments():
+            problems += evidence.differences(each, 0)
+            print(f"{each}: seed 0 run again", flush=True)
+    print("\n".join(problems) or "Results and code agree.")
+    return int(bool(problems))
 
 
-def _progress(_: argparse.Namespace) -> int:
+def _progress(_: argparse.Namespace) -> None:
     from course_lib.exercises import progress
 
     print(progress())
-    return 0
 
 
 def _colab(options: argparse.Namespace) -> int:
@@ -235,29 +216,26 @@ def _colab(options: argparse.Namespace) -> int:
     return int(options.check and any(each.changed or not each.in_step for each in results))
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace) -> None:
     from course_lib.setup import hosting
 
     hosting.export_work(options.file)
-    return 0
 
 
-def _import(options: argparse.Namespace) -> int:
+def _import(options: argparse.Namespace) -> None:
     from course_lib.setup import hosting
 
     for path in hosting.import_work(options.file):
         print(path)
-    return 0
 
 
-def _bundle(options: argparse.Namespace) -> int:
+def _bundle(options: argparse.Namespace) -> None:
     from course_lib.setup import bundle
 
     bundle.make(options.folder, options.systems, options.pythons, options.torch, options.handouts)
-    return 0
 
 
-def _handouts(options: argparse.Namespace) -> int:
+def _handouts(options: argparse.Namespace) -> None:
     from course_lib.publishing import addresses, handouts
 
     if bool(options.repo) != bool(options.ref):
@@ -265,14 +243,12 @@ def _handouts(options: argparse.Namespace) -> int:
     where = addresses.Address(options.repo, options.ref) if options.repo else addresses.address()
     for path in handouts.build(options.to, options.names, where):
         print(path, flush=True)
-    return 0
 
 
-def _bench(options: argparse.Namespace) -> int:
+def _bench(options: argparse.Namespace) -> None:
     from importlib import import_module
 
     import_module(f"course_lib.benchmarks.{options.what}").main(options.rest)
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,15 @@
-"""Where the course's files are: the checkout, its data folder, the cache; whose machine it is."""
+"""Where the course's files are, how they are written whole and hashed; whose machine it is."""
 
+import contextlib
+import hashlib
 import os
+import re
+import secrets
+import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from course_lib.errors import CourseError
 
@@ -66,3 +73,76 @@ def lasting_dir() -> Path | None:
     if where == "kaggle" and KAGGLE_OUTPUT.is_dir():
         return KAGGLE_OUTPUT / WORK_FOLDER
     return None
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of ``path`` only when all is on the disk.
+
+    The bytes go to a temporary file in the same folder; they are forced to the disk; then one
+    renaming, which the file system does wholly or not at all, puts it into place. On any error,
+    Ctrl-C and a full disk included, the old file stays and the temporary one is removed. Killed at
+    any moment, the process leaves the old file or the new one, and perhaps a temporary one, which
+    the next write into that folder removes. Several threads may write the same path: one file wins.
+
+    Folders that are missing are made. The file has the mode that it had, or that a new one gets; a
+    link at ``path`` stays a link, and what it leads to is replaced.
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target.parent)
+    temporary = target.with_name(f".course-{os.getpid()}-{secrets.token_hex(8)}.tmp")
+    try:
+        # "x": made by this very call, so that nobody's file and no link of that name is written to.
+        with temporary.open("xb") as file:
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode) & 0o777)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path | str, content: bytes | str) -> None:
+    """Write a file as :func:`atomic_write` does; a text in UTF-8, its line ends as they are."""
+    with atomic_write(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def file_hash(path: Path, algorithm: str = "sha256") -> str:
+    """A file's hash in hexadecimal digits; the file may be larger than the memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove temporary files of processes that no longer live."""
+    for each in folder.glob(".course-*-*.tmp"):
+        found = re.fullmatch(r"\.course-(\d+)-[0-9a-f]{16}\.tmp", each.name)
+        if found and not _lives(int(found[1])):
+            each.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    if os.name == "nt":
+        return True  # asking would end it there; an old temporary file does no harm
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming itself last through a power cut, where the system allows it."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,6 +1,6 @@
 """Text for people: aligned tables, and words that hang on a number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 WIDTH = 88  # characters a line: fits a terminal, a notebook and A4
 
@@ -31,3 +31,14 @@ def counted(number: int, one: str, many: str = "") -> str:
         many: what stands behind any other number; by default ``one`` with an "s".
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def few(things: Iterable[object], limit: int = 4, between: str = ", ") -> str:
+    """The first few, and how many more there are.
+
+    >>> few(["conv1", "bn1", "layer1"], limit=2)
+    'conv1, bn1 and 1 more'
+    """
+    known = [str(each) for each in things]
+    more = f" and {len(known) - limit} more" if len(known) > limit else ""
+    return between.join(known[:limit]) + more

@@ -11,7 +11,7 @@ import torch
 import course_lib
 from course_lib import paths, profile
 from course_lib.errors import CourseError, DataError, OfflineError, UnknownNameError, suggest
-from course_lib.text import counted
+from course_lib.text import counted, few
 
 
 def loaded_by(code):
@@ -144,3 +144,10 @@ def test_counts_have_their_words():
     assert said == ["0 tensors", "1 tensor", "1,200 tensors"]
     assert counted(1, "buffer moves", "buffers move") == "1 buffer moves"
     assert counted(2, "buffer moves", "buffers move") == "2 buffers move"
+
+
+def test_few_says_how_many_more():
+    assert few([]) == ""
+    assert few("abcd") == "a, b, c, d"
+    assert few("abcdef") == "a, b, c, d and 2 more"
+    assert few(range(3), 1, "; ") == "0 and 2 more"

@@ -39,10 +39,10 @@ from course_lib.backbones.sources import (
     only_weights,
     packaged_path,
     read_packaged,
-    sha256_of,
 )
 from course_lib.errors import DataError
-from course_lib.weights.matching.names import load_names
+from course_lib.paths import file_hash
+from course_lib.weights.matching.names import name_table
 
 __all__ = [
     "HOTDOG_CLASS",
@@ -141,7 +141,7 @@ def _load_packaged(name: str, pretrained: bool) -> nn.Module:
     weights = read_packaged(name) if pretrained else None
     model = timm.create_model(f"tf_{name}", pretrained=False)
     if weights is not None:
-        table = load_names(name)
+        table = name_table(name)
         if weights.keys() != table.keys():
             raise WeightsFileError(f"The name table of {name} doesn't fit its file.")
         # Same tensors, other names: the table says which is which, and strict=True insists that
@@ -160,7 +160,7 @@ def _load_torchvision(name: str, pretrained: bool) -> nn.Module:
             return torchvision.models.get_model(name, weights=weights)  # reads it from the cache
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as problem:
         raise WeightsFileError(
-            f"{path} has the right hash ({sha256_of(path)[:8]}...) but doesn't hold the weights "
+            f"{path} has the right hash ({file_hash(path)[:8]}...) but doesn't hold the weights "
             f"of {name}: {problem}"
         ) from problem
 

@@ -4,24 +4,21 @@ Nothing is used before its SHA-256 was compared, and files are read with ``weigh
 they can bring tensors, never code.
 """
 
-import hashlib
 import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from ssl import SSLError
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
 
 import torch
 from torch import Tensor
 
-from course_lib.errors import CourseError, OfflineError
+from course_lib.data.transfer import Patience, Remote, transfer
+from course_lib.errors import CourseError, DataError, OfflineError
+from course_lib.paths import atomic_write, file_hash
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,7 @@ PACKAGED = {
     ),
 }
 
-TIMEOUT = 20.0  # seconds without a single byte before a download is given up
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+LARGEST = 4 << 30  # bytes of a download; torchvision's largest file has 2.6 billion
 
 
 class WeightsFileError(CourseError, ValueError):
@@ -98,19 +94,13 @@ def read_checked(path: Path, sha256: str, repair: str) -> dict[str, Tensor]:
     Raises:
         WeightsFileError: another digest, or a file that holds more than tensors.
     """
-    digest = sha256_of(path)
+    digest = file_hash(path)
     if not digest.startswith(sha256):
         raise WeightsFileError(
             f"{path} is not the published file: its SHA-256 starts with {digest[: len(sha256)]}, "
             f"expected {sha256}. Get it again: {repair}"
         )
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def sha256_of(path: Path) -> str:
-    """A file's SHA-256 in hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def cached_path(url: str) -> Path:
@@ -132,56 +122,49 @@ def hash_prefix(url: str) -> str:
     return found.group(1)
 
 
-def fetch(url: str, name: str, timeout: float = TIMEOUT, progress: bool = True) -> Path:
+def fetch(url: str, name: str, patience: Patience | None = None) -> Path:
     """The file behind ``url`` in the cache, downloaded if need be, its hash checked every time.
 
-    The download goes to a temporary name beside its final one and is moved there only after its
-    hash was right, so the cache never holds half a file. A damaged file that is there already is
-    replaced in the same way.
+    The download takes its place in the cache only after its hash was right, so the cache never
+    holds half a file. A damaged file that is there already is replaced in the same way.
 
     Args:
         url: https address of a file with its hash in its name.
         name: the backbone it belongs to, for messages.
-        timeout: seconds without an answer before giving up.
-        progress: show a progress bar.
+        patience: how long to wait for the server, and how often to try.
 
     Raises:
         OfflineError: it isn't in the cache and can't be downloaded.
-        WeightsFileError: what arrived isn't the published file.
+        WeightsFileError: what arrived isn't the published file, or it can't be kept.
     """
-    expected = hash_prefix(url)
-    parts = urlparse(url)
-    if parts.scheme != "https" and parts.hostname not in LOCAL_HOSTS:
-        raise WeightsFileError(f"{url} is not an https address, so it is not downloaded.")
-    path = cached_path(url)
-    damaged = ""
+    expected, path = hash_prefix(url), cached_path(url)
+    advice = _what_to_do(name, path)
     if path.is_file():
-        if sha256_of(path).startswith(expected):
+        if file_hash(path).startswith(expected):
             return path
-        damaged = f" The file that is there, {path}, is damaged: its hash is another."
+        advice += f" The file that is there, {path}, is damaged: its hash is another."
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _socket_timeout(timeout):
-            torch.hub.download_url_to_file(url, str(path), expected, progress)
-    except HTTPError as problem:
-        problem.close()
-        why = f"the server answered {problem.code} ({problem.reason})"
-        raise OfflineError(_what_to_do(name, url, path, why) + damaged) from problem
-    except (URLError, TimeoutError, ConnectionError, SSLError, HTTPException) as problem:
-        why = f"{type(problem).__name__}: {problem}"
-        raise OfflineError(_what_to_do(name, url, path, why) + damaged) from problem
+        with atomic_write(path) as stream:
+            transfer(Remote(url, expected, LARGEST, advice=advice), stream, patience)
+    except OfflineError:
+        raise
+    except DataError as problem:
+        raise WeightsFileError(str(problem)) from problem
     except OSError as problem:
         raise WeightsFileError(
             f"The weights of {name} can't be kept in {path.parent}: {problem.strerror}. Make room "
             "or the folder writable, or name another one in the environment variable TORCH_HOME."
         ) from problem
-    except RuntimeError as problem:  # what torch.hub raises for another hash
-        raise WeightsFileError(
-            f"What arrived from {url} is not the published file of {name} (truncated, or changed "
-            f"on the way): {problem}. Nothing was kept. Try again; if it happens again, another "
-            "network or the person who runs yours may help." + damaged
-        ) from problem
     return path
+
+
+def _what_to_do(name: str, path: Path) -> str:
+    return (
+        "What you can do: connect and run this again; or stay offline with "
+        "load('efficientnet_lite0'), whose weights are installed (COURSE_PROFILE=tiny); or copy "
+        f"the file from a machine that has it to {path}; or start from random weights with "
+        f"load({name!r}, pretrained=False)."
+    )
 
 
 @contextmanager
@@ -197,24 +180,3 @@ def only_weights() -> Iterator[None]:
             del os.environ[variable]
         else:
             os.environ[variable] = before
-
-
-def _what_to_do(name: str, url: str, path: Path, why: str) -> str:
-    return (
-        f"The weights of {name} are not in {path.parent}, and {url} can't be reached: {why}. "
-        "What you can do: connect and run this again; or stay offline with "
-        "load('efficientnet_lite0'), whose weights are installed (COURSE_PROFILE=tiny); or copy "
-        f"the file from a machine that has it to {path}; or start from random weights with "
-        f"load({name!r}, pretrained=False)."
-    )
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """torch.hub sets no time-out of its own: without one a silent server is waited for forever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -7,7 +7,6 @@ a thousand times at 96: there, nine tenths of it is what PyTorch itself takes fo
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -94,7 +93,3 @@ def _epoch(model: nn.Module, data: TensorDataset) -> float:
 def _cached_epoch(rows: features.Features) -> float:
     _, history = features.train_head(rows, epochs=CACHED_EPOCHS, lr=1e-3)
     return min(each.seconds for each in history)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -80,7 +80,7 @@ def build(backbone: str) -> nn.Module:
 
 
 def random_batch(side: int, size: int) -> tuple[Tensor, Tensor]:
-    """Noise, and two classes."""
+    """Noise (size, 3, side, side), and two classes in turn (size,)."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(size, 3, side, side, generator=generator), torch.arange(size) % 2
 
@@ -166,7 +166,7 @@ def peak_memory(way: str, backbone: str, side: int, size: int) -> int:
 def peak_in_fresh_process(way: str, backbone: str, side: int, size: int) -> int:
     """:func:`peak_memory` in a process in which nothing else has been."""
     done = subprocess.run(
-        [sys.executable, "-m", "course_lib.benchmarks.freezing", "--backbones", backbone,
+        [sys.executable, "-m", "course_lib.cli", "bench", "freezing", "--backbones", backbone,
          "--side", str(side), "--batch", str(size), "--child", way],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
@@ -222,7 +222,3 @@ def main(arguments: Sequence[str] = ()) -> None:
             print(flush=True)
     finally:
         torch.set_num_threads(threads)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -304,7 +304,3 @@ def table(results: list[Measured]) -> str:
         "ratio: to the fastest of the others that read the same file; bytes: only reads it."
     )
     return "\n".join(lines[1:])
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

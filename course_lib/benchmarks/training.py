@@ -8,7 +8,6 @@ right, keeps the history and the best weights. Bar: at most 2 % more time.
 import argparse
 import copy
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -63,7 +62,7 @@ class Interleaved:
     """Batches for our loop, with a step of other loops before each: all meet the same moments.
 
     A machine that does other things too is slower at one moment than at another, by more than
-    the few parts in a hundred that are looked for.
+    the few parts in a hundred that are to be found.
     """
 
     def __init__(self, batches: Batches, steps: list[Callable[[Tensor, Tensor], None]]) -> None:
@@ -145,7 +144,3 @@ def main(arguments: Sequence[str] = ()) -> None:
         print("Lite0, 96 px     ", compare(lite0, 96, batch=16, steps=6, epochs=3, repeats=5))
     finally:
         torch.set_num_threads(before)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -7,22 +7,19 @@ moved to its place in one step when it is complete.
 """
 
 import contextlib
-import hashlib
 import json
 import shutil
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pooch
 from filelock import FileLock, Timeout
 
-from course_lib import paths
-from course_lib.data.transfer import Patience, transfer
+from course_lib.data.transfer import Patience, Remote, transfer
 from course_lib.data.unzip import members, unzip
-from course_lib.errors import CourseError, DataError, OfflineError
+from course_lib.errors import CourseError, DataError
+from course_lib.paths import data_dir, file_hash
 from course_lib.text import counted
 
 _MANIFEST = ".complete.json"
@@ -65,33 +62,27 @@ HOTDOG = Archive(
 """The photos of the d2l book: the address that d2l uses, but https."""
 
 
-def download_hotdog(data_dir: Path | str | None = None, progress: bool = True) -> Path:
-    """The folder with the d2l book's hot-dog photos; downloads and unpacks them on first use.
+def download_hotdog() -> Path:
+    """The d2l book's hot-dog photos, in the course's ``data/``: see :func:`fetch`."""
+    return fetch(HOTDOG, data_dir())
+
+
+def fetch(archive: Archive, base: Path, patience: Patience | None = None) -> Path:
+    """The folder that an archive holds; downloads and unpacks it on first use.
 
     Args:
-        data_dir: where ``hotdog.zip`` and ``hotdog/`` are or shall be; by default the course's
-            ``data/``.
-        progress: show bars.
+        archive: what to get.
+        base: where the zip file and the folder are or shall be.
+        patience: how long to wait for the server, and how often to try.
 
     Returns:
-        ``data_dir/hotdog``, complete.
+        The folder in ``base``, complete.
 
     Raises:
         OfflineError: the server can't be reached, doesn't answer, or has no such file.
-        DataError: what arrived is not the archive, there is no room for it, or ``hotdog/`` holds
+        DataError: what arrived is not the archive, there is no room for it, or the folder holds
             files of yours that would be lost.
     """
-    return fetch(HOTDOG, data_dir, progress)
-
-
-def fetch(
-    archive: Archive,
-    data_dir: Path | str | None = None,
-    progress: bool = True,
-    patience: Patience | None = None,
-) -> Path:
-    """Download and unpack an archive, unless that is done already; see :func:`download_hotdog`."""
-    base = paths.data_dir() if data_dir is None else Path(data_dir).expanduser()
     done = base / archive.folder
     partial = base / f"{archive.name}.partial"
     if _is_complete(done, archive) and not partial.exists():
@@ -100,8 +91,8 @@ def fetch(
         base.mkdir(parents=True, exist_ok=True)
         with _alone(base / f"{archive.name}.lock"), _workshop(partial) as workshop:
             if not _is_complete(done, archive):  # another process may just have finished it
-                file = _get_file(archive, base, workshop, progress, patience)
-                _unpack(archive, file, done, workshop, progress)
+                file = _get_file(archive, base, workshop, patience)
+                _unpack(archive, file, done, workshop)
     except CourseError:
         raise
     except OSError as error:
@@ -146,69 +137,35 @@ def _workshop(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _get_file(
-    archive: Archive, base: Path, workshop: Path, progress: bool, patience: Patience | None
-) -> Path:
+def _get_file(archive: Archive, base: Path, workshop: Path, patience: Patience | None) -> Path:
     """The archive with the right hash: the one that is there, or else a fresh download."""
     file = base / archive.name
-    if _has_sha1(file, archive.sha1):
+    if file.is_file() and file_hash(file, "sha1") == archive.sha1:
         return file
     advice = archive.advice.format(folder=base)
     if file.exists():
         advice += f" (The {archive.name} that is there is another one: its sha1 differs.)"
 
-    def downloader(url: str, output_file: str, _: Any) -> None:
-        transfer(url, Path(output_file), archive.largest, progress, patience)
-
-    try:  # pooch downloads to a temporary name, compares the hash and moves what is right
-        with _quiet_pooch():
-            fresh = pooch.retrieve(
-                archive.url, f"sha1:{archive.sha1}", archive.name, workshop, downloader=downloader
-            )
-    except OfflineError as error:
-        raise OfflineError(f"{error} {advice}") from error
-    except DataError:
-        raise
-    except ValueError as error:
-        raise DataError(
-            f"What came from {archive.url} is not the right {archive.name}: its sha1 is not "
-            f"{archive.sha1}. It was thrown away. Try again on another network. {advice}"
-        ) from error
-    return Path(fresh).replace(file)
+    wanted = Remote(archive.url, archive.sha1, archive.largest, "sha1", advice)
+    fresh = workshop / archive.name
+    with fresh.open("xb") as stream:
+        transfer(wanted, stream, patience)
+    return fresh.replace(file)
 
 
-@contextlib.contextmanager
-def _quiet_pooch() -> Iterator[None]:
-    """Pooch announces each download on stderr; the bar says enough."""
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel("WARNING")
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _has_sha1(file: Path, sha1: str) -> bool:
-    if not file.is_file():
-        return False
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha1").hexdigest() == sha1
-
-
-def _unpack(archive: Archive, file: Path, done: Path, workshop: Path, progress: bool) -> None:
+def _unpack(archive: Archive, file: Path, done: Path, workshop: Path) -> None:
     """Put the unpacked folder in its place, complete; keep one that d2l has unpacked."""
     inside = members(file, archive.folder, archive.largest)
     sizes = {name: info.file_size for name, info in inside.items()}
     if done.is_dir() and all(_crc32(done / name) == info.CRC for name, info in inside.items()):
-        _write_manifest(done, archive, sizes)
+        _write_manifest(done, archive, sizes, workshop)
         return
     if done.exists():
         _refuse_to_lose(done, sizes, archive)
     fresh = workshop / archive.folder
     fresh.mkdir()
-    unzip(file, archive.folder, fresh, archive.largest, progress)
-    _write_manifest(fresh, archive, sizes)
+    unzip(file, archive.folder, fresh, archive.largest)
+    _write_manifest(fresh, archive, sizes, workshop)
     if done.exists():
         done.replace(workshop / "incomplete")
     fresh.replace(done)
@@ -218,7 +175,7 @@ def _refuse_to_lose(done: Path, sizes: dict[str, int], archive: Archive) -> None
     """An incomplete copy of the archive may be replaced, but not anything of the person's own."""
     if not done.is_dir() or done.is_symlink():
         raise DataError(f"{done} is not a folder of its own. Move it away, and try again.")
-    known = {*sizes, _MANIFEST, f"{_MANIFEST}.new"}
+    known = {*sizes, _MANIFEST}
     own = sorted(
         name
         for path in done.rglob("*")
@@ -253,9 +210,9 @@ def _is_complete(done: Path, archive: Archive) -> bool:
         return False
 
 
-def _write_manifest(folder: Path, archive: Archive, sizes: dict[str, int]) -> None:
+def _write_manifest(folder: Path, archive: Archive, sizes: dict[str, int], workshop: Path) -> None:
     """Say that the folder is complete: the last thing written, and in one step."""
-    unfinished = folder / f"{_MANIFEST}.new"
+    unfinished = workshop / _MANIFEST
     unfinished.write_text(json.dumps({"sha1": archive.sha1, "files": sizes}, indent=0))
     unfinished.replace(folder / _MANIFEST)
 

@@ -26,9 +26,9 @@ from course_lib.data.download import download_hotdog
 from course_lib.data.images import ImageError, open_image
 from course_lib.data.inspection import Inspection, inspect
 from course_lib.data.layout import LAYOUT, Layout, files_below, read_layout
+from course_lib.data.manifest import bundled_folder
 from course_lib.data.splits import stratified_split
 from course_lib.errors import DataError, UnknownNameError, suggest
-from course_lib.paths import data_dir
 from course_lib.text import counted
 
 SPLITS = ("train", "val", "test")
@@ -131,7 +131,7 @@ def hotdog(
     if root is None and profile.current().data == "d2l":
         root = download_hotdog()
     elif root is None:
-        root = data_dir() / "hotdog_rendered"
+        root = bundled_folder()
         if not root.is_dir():
             raise DataError(
                 f"The pictures that come with the course are missing: {root} doesn't exist. "

@@ -1,4 +1,4 @@
-"""Look at every file once, before training: what is a whole picture, what is damaged, what else.
+"""Check every file once, before training: what is a whole picture, what is damaged, what else.
 
 A truncated picture must be noticed now and not in the third epoch, so every picture is decoded.
 What was found whole is noted in the cache with the file's size and time, and not decoded again.
@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ import PIL
 from tqdm import tqdm
 
 from course_lib.data.images import has_picture, read_bytes, verify
-from course_lib.paths import cache_dir
+from course_lib.paths import cache_dir, write_file
 
 _ENDINGS = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp"),
@@ -49,29 +48,36 @@ def inspect(files: Iterable[Path], root: Path) -> Inspection:
     one.
 
     Args:
-        files: to look at.
+        files: to check.
         root: the data set they belong to; one note in the cache for each.
     """
     notes = _Notes(root)
     found = Inspection()
     # The bar appears only if this takes longer than a person waits without wondering.
     for path in tqdm(list(files), "Checking the pictures", unit="file", delay=3, leave=False):
-        digest = notes.get(path)
+        known = notes.get(path)
         try:
-            if digest is None:
-                data = read_bytes(path)
-                if path.suffix.lower() not in _ENDINGS and not has_picture(data):
-                    found.ignored.append(path)
-                    continue
-                verify(data)
-                digest = hashlib.sha256(data).hexdigest()
-                notes.add(path, digest)
+            digest = known or _check(path)
         except ValueError as error:
             found.skipped[path] = str(error)
-        else:
-            found.whole[path] = digest
+            continue
+        if digest is None:
+            found.ignored.append(path)
+            continue
+        found.whole[path] = digest
+        if not known:
+            notes.add(path, digest)
     notes.save()
     return found
+
+
+def _check(path: Path) -> str | None:
+    """The hash of a whole picture; None for something else; ValueError for a damaged picture."""
+    data = read_bytes(path)
+    if path.suffix.lower() not in _ENDINGS and not has_picture(data):
+        return None
+    verify(data)
+    return hashlib.sha256(data).hexdigest()
 
 
 class _Notes:
@@ -84,7 +90,7 @@ class _Notes:
         self.changed = False
         self.entries: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            notes = json.loads(self.file.read_text())  # any fault in it: look at all files again
+            notes = json.loads(self.file.read_text())  # any fault in it: check all files again
             if notes["version"] == _VERSION:
                 self.entries = dict(notes["files"])
 
@@ -103,16 +109,10 @@ class _Notes:
             self.changed = True
 
     def save(self) -> None:
-        """Write the notes under another name, then move them: a reader never sees half of them."""
         if not self.changed:
             return
         with contextlib.suppress(OSError):  # no cache can be written: then all is checked each time
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({"version": _VERSION, "files": self.entries})
-            handle, name = tempfile.mkstemp(dir=self.file.parent)
-            with os.fdopen(handle, "w") as stream:
-                stream.write(text)
-            Path(name).replace(self.file)
+            write_file(self.file, json.dumps({"version": _VERSION, "files": self.entries}))
 
     def _name(self, path: Path) -> str:
         return os.path.relpath(path, self.root)

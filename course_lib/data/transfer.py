@@ -1,10 +1,17 @@
-"""Bring one file over the network: https, bounded patience, one clear line when it doesn't work."""
+"""Bring one file over the network: https, its hash checked, bounded patience, clear messages.
 
+The pictures (:mod:`course_lib.data.download`) and the weights (:mod:`course_lib.backbones.sources`)
+come this way.
+"""
+
+import hashlib
 import ipaddress
+import re
 import shutil
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -35,6 +42,37 @@ class Patience:
     pause: float = 1.0
 
 
+@dataclass(frozen=True)
+class Remote:
+    """A file on the web and what is known about it.
+
+    Attributes:
+        url: https; or http, if the server runs on this very machine.
+        digest: hash of the file in hexadecimal digits, or the first digits of it, at least 8.
+        largest: more bytes than this are refused.
+        algorithm: of the hash, as :mod:`hashlib` names it.
+        advice: what to do without a network or with a wrong file; the end of the message.
+    """
+
+    url: str
+    digest: str
+    largest: int
+    algorithm: str = "sha256"
+    advice: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9a-f]{8,}", self.digest):
+            raise DataError(
+                f"{self.url} is not downloaded: {self.digest!r} is no hash to check it by. "
+                "Expected: 8 or more hexadecimal digits in lower case."
+            )
+
+    @property
+    def name(self) -> str:
+        """The last part of the address: the file's name."""
+        return PurePosixPath(urlsplit(self.url).path).name
+
+
 class _PassingError(Exception):
     """The attempt failed in a way that may pass."""
 
@@ -43,40 +81,53 @@ class _LastingError(Exception):
     """The attempt failed in a way that won't pass."""
 
 
-def transfer(
-    url: str, file: Path, largest: int, progress: bool = True, patience: Patience | None = None
-) -> None:
-    """Write what a server sends into a file. Whether it is the right thing, the caller must check.
+def transfer(wanted: Remote, file: BinaryIO, patience: Patience | None = None) -> None:
+    """Write what a server sends into a file, and make sure that it is the right thing.
+
+    Until this returns, the file may hold anything: it should be one under a temporary name, such as
+    :func:`course_lib.paths.atomic_write` gives.
 
     Args:
-        url: https; or http, if the server runs on this very machine.
-        file: to write; what was in it is lost.
-        largest: more bytes than this are refused.
-        progress: show a bar.
+        wanted: what to get, and from where.
+        file: open for writing.
         patience: how long to wait for the server, and how often to try.
 
     Raises:
         OfflineError: the server can't be reached, stalls, breaks off or has no such file.
-        DataError: the way there is not safe, the file is too large, or there is no room for it.
+        DataError: the way there is not safe, the file is too large or another one than expected,
+            or there is no room for it.
         OSError: the file can't be written.
     """
-    patience = patience or Patience()
+    found = _with_retries(wanted, file, patience or Patience())
+    if not found.startswith(wanted.digest):
+        raise DataError(
+            f"What came from {wanted.url} is not the right file: its {wanted.algorithm} is "
+            f"{found}, expected {wanted.digest}. It was thrown away. Try again on another network. "
+            f"{wanted.advice}".rstrip()
+        )
+
+
+def _with_retries(wanted: Remote, file: BinaryIO, patience: Patience) -> str:
+    """Fill the file, in as many attempts as are allowed; the hash of what came."""
     tries = 0
     while True:
         tries += 1
         try:
-            with _open(url, patience) as response:
-                return _store(response, file, largest, progress, patience)
+            with _open(wanted.url, patience) as response:
+                length = _announced(response, wanted.largest, Path(file.name).parent)
+                file.seek(0)
+                file.truncate()
+                return _receive(response, length, wanted, file, patience)
         except _LastingError as error:
             why = str(error)
             break
         except (requests.RequestException, HTTPError, _PassingError) as error:
-            why = _in_words(error, url, patience)
+            why = _in_words(error, wanted.url, patience)
             if tries >= patience.attempts:
                 break
         time.sleep(patience.pause * 2 ** (tries - 1))
     times = f" (tried {tries} times)" if tries > 1 else ""
-    raise OfflineError(f"{url} can't be downloaded: {why}{times}.")
+    raise OfflineError(f"{wanted.url} can't be downloaded: {why}{times}. {wanted.advice}".rstrip())
 
 
 def _open(url: str, patience: Patience) -> requests.Response:
@@ -120,10 +171,8 @@ def _is_this_machine(url: str) -> bool:
         return host == "localhost"
 
 
-def _store(
-    response: requests.Response, file: Path, largest: int, progress: bool, patience: Patience
-) -> None:
-    """Write the body of an answer, as long as enough of it keeps coming."""
+def _announced(response: requests.Response, largest: int, folder: Path) -> int | None:
+    """The length that a good answer announces, if it does, and if that can be taken."""
     status = response.status_code
     if status != 200:
         passing = status in (408, 429) or status >= 500
@@ -131,38 +180,58 @@ def _store(
             f"the server answers with error {status}"
         )
     announced = response.headers.get("Content-Length", "")
-    length = int(announced) if announced.isdecimal() else None
-    if length is not None and length > largest:
+    if not announced.isdecimal():
+        return None
+    length, free = int(announced), shutil.disk_usage(folder).free
+    if length > largest:
         raise DataError(f"{response.url} has {length:,} bytes; more than {largest:,} are refused.")
-    _require_room(length or 0, file)
-    total = in_window = 0
-    window = time.monotonic()
-    with (
-        file.open("wb") as stream,
-        tqdm(total=length, desc=file.name, unit="B", unit_scale=True, disable=not progress) as bar,
-    ):
-        while chunk := response.raw.read1(_CHUNK):  # what is there now, not waiting for more
-            stream.write(chunk)
-            bar.update(len(chunk))
-            total += len(chunk)
-            in_window += len(chunk)
-            if total > largest:
-                raise DataError(f"{response.url} sends more than {largest:,} bytes; refused.")
-            if time.monotonic() - window > patience.seconds:
-                if in_window < patience.least:
-                    raise _PassingError(f"only {in_window} bytes came in {patience.seconds:g} s")
-                in_window, window = 0, time.monotonic()
-    if length is not None and total != length:
-        raise _PassingError(f"the connection broke off after {total:,} of {length:,} bytes")
-
-
-def _require_room(length: int, file: Path) -> None:
-    free = shutil.disk_usage(file.parent).free
     if length > free:
         raise DataError(
-            f"The file has {length / 1e6:.0f} MB, and only {free / 1e6:.0f} MB are free at "
-            f"{file.parent.parent}. Make room and try again."
+            f"{response.url} has {length / 1e6:.0f} MB, and only {free / 1e6:.0f} MB are free at "
+            f"{folder}. Make room and try again."
         )
+    return length
+
+
+def _receive(
+    response: requests.Response,
+    length: int | None,
+    wanted: Remote,
+    file: BinaryIO,
+    patience: Patience,
+) -> str:
+    """Write the body of an answer, as long as enough of it keeps coming; its hash."""
+    digest, total, enough = hashlib.new(wanted.algorithm), 0, _Enough(patience)
+    with tqdm(total=length, desc=wanted.name, unit="B", unit_scale=True) as bar:
+        while chunk := response.raw.read1(_CHUNK):  # what is there now, not waiting for more
+            file.write(chunk)
+            digest.update(chunk)
+            bar.update(len(chunk))
+            total += len(chunk)
+            if total > wanted.largest:
+                raise DataError(
+                    f"{response.url} sends more than {wanted.largest:,} bytes; refused."
+                )
+            enough.check(len(chunk))
+    if length is not None and total != length:
+        raise _PassingError(f"the connection broke off after {total:,} of {length:,} bytes")
+    return digest.hexdigest()
+
+
+class _Enough:
+    """Tells a transfer that gets on from a trickle."""
+
+    def __init__(self, patience: Patience) -> None:
+        self.patience = patience
+        self.bytes, self.since = 0, time.monotonic()
+
+    def check(self, arrived: int) -> None:
+        """Count bytes that arrived; give up when too few of them came in the time allowed."""
+        self.bytes += arrived
+        if time.monotonic() - self.since > self.patience.seconds:
+            if self.bytes < self.patience.least:
+                raise _PassingError(f"only {self.bytes} bytes came in {self.patience.seconds:g} s")
+            self.bytes, self.since = 0, time.monotonic()
 
 
 def _in_words(error: Exception, url: str, patience: Patience) -> str:

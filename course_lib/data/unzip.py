@@ -35,7 +35,7 @@ def members(file: Path, folder: str, largest: int) -> dict[str, zipfile.ZipInfo]
         return _checked(archive, file.name, folder, largest)
 
 
-def unzip(file: Path, folder: str, into: Path, largest: int, progress: bool = True) -> None:
+def unzip(file: Path, folder: str, into: Path, largest: int) -> None:
     """Unpack what lies in one folder of a zip file.
 
     Args:
@@ -43,7 +43,6 @@ def unzip(file: Path, folder: str, into: Path, largest: int, progress: bool = Tr
         folder: the folder inside it; what lies beside it is left packed.
         into: an empty folder that gets the contents of ``folder``.
         largest: more unpacked bytes than this are refused.
-        progress: show a bar.
 
     Raises:
         DataError: as for :func:`members`, and then nothing was written; or a member is damaged.
@@ -58,8 +57,7 @@ def unzip(file: Path, folder: str, into: Path, largest: int, progress: bool = Tr
                 f"{file.name} needs {size / 1e6:.0f} MB unpacked, and only {free / 1e6:.0f} MB are "
                 f"free at {into.parent}. Make room and try again."
             )
-        bar = tqdm(inside.items(), f"Unpacking {file.name}", unit="file", disable=not progress)
-        for name, info in bar:
+        for name, info in tqdm(inside.items(), f"Unpacking {file.name}", unit="file"):
             target = into / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(info) as source, target.open("xb") as copy:
@@ -82,8 +80,21 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
 def _checked(
     archive: zipfile.ZipFile, name: str, folder: str, largest: int
 ) -> dict[str, zipfile.ZipInfo]:
-    """The files in one folder of an archive, after a look at the names of all members."""
-    infos = archive.infolist()
+    """The files in one folder of an archive, if all members are harmless."""
+    inside = {
+        path.relative_to(folder).as_posix(): info
+        for path, info in _harmless(archive.infolist(), name, largest).items()
+        if path.parts[0] == folder and len(path.parts) > 1
+    }
+    if not inside:
+        raise DataError(f"{name} has no folder {folder}/ with files inside.")
+    return inside
+
+
+def _harmless(
+    infos: list[zipfile.ZipInfo], name: str, largest: int
+) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """All files of an archive by their path; an error if a single member is not harmless."""
     size = sum(info.file_size for info in infos)
     if len(infos) > _MOST_MEMBERS or size > largest:
         raise DataError(
@@ -102,14 +113,7 @@ def _checked(
         for above in path.parents:
             if above in files:
                 raise DataError(_refusal(name, str(above), "is both a file and a folder"))
-    inside = {
-        path.relative_to(folder).as_posix(): info
-        for path, info in files.items()
-        if path.parts[0] == folder and len(path.parts) > 1
-    }
-    if not inside:
-        raise DataError(f"{name} has no folder {folder}/ with files inside.")
-    return inside
+    return files
 
 
 def _refusal(file: str, member: str, problem: str) -> str:

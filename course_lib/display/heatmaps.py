@@ -7,6 +7,7 @@ from captum.attr import LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 
 from course_lib.errors import CourseError, UnknownNameError, suggest
+from course_lib.training.evaluation import modes_of, restore_modes
 
 
 class HeatmapError(CourseError, ValueError):
@@ -37,7 +38,7 @@ def last_feature_map(model: nn.Module, images: Tensor) -> str:
         for name, module in model.named_modules()
         if name and not list(module.children())
     ]
-    modes = [(module, module.training) for module in model.modules()]
+    modes = modes_of(model)
     try:
         model.eval()
         with torch.no_grad():
@@ -45,8 +46,7 @@ def last_feature_map(model: nn.Module, images: Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
+        restore_modes(model, modes)
     if not last[0]:
         raise HeatmapError(
             "The model has no feature map of shape (B, C, H, W) with more than one place, so there "
@@ -83,7 +83,7 @@ def grad_cam(
     if layer not in modules:
         raise UnknownNameError(f"There is no layer {layer!r}.{suggest(layer, modules)}")
     grads = [parameter.grad for parameter in model.parameters()]
-    modes = [(module, module.training) for module in model.modules()]
+    modes = modes_of(model)
     try:
         model.eval()
         # The picture asks for a gradient, so that a frozen network has a graph too.
@@ -93,8 +93,7 @@ def grad_cam(
         )
         maps = LayerAttribution.interpolate(maps, tuple(images.shape[2:]), "bilinear")
     finally:
-        for module, mode in modes:
-            module.training = mode
+        restore_modes(model, modes)
         for parameter, grad in zip(model.parameters(), grads, strict=True):
             parameter.grad = grad
     maps = maps.detach().float().squeeze(1)

@@ -155,7 +155,6 @@ def lines(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     xlabel: str,
     ylabel: str,
-    axis: Axes | None = None,
     log_x: bool = False,
     level: tuple[float, str] | None = None,
 ) -> Figure:
@@ -165,13 +164,11 @@ def lines(
         series: name to (x values, y values).
         xlabel: with the unit.
         ylabel: with the unit.
-        axis: draw there instead of in a new figure.
         log_x: a logarithmic horizontal axis; otherwise whole numbers get whole ticks.
         level: a height to compare with, and its name, such as ``(0.5, "guessing")``.
     """
-    if axis is None:
-        _, axes = new_axes()
-        axis = axes[0, 0]
+    figure, axes = new_axes()
+    axis = axes[0, 0]
     for number, (name, (x, y)) in enumerate(series.items()):
         axis.plot(
             x, y, label=name, color=CYCLE[number % len(CYCLE)],
@@ -191,7 +188,7 @@ def lines(
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.legend(fontsize=8)
-    return axis.get_figure()  # type: ignore[return-value]
+    return figure
 
 
 def confusion(matrix: Any, classes: Sequence[str]) -> Figure:
@@ -258,9 +255,7 @@ def intervals(
     return figure
 
 
-def strips(
-    rows: Mapping[str, Sequence[tuple[str, float]]], xlabel: str, height: float = 0.42
-) -> Figure:
+def strips(rows: Mapping[str, Sequence[tuple[str, float]]], xlabel: str) -> Figure:
     """Strips of pieces in a row, such as the parts of a file or the entries of a state dict.
 
     A kind of piece has one colour and one hatching in all strips.
@@ -268,20 +263,22 @@ def strips(
     Args:
         rows: name of the strip -> its pieces from left to right, as (kind, length).
         xlabel: with the unit of the lengths.
-        height: inches for each strip.
+
+    Raises:
+        ValueError: more kinds than can be told apart.
     """
-    looks = [("#E4E4E4", ""), (COLOURS["sky"], "//"), (COLOURS["orange"], ""),
-             (COLOURS["green"], ".."), (COLOURS["purple"], "xx")]  # fmt: skip
+    styles = [("#E4E4E4", ""), (COLOURS["sky"], "//"), (COLOURS["orange"], ""),
+              (COLOURS["green"], ".."), (COLOURS["purple"], "xx")]  # fmt: skip
     kinds = list(dict.fromkeys(kind for pieces in rows.values() for kind, _ in pieces))
-    if len(kinds) > len(looks):
-        raise ValueError(f"strips can tell {len(looks)} kinds apart; there are {len(kinds)}.")
-    figure, axes = new_axes(7.2, height * len(rows) + 1.1)
+    if len(kinds) > len(styles):
+        raise ValueError(f"strips can tell {len(styles)} kinds apart; there are {len(kinds)}.")
+    figure, axes = new_axes(7.2, 0.42 * len(rows) + 1.1)
     axis = axes[0, 0]
     named: set[str] = set()
     for number, pieces in enumerate(rows.values(), start=1):
         start = 0.0
         for kind, length in pieces:
-            colour, hatch = looks[kinds.index(kind)]
+            colour, hatch = styles[kinds.index(kind)]
             axis.barh(
                 len(rows) - number, length, left=start, height=0.7, color=colour, hatch=hatch,
                 edgecolor=(0, 0, 0, 0.4), linewidth=0.4, label="_" * (kind in named) + kind,
@@ -300,19 +297,17 @@ def interval_panels(
     panels: Mapping[str, Mapping[str, tuple[float, float, float]]],
     xlabel: str,
     marked: Mapping[str, str],
-    columns: int = 2,
 ) -> Figure:
-    """Several small plots of estimates with their intervals, all over the same axis.
+    """Small plots of estimates with their intervals, two in a row, all over the same axis.
 
     Args:
         panels: title to rows; each row a name to (estimate, low, high).
         xlabel: with the unit.
         marked: panel title to the row that is drawn with a filled square instead of an open circle.
-        columns: panels in a row.
     """
-    lines_of = -(-len(panels) // columns)
+    lines_of = -(-len(panels) // 2)
     longest = max(len(rows) for rows in panels.values())
-    figure, axes = new_axes(8, lines_of * (0.3 * longest + 0.55) + 0.3, lines_of, columns)
+    figure, axes = new_axes(8, lines_of * (0.3 * longest + 0.55) + 0.3, lines_of, 2)
     ends = [end for rows in panels.values() for each in rows.values() for end in each[1:]]
     room = 0.04 * (max(ends) - min(ends))
     for place, (axis, (title, rows)) in enumerate(zip(axes.flat, panels.items(), strict=False)):
@@ -328,7 +323,7 @@ def interval_panels(
         axis.set_ylim(-0.6, longest - 0.4)
         axis.set_xlim(min(ends) - room, max(ends) + room)
         axis.set_title(title, fontsize=10)
-        if place >= len(panels) - columns:
+        if place >= len(panels) - 2:
             axis.set_xlabel(xlabel, fontsize=8)
     return figure
 
@@ -377,7 +372,6 @@ def picture_map(
     targets: Sequence[int],
     classes: Sequence[str],
     labels: tuple[str, str] = ("", ""),
-    side: float = 0.3,
 ) -> Figure:
     """A map with pictures as its points, framed by class: by colour and by the frame's shape.
 
@@ -387,7 +381,9 @@ def picture_map(
         targets: the class of each, as a number.
         classes: their names, six at most.
         labels: of the two axes.
-        side: inches for each picture.
+
+    Raises:
+        ValueError: not as many points and classes as pictures.
     """
     places = np.asarray(points, float)
     if not len(places) == len(images) == len(targets):
@@ -406,8 +402,8 @@ def picture_map(
         frame = {
             "boxstyle": shapes[target], "edgecolor": CYCLE[target], "facecolor": CYCLE[target],
         }  # fmt: skip
-        # One point is 1/72 inch, and OffsetImage shows a pixel as one point.
-        thumbnail = OffsetImage(pixels, zoom=side * 72 / max(pixels.shape[:2]))
+        # 0.3 inches a picture: a point is 1/72 inch, and OffsetImage shows a pixel as one point.
+        thumbnail = OffsetImage(pixels, zoom=0.3 * 72 / max(pixels.shape[:2]))
         axis.add_artist(AnnotationBbox(thumbnail, tuple(place), pad=0.0, bboxprops=frame))
     for target, name in enumerate(classes):
         marker = "os^Dv<"[target]

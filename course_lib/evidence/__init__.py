@@ -5,7 +5,6 @@
 """
 
 from course_lib.evidence.claims import CLAIMS, Claim, claim
-from course_lib.evidence.commands import cli_check, cli_run, cli_show
 from course_lib.evidence.design import (
     Contrast,
     EvidenceError,
@@ -13,22 +12,21 @@ from course_lib.evidence.design import (
     Measure,
     Outcome,
     experiment,
-    experiments,
-    get,
 )
-from course_lib.evidence.ledger import Entry, Finding, Ledger, check, entry, number, quote, show
+from course_lib.evidence.ledger import Effect, Entry, Ledger, check, entry, quote, show
 from course_lib.evidence.prose import check_document, check_prose, citations, fill
 from course_lib.evidence.runner import differences, run, run_seed
 from course_lib.evidence.statistics import Interval, paired_interval
+from course_lib.evidence.studies import experiments, get
 
 __all__ = [
     "CLAIMS",
     "Claim",
     "Contrast",
+    "Effect",
     "Entry",
     "EvidenceError",
     "Experiment",
-    "Finding",
     "Interval",
     "Ledger",
     "Measure",
@@ -38,16 +36,12 @@ __all__ = [
     "check_prose",
     "citations",
     "claim",
-    "cli_check",
-    "cli_run",
-    "cli_show",
     "differences",
     "entry",
     "experiment",
     "experiments",
     "fill",
     "get",
-    "number",
     "paired_interval",
     "quote",
     "run",

@@ -15,14 +15,12 @@ number for each measure. All arms of a seed see the same data, so that they are 
 """
 
 import math
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Literal, TypeAlias
 
-from course_lib.errors import CourseError, UnknownNameError, suggest
-from course_lib.evidence.claims import CLAIMS, claim
+from course_lib.errors import CourseError
+from course_lib.evidence.claims import claim
 
 Outcome: TypeAlias = Mapping[str, Mapping[str, float]]
 """Arm -> measure -> value, for one seed."""
@@ -89,7 +87,7 @@ class Experiment:
         arms: what is compared.
         measures: what is measured of each arm.
         contrasts: the comparisons that decide, the main one first.
-        files: files under the data folder that the results hang on, such as a manifest.
+        files: files under the data folder that the results depend on, such as a manifest.
         minutes: about how long all seeds take on one core.
     """
 
@@ -134,7 +132,8 @@ class Experiment:
                     raise EvidenceError(f"{self.id}: {name} of {arm!r} is {value}; not a number.")
 
 
-_REGISTRY: dict[str, Experiment] = {}
+REGISTRY: dict[str, Experiment] = {}
+"""Every experiment whose module was imported; :func:`course_lib.evidence.experiments` has all."""
 
 
 def experiment(
@@ -158,36 +157,13 @@ def experiment(
     def register(function: Callable[[int], Outcome]) -> Experiment:
         made = Experiment(id, function, seeds, arms, measures, contrasts, files, minutes)
         _check_design(made)
-        before = _REGISTRY.get(id)
+        before = REGISTRY.get(id)
         if before is not None and before.run.__module__ != function.__module__:
             raise EvidenceError(f"{id} has two experiments: {before.run} and {function}.")
-        _REGISTRY[id] = made
+        REGISTRY[id] = made
         return made
 
     return register
-
-
-def experiments() -> dict[str, Experiment]:
-    """Every experiment by its id, in the order of the claims."""
-    from course_lib.evidence import studies as folder
-
-    for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
-        import_module(module.name)
-    return {each.id: _REGISTRY[each.id] for each in CLAIMS if each.id in _REGISTRY}
-
-
-def get(id: str) -> Experiment:
-    """The experiment of that id.
-
-    Raises:
-        UnknownNameError: there is none.
-    """
-    known = experiments()
-    if id not in known:
-        raise UnknownNameError(
-            f"There is no experiment {id!r}; there are {', '.join(known)}.{suggest(str(id), known)}"
-        )
-    return known[id]
 
 
 def _check_design(made: Experiment) -> None:

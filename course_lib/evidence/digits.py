@@ -33,6 +33,7 @@ TEST, VALIDATION = 450, 150  # of about 900 pictures of the target classes; the 
 SOURCE_RATE, SOURCE_STEPS = 0.03, 800
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
+"""Pictures (N, 1, 8, 8) to as many of that shape; drawn from the stream where it draws."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,11 @@ def shuffled_pixels(images: Tensor, stream: torch.Generator) -> Tensor:
 def target_task(seed: int, n: int, change: Change = as_it_is) -> Task:
     """The digits 5 to 9: ``n`` to train on, every class equally often, and the other two parts.
 
-    Which pictures go where hangs on the seed. The ``n`` of a smaller task are among those of a
+    Which pictures go where depends on the seed. The ``n`` of a smaller task are among those of a
     larger one of the same seed.
+
+    Raises:
+        EvidenceError: ``n`` is no multiple of 5, or more than there are.
     """
     stream = seeded_generator(1000 + seed)
     whole = _of_classes(5, 9)
@@ -192,7 +196,7 @@ def fit(
     reduction: str = "mean",
     after_step: Callable[[int], None] | None = None,
 ) -> nn.Sequential:
-    """Train on cross-entropy, in batches of 16 and an order that hangs on the seed.
+    """Train on cross-entropy, in batches of 16 and an order that depends on the seed.
 
     Args:
         model: all of it that requires a gradient is trained.
@@ -235,7 +239,7 @@ def fit(
 
 @torch.no_grad()
 def look(model: nn.Module, part: Part) -> tuple[float, float]:
-    """Accuracy and loss on a part; a diverged network scores what it scores."""
+    """Accuracy and mean cross-entropy on a part; a diverged network scores what it scores."""
     scores = model(part.images).nan_to_num()
     right = (scores.argmax(1) == part.targets).double().mean()
     return float(right), float(F.cross_entropy(scores, part.targets))

@@ -17,7 +17,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from course_lib.evidence.design import Contrast, EvidenceError, Experiment, Measure
-from course_lib.paths import data_dir
+from course_lib.paths import data_dir, file_hash
 
 PACKAGE = "course_lib.evidence"
 LENGTH = 16
@@ -42,7 +42,7 @@ def fingerprint(experiment: Experiment) -> str:
         path = data_dir() / name
         if not path.is_file():
             raise EvidenceError(f"{experiment.id} needs {path}, which isn't there.")
-        parts[f"file {name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        parts[f"file {name}"] = file_hash(path)
     digest = hashlib.sha256()
     for key in sorted(parts):
         digest.update(f"{key}\0{parts[key]}\0".encode())

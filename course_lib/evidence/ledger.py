@@ -8,16 +8,17 @@ import numpy as np
 from course_lib.errors import UnknownNameError, suggest
 from course_lib.evidence import table
 from course_lib.evidence.claims import CLAIMS, Claim, claim
-from course_lib.evidence.design import Contrast, EvidenceError, Experiment, experiments, get
+from course_lib.evidence.design import Contrast, EvidenceError, Experiment
 from course_lib.evidence.fingerprint import fingerprint
 from course_lib.evidence.statistics import Interval, Verdict, judge, overall, paired_interval
+from course_lib.evidence.studies import experiments, get
 from course_lib.evidence.table import Results
 
 NOT_RUN = "not run yet"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Effect:
     """One contrast with its interval and what that says about the claim."""
 
     contrast: Contrast
@@ -37,21 +38,21 @@ class Entry:
 
     Attributes:
         claim: what is claimed.
-        findings: one for each contrast, the main one first; empty while nothing was run.
+        effects: one for each contrast, the main one first; empty while nothing was run.
         seeds: how many were run.
     """
 
     claim: Claim
-    findings: tuple[Finding, ...]
+    effects: tuple[Effect, ...]
     seeds: int
 
     @property
     def verdict(self) -> str:
         """``held``, ``did not hold``, ``undecided``, ``holds when ...`` or ``not run yet``."""
-        if not self.findings:
+        if not self.effects:
             return NOT_RUN
-        verdicts = [each.verdict for each in self.findings]
-        return overall(verdicts, [each.contrast.when for each in self.findings])
+        verdicts = [each.verdict for each in self.effects]
+        return overall(verdicts, [each.contrast.when for each in self.effects])
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,7 +68,7 @@ class Ledger:
             lines += [f"{each.claim.id}: {each.verdict}{seeds}", f"  {each.claim.text}"]
             lines += [
                 f"  {item.contrast.name}: {_describe(item.contrast)} {item.text}: {item.verdict}"
-                for item in each.findings
+                for item in each.effects
             ]
         return "\n".join(lines)
 
@@ -80,7 +81,7 @@ class Ledger:
         ]
         for each in self.entries:
             effects = "<br>".join(
-                f"{_describe(item.contrast)} {item.text}" for item in each.findings
+                f"{_describe(item.contrast)} {item.text}" for item in each.effects
             )
             chapters = ", ".join(name[:2] for name in each.claim.chapters)
             said = f"{each.claim.text} *({each.claim.source})*"
@@ -147,59 +148,35 @@ def check(ids: Sequence[str] | None = None) -> list[str]:
     return problems
 
 
-def number(id: str, what: str = "effect") -> float:
-    """A number from the results, for instance to plot it or to compare it.
+def quote(id: str, what: str = "effect") -> str:
+    """A number from the results as prose has to cite it, such as ``"0.31 [0.20, 0.42]"``.
 
     Args:
         id: of the claim.
-        what: ``"effect"`` (of the main contrast) or a contrast's name, each also with ``.low``
-            or ``.high``; ``"seeds"``; or ``"ARM.MEASURE"`` for a mean over the seeds.
+        what: ``"effect"`` (of the main contrast) or a contrast's name, each also with ``.low``,
+            ``.high``, ``.value`` or ``.verdict``; ``"verdict"``; ``"seeds"``; or
+            ``"ARM.MEASURE"`` for a mean over the seeds.
 
     Raises:
         UnknownNameError: no such claim, or no such number.
         EvidenceError: not run yet.
     """
-    value = _look_up(id, what)[0]
-    if isinstance(value, str):
-        raise EvidenceError(f"{id}.{what} is a text ({value!r}), not a number. Use quote().")
-    return value.value if isinstance(value, Interval) else value
-
-
-def quote(id: str, what: str = "effect") -> str:
-    """The same as the text that prose has to cite: ``"0.31 [0.20, 0.42]"`` for an effect.
-
-    ``what`` may be ``"verdict"`` too; the rest as for :func:`number`.
-    """
-    value, digits = _look_up(id, what)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Interval):
-        return value.text(digits)
-    return f"{value:.{digits}f}"
-
-
-def _look_up(id: str, what: str) -> tuple[float | str | Interval, int]:
     line = entry(id)
-    if not line.findings:
+    if not line.effects:
         raise EvidenceError(f"{id} has no results to cite. Run: course evidence run {id}")
-    known: dict[str, tuple[float | str | Interval, int]] = {
-        "verdict": (line.verdict, 0),
-        "seeds": (float(line.seeds), 0),
-    }
-    for item in line.findings:
-        names = [item.contrast.name] + ["effect"] * (item is line.findings[0])
-        for name in names:
-            known[name] = item.interval, item.digits
-            known[f"{name}.low"] = item.interval.low, item.digits
-            known[f"{name}.high"] = item.interval.high, item.digits
-            known[f"{name}.verdict"] = item.verdict, 0
-            known[f"{name}.value"] = item.interval.value, item.digits
+    known = {"verdict": line.verdict, "seeds": str(line.seeds)}
+    for item in line.effects:
+        for name in [item.contrast.name] + ["effect"] * (item is line.effects[0]):
+            known[name] = item.text
+            known[f"{name}.verdict"] = item.verdict
+            for part in ("value", "low", "high"):
+                known[f"{name}.{part}"] = f"{getattr(item.interval, part):.{item.digits}f}"
     experiment, results = get(id), table.read(id)
     assert results is not None
     for arm in experiment.arms:
         for measure in experiment.measures:
             mean = float(np.mean(results.column(arm, measure.name)))
-            known[f"{arm}.{measure.name}"] = mean, measure.digits
+            known[f"{arm}.{measure.name}"] = f"{mean:.{measure.digits}f}"
     if what not in known:
         raise UnknownNameError(
             f"{id} has no number {what!r}; there are {', '.join(known)}.{suggest(what, known)}"
@@ -207,12 +184,12 @@ def _look_up(id: str, what: str) -> tuple[float | str | Interval, int]:
     return known[what]
 
 
-def _find(experiment: Experiment, results: Results, contrast: Contrast) -> Finding:
+def _find(experiment: Experiment, results: Results, contrast: Contrast) -> Effect:
     treatment = results.column(contrast.treatment, contrast.measure)
     control = results.column(contrast.control, contrast.measure)
     interval = paired_interval(treatment, control, contrast.ratio, len(experiment.contrasts))
     digits = experiment.measure(contrast.measure).digits
-    return Finding(contrast, interval, judge(contrast, interval), digits)
+    return Effect(contrast, interval, judge(contrast, interval), digits)
 
 
 def _describe(contrast: Contrast) -> str:

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 from course_lib import profile
 from course_lib.evidence import table
-from course_lib.evidence.design import EvidenceError, Experiment, Outcome, experiments, get
+from course_lib.evidence.design import EvidenceError, Experiment, Outcome
 from course_lib.evidence.fingerprint import fingerprint
+from course_lib.evidence.studies import experiments, get
 from course_lib.evidence.table import Results
 
 Report = Callable[[str], None]
@@ -82,6 +83,10 @@ def differences(id: str, seed: int) -> list[str]:
 
     Returns:
         One line for each number that differs.
+
+    Raises:
+        UnknownNameError: no such experiment.
+        EvidenceError: the file has no results for that seed.
     """
     experiment, results = get(id), table.read(id)
     if results is None or seed not in results.outcomes:
@@ -107,7 +112,7 @@ def _start(experiment: Experiment) -> Results:
 
 
 def made_with() -> str:
-    """torch's version and the processor's kind, on which last digits hang."""
+    """torch's version and the processor's kind, on which last digits depend."""
     import torch
 
     return f"torch {torch.__version__.split('+')[0]} on {torch.backends.cpu.get_cpu_capability()}"

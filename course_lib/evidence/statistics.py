@@ -72,8 +72,8 @@ def paired_interval(
     pairs = np.log(first) - np.log(second) if ratio else first - second
     level = 1 - (1 - LEVEL) / contrasts
     mean = float(pairs.mean())
-    error = float(pairs.std(ddof=1)) / math.sqrt(len(pairs))
-    half = float(stats.t.ppf((1 + level) / 2, len(pairs) - 1)) * error
+    # Not ttest_rel(...).confidence_interval: for equal pairs that gives nan and a warning.
+    half = float(stats.t.ppf((1 + level) / 2, len(pairs) - 1) * stats.sem(pairs))
     ends = mean, mean - half, mean + half
     value, low, high = (math.exp(each) for each in ends) if ratio else ends
     return Interval(value, low, high, len(pairs), level)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from course_lib.evidence.design import EvidenceError, Experiment, Outcome
-from course_lib.paths import data_dir
+from course_lib.paths import data_dir, write_file
 
 
 def folder() -> Path:
@@ -78,8 +78,6 @@ def read(id: str) -> Results | None:
 
 def write(experiment: Experiment, results: Results) -> Path:
     """Write the results: the old file stays until the new one is whole."""
-    from course_lib.weights import atomic_write  # here, not above: reading needs no torch
-
     out = io.StringIO()
     out.write(f"# experiment: {results.id}\n# design: {results.design}\n")
     out.write(f"# made with: {results.made_with}\n")
@@ -91,8 +89,7 @@ def write(experiment: Experiment, results: Results) -> Path:
             values = results.outcomes[seed][arm]
             rows.writerow([seed, arm, *(_short(values[name]) for name in names)])
     path = path_of(results.id)
-    with atomic_write(path) as file:
-        file.write(out.getvalue().encode())
+    write_file(path, out.getvalue())
     return path
 
 

@@ -13,8 +13,8 @@ tested there: what a check says about an answer is itself checked.
 
 from course_lib.exercises.core import NOT_ATTEMPTED, Exercise, Wrong
 from course_lib.exercises.predictions import compare, predict
-from course_lib.exercises.progress import progress
-from course_lib.exercises.quiz import Question, answers_page
+from course_lib.exercises.progress_table import progress
+from course_lib.exercises.quiz import Question
 from course_lib.exercises.registry import chapters, exercises_of, questions_of
 from course_lib.exercises.verdicts import Verdict
 
@@ -24,7 +24,6 @@ __all__ = [
     "Question",
     "Verdict",
     "Wrong",
-    "answers_page",
     "chapters",
     "compare",
     "exercises_of",

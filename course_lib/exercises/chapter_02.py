@@ -544,7 +544,7 @@ def _judge_only_head(answer: Any) -> Verdict:
 
 ex2_5 = Exercise(
     "2.5",
-    "The book's snippet, mended",
+    "The book's snippet, put right",
     minutes=10,
     question="""
         The d2l book's third exercise freezes a network so that only its new head trains. As

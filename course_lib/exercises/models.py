@@ -40,22 +40,20 @@ class SmallResNet(nn.Module):
 
 
 class CharacterModel(nn.Module):
-    """An embedding and three linear layers: the model that chapter 04 freezes ``fc1`` of.
+    """An embedding of 12 characters and three linear layers, the last with 3 outputs.
 
-    Args:
-        characters: size of the alphabet.
-        classes: outputs.
+    It is the model that chapter 04 freezes ``fc1`` of.
     """
 
-    def __init__(self, characters: int = 12, classes: int = 3) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.em = nn.Embedding(characters, 5)
+        self.em = nn.Embedding(12, 5)
         self.fc1 = nn.Linear(5, 7)
         self.fc2 = nn.Linear(7, 6)
-        self.fc3 = nn.Linear(6, classes)
+        self.fc3 = nn.Linear(6, 3)
 
     def forward(self, text: torch.Tensor) -> torch.Tensor:
-        """Whole numbers of shape (N, length) to (N, classes)."""
+        """Whole numbers of shape (N, length) to (N, 3)."""
         hidden = self.em(text).mean(dim=1)
         hidden = torch.tanh(self.fc1(hidden))
         hidden = torch.tanh(self.fc2(hidden))
@@ -67,9 +65,9 @@ def pictures(count: int = 6, classes: int = 2) -> tuple[torch.Tensor, torch.Tens
     return torch.randn(count, 3, 5, 5) + 0.5, torch.arange(count) % classes
 
 
-def texts(count: int = 6, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    """A random batch of character numbers (N, 4), and labels (N,) that take turns."""
-    return torch.randint(12, (count, 4)), torch.arange(count) % classes
+def texts() -> tuple[torch.Tensor, torch.Tensor]:
+    """A random batch of character numbers (6, 4), and labels (6,) that take turns."""
+    return torch.randint(12, (6, 4)), torch.arange(6) % 3
 
 
 def train(
@@ -101,11 +99,11 @@ def of_layer(names: Iterable[str], layer: str) -> set[str]:
     return {name for name in names if name == layer or name.startswith(f"{layer}.")}
 
 
-def listed(names: Iterable[str], most: int = 4) -> str:
-    """Names as text: sorted, and of many the first."""
+def listed(names: Iterable[str]) -> str:
+    """Names as text: sorted, and of many the first four."""
     known = sorted(names)
-    text = ", ".join(f"`{name}`" for name in known[:most])
-    return text + (f" and {len(known) - most} more" if len(known) > most else "")
+    text = ", ".join(f"`{name}`" for name in known[:4])
+    return text + (f" and {len(known) - 4} more" if len(known) > 4 else "")
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

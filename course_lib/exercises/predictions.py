@@ -11,6 +11,7 @@ from typing import Any
 from course_lib.errors import suggest
 from course_lib.exercises import prose
 
+NO_GUESS = "course_no_guess"  # in an output's metadata: only its first paragraph says something
 _noted: dict[str, Any] = {}
 
 
@@ -60,10 +61,8 @@ def compare(
             said += "So it was." if same else "It came out otherwise: what did you think of?"
         else:
             said += f"That is {_kind(guess)}, the result {_kind(result)}: compare them yourself."
-    prose.show(
-        prose.to_plain(f"{happened}\n\n{said}"),
-        prose.boxed(happened, said),
-    )
+    text, box = prose.to_plain(f"{happened}\n\n{said}"), prose.boxed(happened, said)
+    prose.show(text, box, None if name in _noted else {NO_GUESS: True})
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ kept.
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from course_lib.paths import cache_dir, lasting_dir
+from course_lib.paths import cache_dir, lasting_dir, write_file
 
 ENVIRONMENT_VARIABLE = "COURSE_PROGRESS"
 FILE = "progress.json"
@@ -75,13 +74,6 @@ def note_solution(number: str) -> None:
     _update(number, lambda entry: entry.update(solution=True))
 
 
-def forget() -> None:
-    """Delete the file: begin anew."""
-    path = location()
-    if path is not None:
-        path.unlink(missing_ok=True)
-
-
 def read(path: Path) -> dict[str, Entry]:
     """The entries of another progress file; empty when it isn't there or isn't one."""
     try:
@@ -101,7 +93,11 @@ def join(others: dict[str, Entry]) -> None:
 
 
 def understood(raw: bytes) -> dict[str, Entry]:
-    """The entries, if these are the bytes of a file of ours; ValueError otherwise."""
+    """The entries in the bytes of a file of ours.
+
+    Raises:
+        ValueError: they are those of something else.
+    """
     content = json.loads(raw)
     if not isinstance(content, dict) or content.get("version") != VERSION:
         raise ValueError("not a progress file of this version")
@@ -137,17 +133,4 @@ def _update(number: str, note: Callable[[Entry], None]) -> None:
         return
     content = {"version": VERSION, "entries": {**known, number: entry}}
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, json.dumps(content, indent=1, sort_keys=True))
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: written beside the file, then moved into its place."""
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+        write_file(path, json.dumps(content, indent=1, sort_keys=True))

@@ -9,8 +9,9 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator
+from typing import Any
 
-WIDTH = 88  # characters a line: fits a terminal, a notebook and A4
+from course_lib.text import WIDTH
 
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:
@@ -100,8 +101,14 @@ def boxed(title: str, text: str, colour: str = "#0072B2", folds: bool = False) -
     return f'<div style="border-left: 4px solid {colour}; padding-left: 12px">{inside}</div>'
 
 
-def show(plain: str, as_html: str) -> None:
-    """Display in a notebook, print elsewhere. The same input always gives the same output."""
+def show(plain: str, as_html: str, about: dict[str, Any] | None = None) -> None:
+    """Display in a notebook, print elsewhere. The same input always gives the same output.
+
+    Args:
+        plain: the text for a terminal.
+        as_html: the text for a notebook.
+        about: facts that the stored output carries as its metadata, for those who read notebooks.
+    """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if getattr(shell, "kernel", None) is None:
@@ -109,4 +116,4 @@ def show(plain: str, as_html: str) -> None:
         return
     from IPython.display import display
 
-    display({"text/plain": plain, "text/html": as_html}, raw=True)
+    display({"text/plain": plain, "text/html": as_html}, metadata=about, raw=True)

@@ -2,12 +2,12 @@
 
 A question shows itself as plain text or as HTML with one foldable explanation an option, which is
 opened with mouse or keyboard, needs no script, and stays folded on paper: there the explanations
-stand on a page of their own (:func:`answers_page`). The same question always gives the same bytes.
+stand on a page of their own. The same question always gives the same bytes.
 (Widgets such as jupyterquiz draw a random id at each display, and on paper show nothing.)
 """
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from course_lib.errors import CourseError
@@ -74,16 +74,6 @@ class Question:
             text = f"The options are {', '.join(self.options)}; you wrote `{chosen[:20]}`."
         prose.show(f"{title}\n{prose.to_plain(text)}", prose.boxed(title, text))
 
-    def explained(self) -> str:
-        """The answer in Markdown, every option explained: for a page apart from the question."""
-        lines = [f"**Question {self.number}.** {self.text}", f"Right: **{self.right}**."]
-        lines += [
-            f"- **{letter}** ({'right' if option.right else 'wrong'}): {option.text} "
-            f"*{' '.join(option.why.split())}*"
-            for letter, option in self.options.items()
-        ]
-        return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:])
-
     def __repr__(self) -> str:
         text = f"{self.text}\n\n" + "\n".join(
             f"- {letter})  {option.text}" for letter, option in self.options.items()
@@ -104,8 +94,3 @@ class Question:
             "or wrong, or run "
             f'<code>{self.name}.answer("a")</code>.</p></div>'
         )
-
-
-def answers_page(questions: Iterable[Question]) -> str:
-    """The answers to several questions in Markdown, for the end of a handout."""
-    return "\n\n".join(question.explained() for question in questions)

@@ -1,9 +1,6 @@
 """Features on disk: a safetensors file a key, checked when read, moved into place when written."""
 
-import contextlib
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -11,7 +8,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from course_lib.features.keys import tensor_bytes
-from course_lib.paths import cache_dir
+from course_lib.paths import cache_dir, write_file
 
 
 def folder(chosen: Path | str | None) -> Path:
@@ -38,22 +35,13 @@ def load(place: Path, key: str) -> tuple[Tensor, Tensor] | None:
 def store(place: Path, key: str, values: Tensor, targets: Tensor) -> Path:
     """Keep values and targets under a key.
 
-    Written under another name and then moved: other processes see the whole file or none. Two that
+    Other processes see the whole file or none (:func:`course_lib.paths.atomic_write`). Two that
     store the same key at once do the same work twice, and either's file is right.
     """
-    place.mkdir(parents=True, exist_ok=True)
     told = {"key": key, "checksum": _checksum(values, targets)}
     data = save({"values": values.contiguous(), "targets": targets.contiguous()}, told)
     target = place / f"{key}.safetensors"
-    handle, temporary = tempfile.mkstemp(dir=place, prefix=f".{key[:8]}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, target)  # noqa: PTH105 - replaces on every system
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    write_file(target, data)
     return target
 
 

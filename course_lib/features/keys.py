@@ -25,6 +25,7 @@ from torch.utils.data import Subset
 
 from course_lib.backbones import Preprocessing
 from course_lib.data import ImageFolderDataset, LabelledSubset
+from course_lib.paths import file_hash
 
 FORMAT = 1  # of key and file; counted up when either changes
 
@@ -67,7 +68,7 @@ def of_files(dataset: Any) -> str | None:
     digest.update(f"pillow {PIL.__version__}\n".encode())
     for index in indices:
         try:
-            content = hashlib.sha256(Path(base.paths[index]).read_bytes()).digest()
+            content = bytes.fromhex(file_hash(Path(base.paths[index])))
         except OSError:
             return None  # reading the pictures will say what is wrong
         digest.update(content + str(base.targets[index]).encode() + b"\n")

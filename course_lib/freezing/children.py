@@ -1,6 +1,6 @@
 """The sources' four helpers: freeze and unfreeze direct children, by name or by index.
 
-They look at the model's own children only (``model.named_children()``), as ``nn.Sequential`` and
+They know the model's own children only (``model.named_children()``), as ``nn.Sequential`` and
 small teaching models want it. A bare string is one name; index ``i`` is the ``i``-th registered
 child, repeated modules counted, so for an ``nn.Sequential`` it is ``model[i]``; negative indices
 count from the end. For dotted names, patterns and parameters there is ``freeze`` itself.
@@ -36,7 +36,11 @@ def freeze_by_names(model: nn.Module, names: str | Iterable[str]) -> FreezeRepor
 def unfreeze_by_names(
     model: nn.Module, names: str | Iterable[str], optimizer: Optimizer | None = None, **group: Any
 ) -> FreezeReport:
-    """Unfreeze one direct child or several by name, as ``unfreeze`` does."""
+    """Unfreeze one direct child or several by name, as ``unfreeze`` does.
+
+    Raises:
+        UnknownNameError, FreezingError: nothing has been changed.
+    """
     return unfreeze(model, _named(model, names), optimizer, **group)
 
 
@@ -56,7 +60,11 @@ def unfreeze_by_idxs(
     optimizer: Optimizer | None = None,
     **group: Any,
 ) -> FreezeReport:
-    """Unfreeze one direct child or several by index, as ``unfreeze`` does."""
+    """Unfreeze one direct child or several by index, as ``unfreeze`` does.
+
+    Raises:
+        ChildIndexError, FreezingError: nothing has been changed.
+    """
     return unfreeze(model, _indexed(model, idxs), optimizer, **group)
 
 

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from course_lib.freezing import notes as say
-from course_lib.freezing.hold import frozen_flags, hold, hold_of, settle
+from course_lib.freezing import report as say
+from course_lib.freezing.hold import frozen_flags, hold, is_held, is_whole, settle
 from course_lib.freezing.optimizers import plan_group
 from course_lib.freezing.report import FreezeReport
 from course_lib.freezing.select import FreezingError, Inventory, Names, Selection, Slot, select
@@ -54,14 +54,14 @@ def freeze(model: nn.Module, names: Names) -> FreezeReport:
     check_can_freeze(selection)
 
     before = frozen_flags(selection.inventory)
-    modules = [name for name, module in selection.modules.items() if not _is_whole(module)]
+    modules = [name for name, module in selection.modules.items() if not is_whole(module)]
     parameters = [n for n, slot in selection.parameters.items() if id(slot.tensor) not in before]
-    buffers = [name for name, slot in selection.buffers.items() if not _is_held(slot)]
+    buffers = [name for name, slot in selection.buffers.items() if not is_held(slot)]
 
     hold_all(selection)
 
     notes = (*say.shared(selection), *say.moving_statistics(selection), *say.wrapped(model))
-    return report("froze", selection, modules, parameters, buffers, notes)
+    return FreezeReport.of("froze", selection, modules, parameters, buffers, notes)
 
 
 def unfreeze(
@@ -95,9 +95,9 @@ def unfreeze(
     """
     selection = select(model, names)
     before = frozen_flags(selection.inventory)
-    modules = [name for name, module in selection.modules.items() if _is_whole(module)]
+    modules = [name for name, module in selection.modules.items() if is_whole(module)]
     parameters = [n for n, slot in selection.parameters.items() if id(slot.tensor) in before]
-    buffers = [name for name, slot in selection.buffers.items() if _is_held(slot)]
+    buffers = [name for name, slot in selection.buffers.items() if is_held(slot)]
 
     trainable = {
         name: slot.tensor
@@ -116,14 +116,14 @@ def unfreeze(
         warnings.warn(warning, UserWarning, stacklevel=2)
     notes = (*say.still_held(selection, buffers), *say.off_before(off, parameters))
     notes += (*say.shared(selection), *say.wrapped(model))
-    return report("unfroze", selection, modules, parameters, buffers, notes, plan.added)
+    return FreezeReport.of("unfroze", selection, modules, parameters, buffers, notes, plan.added)
 
 
 def frozen_names(model: nn.Module) -> list[str]:
     """Names of all parameters and buffers of ``model`` that ``freeze`` holds, in model order."""
     inventory = Inventory.of(model)
     held = [*inventory.parameters.values(), *inventory.buffers.values()]
-    return [slot.name for slot in held if _is_held(slot)]
+    return [slot.name for slot in held if is_held(slot)]
 
 
 def hold_all(selection: Selection) -> None:
@@ -166,7 +166,11 @@ def release_all(selection: Selection) -> None:
 
 
 def check_can_freeze(selection: Selection) -> None:
-    """Raise before anything is changed when a selected tensor can't be frozen."""
+    """See that the selected tensors can be frozen, before anything is changed.
+
+    Raises:
+        FreezingError: a tensor has no values yet, or is computed from others.
+    """
     for slot in (*selection.parameters.values(), *selection.buffers.values()):
         tensor = slot.tensor
         if is_lazy(tensor):
@@ -181,45 +185,9 @@ def check_can_freeze(selection: Selection) -> None:
             )
 
 
-def _is_whole(module: nn.Module) -> bool:
-    record = hold_of(module)
-    return record is not None and record.whole
-
-
-def _is_held(slot: Slot) -> bool:
-    record = hold_of(slot.owner)
-    return record is not None and (slot.key in record.flags or slot.key in record.buffers)
-
-
 def _settle_all(selection: Selection, places: dict[int, list[Slot]]) -> None:
     owners = [slot.owner for slot in selection.buffers.values()]
     for slot in selection.parameters.values():
         owners += [place.owner for place in places[id(slot.tensor)]]
     for module in (*selection.modules.values(), *owners):
         settle(module)
-
-
-def report(
-    action: str,
-    selection: Selection,
-    modules: list[str],
-    parameters: list[str],
-    buffers: list[str],
-    notes: tuple[str, ...],
-    added: tuple[str, ...] = (),
-) -> FreezeReport:
-    """Put together what a call did; the lists name what changed its state."""
-    changed = {*parameters, *buffers}
-    slots = selection.parameters | selection.buffers
-    tensors = {id(slots[name].tensor): slots[name].tensor for name in changed}
-    return FreezeReport(
-        action,
-        tuple(modules),
-        tuple(parameters),
-        tuple(buffers),
-        numbers=sum(tensor.numel() for tensor in tensors.values()),
-        unchanged=tuple(name for name in slots if name not in changed),
-        tied=say.other_names(selection),
-        added=added,
-        notes=notes,
-    )

@@ -58,7 +58,7 @@ def cost_of_step(
         model: the model that the step trains.
         optimizer: the one that the step uses.
         step: forward, backward and optimizer step; it is really done, so weights move.
-        batch: tensors that exist anyhow and so aren't counted as kept.
+        batch: tensors of any shape that exist anyhow and so aren't counted as kept.
         copies: tensors that the method keeps beside the model.
     """
     anyhow = {_place(tensor) for tensor in (*model.parameters(), *model.buffers(), *batch)}
@@ -97,25 +97,15 @@ def _bytes(tensors: Iterable[torch.Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors)
 
 
-def _convolution_backward(
-    gradient: Any,
-    inputs: Any,
-    weight: Any,
-    bias_sizes: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    transposed: bool,
-    output_padding: Any,
-    groups: int,
-    wanted: tuple[bool, bool, bool],
-    **_: Any,
-) -> int:
+def _convolution_backward(gradient: Any, inputs: Any, weight: Any, *more: Any, **_: Any) -> int:
     """Operations of a convolution's way back: as many as forward, for each gradient wanted.
+
+    The arguments are those of ``aten::convolution_backward``, with shapes in place of tensors.
 
     (torch's own count takes the weight gradient of a grouped convolution for one without groups,
     which for EfficientNet's depthwise layers is hundreds of times too much.)
     """
-    size = inputs if transposed else gradient
+    transposed, wanted = more[4], more[7]  # of (bias_sizes, stride, padding, dilation, transposed,
+    size = inputs if transposed else gradient  # output_padding, groups, output_mask)
     forward = 2 * size[0] * prod(size[2:]) * prod(weight)
     return forward * (wanted[0] + wanted[1])

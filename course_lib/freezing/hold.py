@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from course_lib.freezing.select import Inventory
+from course_lib.freezing.select import Inventory, Slot
 
 ATTRIBUTE = "_freezing"
 
@@ -56,6 +56,18 @@ class Hold:
 def hold_of(module: nn.Module) -> Hold | None:
     """What is frozen in ``module`` itself, or None."""
     return module.__dict__.get(ATTRIBUTE)
+
+
+def is_whole(module: nn.Module) -> bool:
+    """Whether ``freeze`` holds the module as a module, not just tensors of it."""
+    record = hold_of(module)
+    return record is not None and record.whole
+
+
+def is_held(slot: Slot) -> bool:
+    """Whether ``freeze`` holds the parameter or buffer in this place."""
+    record = hold_of(slot.owner)
+    return record is not None and (slot.key in record.flags or slot.key in record.buffers)
 
 
 def hold(module: nn.Module) -> Hold:

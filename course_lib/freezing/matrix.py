@@ -1,8 +1,8 @@
 """The five methods, and the course's own ``freeze``, against ten questions: measured, not told.
 
 Each question is a function that takes one method, runs it on a small model and says what came out
-in a word, with the reason in a sentence. Nothing is looked up: change a method, and its cells
-change. ``measure_all()`` asks all questions of all methods and gives a table.
+in a word, with the reason in a sentence. Nothing is written down beforehand: change a method, and
+its cells change. ``measure_all()`` asks all questions of all methods and gives a table.
 
 Two models suffice. ``LetterReader`` has no buffers: freeze its ``fc1``, in the middle. In
 ``PictureReader`` the frozen ``body`` has BatchNorm and dropout, and only the ``head`` trains.
@@ -105,7 +105,7 @@ class Run:
         self.optimizer = self.method.make_optimizer(self.model, _sgd)
 
     def loss(self, model: nn.Module) -> torch.Tensor:
-        """How wrong the model is about the batch."""
+        """How wrong the model is about the batch: cross-entropy, shape ()."""
         return nn.functional.cross_entropy(model(self.batch[0]), self.batch[1])
 
     def step(self) -> None:

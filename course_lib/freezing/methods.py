@@ -33,6 +33,7 @@ from course_lib.freezing.children import (
 )
 from course_lib.freezing.optimizers import held_by
 from course_lib.freezing.select import FreezingError, Names, Selection, select
+from course_lib.text import few
 
 BuildOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 ComputeLoss = Callable[[nn.Module], torch.Tensor]
@@ -187,14 +188,18 @@ class NoGradForward(Method):
         self.wrapped: list[nn.Module] = []
 
     def freeze(self, model: nn.Module, names: Names) -> None:
-        """Wrap the ``forward`` of the named modules; an error changes nothing."""
+        """Wrap the ``forward`` of the named modules.
+
+        Raises:
+            FreezingError: a parameter was named without its module. Nothing has been changed.
+        """
         selection = select(model, names)
         modules = list({id(module): module for module in selection.modules.values()}.values())
         covered = {id(parameter) for module in modules for parameter in module.parameters()}
         alone = [n for n, slot in selection.parameters.items() if id(slot.tensor) not in covered]
         if alone:
             raise FreezingError(
-                f"no_grad works on whole modules: {', '.join(alone[:4])} can't be frozen alone. "
+                f"no_grad works on whole modules: {few(alone)} can't be frozen alone. "
                 "Name the module."
             )
         self.frozen, self.wrapped = _parameters(selection), modules

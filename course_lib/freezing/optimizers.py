@@ -67,7 +67,19 @@ def plan_group(
     options: Mapping[str, Any],
     scheduler: Any = None,
 ) -> GroupPlan:
-    """Check that ``trainable`` can join ``optimizer``, and what there is to warn about."""
+    """Check that parameters can join an optimizer, and what there is to warn about.
+
+    Args:
+        inventory: of the model that they belong to.
+        optimizer: None is fine where there is nothing to add.
+        trainable: name -> parameter, of any shape.
+        options: of the new group.
+        scheduler: of this optimizer, if it is known.
+
+    Raises:
+        FreezingError: it is no optimizer or one of another model, it lacks one of the options, or
+            the scheduler is another's. Nothing has been changed.
+    """
     if optimizer is None:
         if options or scheduler is not None:
             given = ", ".join([*options, *(["scheduler"] if scheduler is not None else [])])

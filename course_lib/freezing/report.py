@@ -1,8 +1,16 @@
-"""What ``freeze`` and ``unfreeze`` did, in a form to print and to test."""
+"""What ``freeze`` and ``unfreeze`` did, and what is worth knowing: to print and to test."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from course_lib.text import counted
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parallel import DistributedDataParallel
+
+from course_lib.freezing.hold import hold_of
+from course_lib.freezing.select import Selection
+from course_lib.text import counted, few
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,6 +37,33 @@ class FreezeReport:
     added: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(
+        cls,
+        action: str,
+        selection: Selection,
+        modules: Iterable[str],
+        parameters: Iterable[str],
+        buffers: Iterable[str],
+        notes: Iterable[str] = (),
+        added: Iterable[str] = (),
+    ) -> "FreezeReport":
+        """Put together what a call did; the lists name what changed its state."""
+        changed = {*parameters, *buffers}
+        slots = selection.parameters | selection.buffers
+        tensors = {id(slots[name].tensor): slots[name].tensor for name in changed}
+        return cls(
+            action,
+            tuple(modules),
+            tuple(parameters),
+            tuple(buffers),
+            numbers=sum(tensor.numel() for tensor in tensors.values()),
+            unchanged=tuple(name for name in slots if name not in changed),
+            tied=other_names(selection),
+            added=tuple(added),
+            notes=tuple(notes),
+        )
+
     @property
     def tensors(self) -> tuple[str, ...]:
         """Names of all tensors that changed their state, parameters first."""
@@ -49,11 +84,105 @@ class FreezeReport:
         lines = [head + "."]
         lines += [f"  {name} is also {', '.join(others)}" for name, others in self.tied]
         if self.added:
-            lines.append(f"  added to the optimizer: {_few(self.added)}")
+            lines.append(f"  added to the optimizer: {few(self.added, 6)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 
-def _few(names: tuple[str, ...], limit: int = 6) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+def other_names(selection: Selection) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Selected modules and parameters with the other names under which the model uses them.
+
+    The parameters of a module with two names have two names each; that goes without saying.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    told: set[int] = set()
+    for name, module in selection.modules.items():
+        twins = [each for each, other in selection.inventory.modules.items() if other is module]
+        below = name.rpartition(".")[0] in found  # its parent is shared already
+        if len(twins) > 1 and not below and id(module) not in told:
+            told.add(id(module))
+            found[name] = tuple(each for each in twins if each != name)
+    places = selection.inventory.slots_by_tensor()
+    for name, slot in selection.parameters.items():
+        owners = {(id(place.owner), place.key) for place in places[id(slot.tensor)]}
+        if len(owners) > 1 and id(slot.tensor) not in told:
+            told.add(id(slot.tensor))
+            others = [place.name for place in places[id(slot.tensor)] if place.name != name]
+            found[name] = tuple(others)
+    return tuple(found.items())
+
+
+def shared(selection: Selection) -> list[str]:
+    """Things that share the fate of a selected one without having been named."""
+    named = {*selection.modules, *selection.parameters}
+    return [
+        f"{other} wasn't named, but it is the same thing as {name}, and shares its fate."
+        for name, others in other_names(selection)
+        for other in others
+        if other not in named
+    ]
+
+
+def moving_statistics(selection: Selection) -> list[str]:
+    """Normalisation layers whose parameters are all frozen while their statistics still move."""
+    moving = []
+    for name, module in selection.inventory.modules.items():
+        own = [key for key, value in module._parameters.items() if value is not None]
+        record = hold_of(module)
+        if (
+            isinstance(module, _NormBase)
+            and module.track_running_stats
+            and record is not None
+            and own
+            and set(own) <= set(record.flags)
+            and not record.inference
+        ):
+            moving.append(name)
+    if not moving:
+        return []
+    return [
+        f"only the parameters of {few(moving)} are frozen, the running statistics move on: "
+        "name the module to hold both."
+    ]
+
+
+def still_held(selection: Selection, buffers: Sequence[str]) -> list[str]:
+    """Buffers that were thawed by name while their module stays in inference mode for others."""
+    lines = []
+    for name in buffers:
+        slot = selection.buffers[name]
+        record = hold_of(slot.owner)
+        if record is not None and record.inference:
+            others = ", ".join(sorted(record.buffers))
+            lines.append(f"{name} can't move before {others} of the same module is unfrozen too.")
+    return lines
+
+
+def off_before(off: Sequence[str], thawed: Sequence[str]) -> list[str]:
+    """Thawed parameters that were not trainable before they were frozen."""
+    return [
+        f"{name} had requires_grad=False before it was frozen, and has it again."
+        for name in off
+        if name in thawed
+    ]
+
+
+def still_off(off: Sequence[str], thawed: Sequence[str], optimizer: Any) -> list[str]:
+    """A warning when something that was to train still doesn't."""
+    left = [name for name in off if name not in thawed or optimizer is not None]
+    if not left:
+        return []
+    return [
+        f"Still not trainable: {few(left)}. requires_grad was switched off by hand, not by "
+        "freeze(), and unfreezing gives back what was there. To train it: .requires_grad_(True)."
+    ]
+
+
+def wrapped(model: nn.Module) -> list[str]:
+    """DistributedDataParallel decides when it is built which gradients to synchronise."""
+    if not any(isinstance(module, DistributedDataParallel) for module in model.modules()):
+        return []
+    return [
+        "DistributedDataParallel chose what to synchronise when it was built: "
+        "wrap the inner module again after this change."
+    ]

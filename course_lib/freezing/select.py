@@ -1,27 +1,21 @@
 """From names to tensors: what exactly does ``"layer4"`` or ``"*.bias"`` mean in this model?
 
-A name is one of
-
-* a dotted module name (``"layer4.0.bn1"``): the module and everything below it,
-* a parameter name (``"fc.weight"``) or a buffer name (``"bn1.running_mean"``),
-* a shell-style pattern (``"layer[34].*"``, ``"*.bias"``): everything whose name it matches,
-  upper and lower case told apart; ``*`` also crosses dots,
-* a module, parameter or buffer of the model itself, as an object.
-
-A string is one name, never a sequence of characters. The model as a whole has no name and no
-pattern matches it: ``"*"`` is everything *inside*; hand over the model object to mean it too.
+Names and patterns are those of ``course_lib.freezing.names``. A module, parameter or buffer of the
+model itself, as an object, will do as well. The model as a whole has no name and no pattern matches
+it: ``"*"`` is everything *inside*; hand over the model object to mean it too.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from typing import TypeVar
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from course_lib.errors import CourseError, UnknownNameError, suggest
+from course_lib.freezing.names import below, resolve
+from course_lib.text import few
 
 Target = str | nn.Module | torch.Tensor
 Names = Target | Iterable[Target]
@@ -44,7 +38,11 @@ class Slot:
 
     @property
     def tensor(self) -> torch.Tensor:
-        """The tensor which is there now."""
+        """The tensor which is there now, of any shape.
+
+        Raises:
+            LookupError: none is there any more.
+        """
         parameter = self.owner._parameters.get(self.key)
         found = parameter if parameter is not None else self.owner._buffers.get(self.key)
         if found is None:
@@ -62,7 +60,11 @@ class Inventory:
 
     @classmethod
     def of(cls, model: nn.Module) -> "Inventory":
-        """List the modules, parameters and buffers of ``model``."""
+        """List the modules, parameters and buffers of ``model``.
+
+        Raises:
+            FreezingError: it is no module.
+        """
         if not isinstance(model, nn.Module):
             raise FreezingError(
                 f"The model must be a torch.nn.Module, not {type(model).__name__} ({model!r:.60})."
@@ -102,22 +104,15 @@ class Selection:
 
     def add(self, name: str) -> None:
         """Add what stands under the exact ``name``; a module brings all below it."""
-        if name in self.inventory.modules and name not in self.modules:
-            self.modules |= _at_or_below(name, self.inventory.modules)
-            self.parameters |= _at_or_below(name, self.inventory.parameters)
-            self.buffers |= _at_or_below(name, self.inventory.buffers)
-        if name in self.inventory.parameters:
-            self.parameters[name] = self.inventory.parameters[name]
-        if name in self.inventory.buffers:
-            self.buffers[name] = self.inventory.buffers[name]
-
-
-Thing = TypeVar("Thing")
-
-
-def _at_or_below(name: str, named: Mapping[str, Thing]) -> dict[str, Thing]:
-    prefix = f"{name}." if name else ""
-    return {each: thing for each, thing in named.items() if each == name or each.startswith(prefix)}
+        every = self.inventory
+        if name in every.modules and name not in self.modules:
+            self.modules |= {each: every.modules[each] for each in below(name, every.modules)}
+            self.parameters |= {n: every.parameters[n] for n in below(name, every.parameters)}
+            self.buffers |= {each: every.buffers[each] for each in below(name, every.buffers)}
+        if name in every.parameters:
+            self.parameters[name] = every.parameters[name]
+        if name in every.buffers:
+            self.buffers[name] = every.buffers[name]
 
 
 def select(model: nn.Module, names: Names) -> Selection:
@@ -131,7 +126,11 @@ def select(model: nn.Module, names: Names) -> Selection:
 
 
 def select_in(inventory: Inventory, names: Names) -> Selection:
-    """As ``select``, in an inventory made before."""
+    """As ``select``, in an inventory made before.
+
+    Raises:
+        UnknownNameError, FreezingError: as ``select``.
+    """
     selection = Selection(inventory)
     seen: set[str] = set()
     for target in _one_by_one(names):
@@ -186,35 +185,18 @@ def _resolve_string(inventory: Inventory, name: str) -> list[str]:
             "The empty name selects nothing. Use [] for nothing, '*' for everything inside the "
             "model, or the model object for the model itself."
         )
-    known = inventory.names
-    if name in known:
-        return [name]
-    if any(sign in name for sign in "*?["):
-        matches = [each for each in known if fnmatchcase(each, name)]
-        if matches:
-            return matches
-        raise UnknownNameError(
-            f"No module, parameter or buffer of this model matches the pattern {name!r}."
-            + suggest(name, known)
-        )
-    raise UnknownNameError(
-        f"This model has no module, parameter or buffer named {name!r}."
-        + (_parametrized(inventory, name) or suggest(name, known) or _top_level(inventory))
-    )
+    return resolve(name, inventory.names, "This model", partial(_hint, inventory))
 
 
-def _parametrized(inventory: Inventory, name: str) -> str:
+def _hint(inventory: Inventory, name: str, known: Collection[str]) -> str:
     """``conv.weight`` under a parametrization (weight or spectral norm) is no parameter."""
     owner, _, key = name.rpartition(".")
     place = f"{owner}.parametrizations.{key}" if owner else f"parametrizations.{key}"
-    if place not in inventory.modules:
-        return ""
-    return f" It is computed by a parametrization; its parameters are under {place!r}."
-
-
-def _top_level(inventory: Inventory) -> str:
-    children = [name for name in inventory.modules if name and "." not in name]
-    return f" Its top-level modules: {', '.join(children[:12])}." if children else ""
+    if place in inventory.modules:
+        return f" It is computed by a parametrization; its parameters are under {place!r}."
+    tops = [each for each in inventory.modules if each and "." not in each]
+    listed = f" Its top-level modules: {few(tops, 12)}." if tops else ""
+    return suggest(name, known) or listed
 
 
 def _describe(target: Target) -> str:

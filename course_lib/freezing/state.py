@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 
 from course_lib.errors import UnknownNameError, suggest
-from course_lib.freezing.core import check_can_freeze, hold_all, release_all, report
-from course_lib.freezing.hold import hold, hold_of, settle
+from course_lib.freezing.core import check_can_freeze, hold_all, release_all
+from course_lib.freezing.hold import frozen_flags, hold, is_held, is_whole, settle
 from course_lib.freezing.report import FreezeReport
 from course_lib.freezing.select import FreezingError, Inventory, select
 
@@ -23,22 +23,13 @@ def freeze_state(model: nn.Module) -> dict[str, Any]:
     >>> torch.save({"model": model.state_dict(), "frozen": freeze_state(model)}, path)
     """
     inventory = Inventory.of(model)
-    records = {name: hold_of(module) for name, module in inventory.modules.items()}
-    flags = {}
-    for name, slot in inventory.parameters.items():
-        record = hold_of(slot.owner)
-        if record is not None and slot.key in record.flags:
-            flags[name] = record.flags[slot.key]
-    buffers = []
-    for name, slot in inventory.buffers.items():
-        record = hold_of(slot.owner)
-        if record is not None and slot.key in record.buffers:
-            buffers.append(name)
+    flags = frozen_flags(inventory)
+    parameters = inventory.parameters.items()
     return {
         "version": VERSION,
-        "modules": [name for name, record in records.items() if record and record.whole],
-        "parameters": flags,
-        "buffers": buffers,
+        "modules": [name for name, module in inventory.modules.items() if is_whole(module)],
+        "parameters": {n: flags[id(s.tensor)] for n, s in parameters if id(s.tensor) in flags},
+        "buffers": [name for name, slot in inventory.buffers.items() if is_held(slot)],
     }
 
 
@@ -78,7 +69,7 @@ def restore_freeze_state(model: nn.Module, state: Mapping[str, Any]) -> FreezeRe
     for name in modules:
         hold(inventory.modules[name]).whole = True
         settle(inventory.modules[name])
-    return report("froze", wanted, modules, list(flags), buffers, ())
+    return FreezeReport.of("froze", wanted, modules, flags, buffers)
 
 
 def _read(state: Mapping[str, Any]) -> tuple[list[str], dict[str, bool], list[str]]:

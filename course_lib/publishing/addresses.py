@@ -6,10 +6,11 @@ from it. As long as nothing is configured there are no badges, since a badge to 
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from course_lib.errors import CourseError
+from course_lib.paths import write_file
 
 FILE = Path(__file__).with_name("address.json")
 SITE = "https://github.com"
@@ -23,13 +24,9 @@ class AddressError(CourseError, ValueError):
     """A repository or a tag that can't be one, or a file that doesn't hold them."""
 
 
-class _Pair(NamedTuple):
-    repo: str
-    ref: str
-
-
-class Address(_Pair):
-    """A repository on GitHub at a fixed tag; a pair, so that it unpacks as one.
+@dataclass(frozen=True)
+class Address:
+    """A repository on GitHub at a fixed tag.
 
     Attributes:
         repo: ``"OWNER/NAME"``.
@@ -39,18 +36,17 @@ class Address(_Pair):
         AddressError: either is not of that form.
     """
 
-    __slots__ = ()
+    repo: str
+    ref: str
 
-    def __new__(cls, repo: str, ref: str) -> "Address":
-        """Check the form of both."""
-        if not _REPO.fullmatch(repo):
+    def __post_init__(self) -> None:
+        if not _REPO.fullmatch(self.repo):
             raise AddressError(
-                f"{repo!r} is no repository; expected OWNER/NAME, as it stands in "
+                f"{self.repo!r} is no repository; expected OWNER/NAME, as it stands in "
                 f"{SITE}/OWNER/NAME."
             )
-        if not _REF.fullmatch(ref) or ".." in ref or ref.endswith(".lock"):
-            raise AddressError(f"{ref!r} is no tag; expected a name such as 'v1.0'.")
-        return super().__new__(cls, repo, ref)
+        if not _REF.fullmatch(self.ref) or ".." in self.ref or self.ref.endswith(".lock"):
+            raise AddressError(f"{self.ref!r} is no tag; expected a name such as 'v1.0'.")
 
     def page(self, name: str) -> str:
         """The address of a chapter, such as ``"02_hotdog"``, on the web."""
@@ -88,6 +84,4 @@ def address() -> Address | None:
 def configure(where: Address | None) -> None:
     """Store the address, or that there is none."""
     content = {"repo": where and where.repo, "ref": where and where.ref}
-    partial = FILE.with_suffix(".json.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(FILE)
+    write_file(FILE, json.dumps(content, indent=2) + "\n")

@@ -7,7 +7,7 @@ Authors edit ``notebooks/source/NN_name.py`` (jupytext's percent format); learne
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from course_lib.errors import CourseError, UnknownNameError, suggest
-from course_lib.paths import repo_root
+from course_lib.paths import repo_root, write_file
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_TIMEOUT = 600  # seconds; a cell of the full profile never runs here
@@ -108,9 +108,7 @@ def execute(notebook: NotebookNode) -> NotebookNode:
 def write(notebook: NotebookNode, path: Path) -> None:
     """Store a notebook whole or not at all."""
     nbformat.validate(notebook)
-    partial = path.with_suffix(".ipynb.partial")
-    nbformat.write(notebook, partial)
-    partial.replace(path)
+    write_file(path, nbformat.writes(notebook).rstrip("\n") + "\n")
 
 
 def build(names: Iterable[str] = (), everything: bool = False) -> Iterator[tuple[str, bool]]:
@@ -127,12 +125,8 @@ def build(names: Iterable[str] = (), everything: bool = False) -> Iterator[tuple
         UnknownNameError: a chapter that has no source.
         CourseError: a cell failed; the stored notebook is as it was.
     """
-    known, wanted = sources(), list(names)
-    for name in wanted:
-        if name not in known:
-            raise UnknownNameError(
-                f"There is no chapter {name!r}; there are {', '.join(known)}.{suggest(name, known)}"
-            )
+    known = sources()
+    wanted = checked(names, known)
     for name in wanted or known:
         if not wanted and not everything and in_step(name):
             yield name, False
@@ -144,6 +138,21 @@ def build(names: Iterable[str] = (), everything: bool = False) -> Iterator[tuple
             raise CourseError(f"{name} was not stored, since it failed: {error}") from error
         write(notebook, notebook_path(name))
         yield name, True
+
+
+def checked(names: Iterable[str], known: Collection[str]) -> list[str]:
+    """The names of chapters, as a list.
+
+    Raises:
+        UnknownNameError: one of them isn't known.
+    """
+    wanted = list(names)
+    for name in wanted:
+        if name not in known:
+            raise UnknownNameError(
+                f"There is no chapter {name!r}; there are {', '.join(known)}.{suggest(name, known)}"
+            )
+    return wanted
 
 
 def outputs(notebook: NotebookNode) -> Iterator[tuple[int, Any]]:

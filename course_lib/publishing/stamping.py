@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
+from course_lib.paths import atomic_write
 from course_lib.publishing import cells, notebooks
 from course_lib.publishing.addresses import Address, address
 
@@ -52,10 +53,6 @@ def stamp(check: bool = False) -> list[Stamped]:
     Raises:
         CourseError: a source that has no title cell to put the others behind.
     """
-    from course_lib.publishing import (
-        notebooks,  # here, since a host needs none of jupytext and nbformat
-    )
-
     where = address()
     planned = {
         name: stamped_source(path.read_text(encoding="utf-8"), name, where)
@@ -72,7 +69,11 @@ def stamp(check: bool = False) -> list[Stamped]:
 
 
 def stamped_source(text: str, name: str, where: Address | None) -> str:
-    """A percent script with the present badge and first cell directly behind its title."""
+    """A percent script with the present badge and first cell directly behind its title.
+
+    Raises:
+        CourseError: it has no title cell.
+    """
     head, *parts = _split(text)
     parts = [part for part in parts if not _is_ours(part)]
     if not parts or "[markdown]" not in parts[0].splitlines()[0]:
@@ -100,10 +101,10 @@ def _is_ours(part: str) -> bool:
 def _stamp_chapter(name: str, path: Path, text: str) -> None:
     """Write the source, and carry the stored outputs over into a notebook of the new source."""
     stored = notebooks.read(name) if notebooks.in_step(name) else None
-    partial = path.with_suffix(".py.partial")
-    partial.write_text(text, encoding="utf-8")
-    fresh = notebooks.from_source(partial)
-    partial.replace(path)
+    with atomic_write(path) as file:
+        file.write(text.encode())
+        file.flush()
+        fresh = notebooks.from_source(Path(file.name))  # before the source changes: this may fail
     if stored is not None and _is_run(stored):
         _carry_over(stored, fresh)
         notebooks.write(fresh, notebooks.notebook_path(name))

@@ -37,6 +37,7 @@ from course_lib.recipe.stages import (
 )
 from course_lib.training.errors import NonFiniteLossError, TrainingError
 from course_lib.training.evaluation import evaluate, predict
+from course_lib.weights.saving.save import check_ending
 
 BUDGET = 1000
 """Pictures to pass through the network in training: under a minute of a laptop's processor."""
@@ -114,7 +115,7 @@ def fit(
     seed = settings.seed if seed is None else seed
     place = torch.device(settings.device if device is None else device)
     if save_to is not None:
-        _check_ending(Path(save_to))
+        check_ending(Path(save_to))
     data = _gather(train, val, test, augmented, model, size)
     network = _network(data, model).to(place)
     head = _head_name(network)
@@ -376,17 +377,6 @@ def _in_memory(part: Dataset[Any]) -> Any:
         return part
     images, targets = stacked(part)
     return list(zip(images.split(LOOK_BATCH), targets.split(LOOK_BATCH), strict=True))
-
-
-def _check_ending(path: Path) -> None:
-    from course_lib.weights import CheckpointError
-    from course_lib.weights.saving.save import SAFETENSORS_ENDINGS, TORCH_ENDINGS
-
-    endings = (*SAFETENSORS_ENDINGS, *TORCH_ENDINGS)
-    if path.suffix not in endings:
-        raise CheckpointError(
-            f"{path.name!r} ends in {path.suffix!r}; expected {', '.join(endings)}."
-        )
 
 
 def _save(run: RecipeRun, path: Path, data: _Pictures) -> Path:

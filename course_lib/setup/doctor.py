@@ -22,8 +22,8 @@ DISTRIBUTION = "pretrain-finetune-freeze"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: its state is ``ok``, ``note`` or ``PROBLEM``."""
+class Check:
+    """One thing that was checked: its state is ``ok``, ``note`` or ``PROBLEM``."""
 
     what: str
     found: str
@@ -33,27 +33,27 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings; prints as a table, also in a notebook."""
+    """All checks; prints as a table, also in a notebook."""
 
-    findings: tuple[Finding, ...]
+    checks: tuple[Check, ...]
 
     @property
     def ready(self) -> bool:
-        """Whether no finding is a problem."""
-        return all(finding.state != PROBLEM for finding in self.findings)
+        """Whether no check found a problem."""
+        return all(check.state != PROBLEM for check in self.checks)
 
     @property
     def verdict(self) -> str:
         """One line for the whole."""
         if self.ready:
             return "Ready: every chapter runs on this machine."
-        count = sum(finding.state == PROBLEM for finding in self.findings)
+        count = sum(check.state == PROBLEM for check in self.checks)
         return f"Not ready: {counted(count, 'problem')}, each with what to do above."
 
     def __str__(self) -> str:
-        width = max(len(finding.what) for finding in self.findings)
+        width = max(len(check.what) for check in self.checks)
         lines = []
-        for each in self.findings:
+        for each in self.checks:
             lines.append(f"{each.state:<8}{each.what:<{width + 2}}{each.found}")
             if each.advice:
                 lines.append(" " * 8 + " " * (width + 2) + f"-> {each.advice}")
@@ -65,15 +65,15 @@ class Report:
             f"</td><td style='text-align:left'>{escape(each.found)}"
             + (f"<br><b>What to do:</b> {escape(each.advice)}" if each.advice else "")
             + "</td></tr>"
-            for each in self.findings
+            for each in self.checks
         )
         head = "<tr><th>state</th><th>what</th><th>found</th></tr>"
         return f"<table>{head}{rows}</table><p>{escape(self.verdict)}</p>"
 
 
 def examine() -> Report:
-    """Look at everything that a chapter needs; nothing is changed and nothing is downloaded."""
-    looks: tuple[Callable[[], Iterator[Finding]], ...] = (
+    """Check everything that a chapter needs; nothing is changed and nothing is downloaded."""
+    kinds: tuple[Callable[[], Iterator[Check]], ...] = (
         _python,
         _packages,
         _profile,
@@ -83,15 +83,15 @@ def examine() -> Report:
         _real_data,
         _space,
     )
-    return Report(tuple(finding for look in looks for finding in look()))
+    return Report(tuple(check for each in kinds for check in each()))
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[Check]:
     found = f"{platform.python_version()} on {platform.system()} ({platform.machine()})"
     if (3, 11) <= sys.version_info[:2] <= (3, 13):
-        yield Finding("Python", found)
+        yield Check("Python", found)
     else:
-        yield Finding("Python", found, PROBLEM, "Install Python 3.11, 3.12 or 3.13.")
+        yield Check("Python", found, PROBLEM, "Install Python 3.11, 3.12 or 3.13.")
 
 
 def _requirements() -> Iterator[Requirement]:
@@ -106,7 +106,7 @@ def _requirements() -> Iterator[Requirement]:
     yield Requirement("d2l==1.0.3")
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Check]:
     shown = {"torch", "torchvision", "timm", "d2l", "jupyterlab"}
     missing, old = [], []
     for requirement in _requirements():
@@ -118,70 +118,69 @@ def _packages() -> Iterator[Finding]:
         if not requirement.specifier.contains(Version(version).base_version, prereleases=True):
             old.append(f"{requirement.name} {version} (needs {requirement.specifier})")
         elif requirement.name in shown:
-            yield Finding(requirement.name, version)
+            yield Check(requirement.name, version)
     if missing or old:
         advice = "In the course's folder: make install (or the two pip commands of README.md)"
         found = "; ".join(filter(None, [", ".join(missing) and f"missing {', '.join(missing)}",
                                         ", ".join(old)]))  # fmt: skip
-        yield Finding("packages", found, PROBLEM, advice)
+        yield Check("packages", found, PROBLEM, advice)
 
 
-def _profile() -> Iterator[Finding]:
+def _profile() -> Iterator[Check]:
     try:
         active = profile.current()
     except CourseError as error:
-        yield Finding("profile", str(os.environ.get("COURSE_PROFILE")), PROBLEM, str(error))
+        yield Check("profile", str(os.environ.get("COURSE_PROFILE")), PROBLEM, str(error))
         return
     found = f"{active.name}: {active.backbone}, {active.image_size} pixels, {active.data} pictures"
-    yield Finding("profile", found)
-    yield Finding("threads", f"{active.threads} of {os.cpu_count()} processors")
+    yield Check("profile", found)
+    yield Check("threads", f"{active.threads} of {os.cpu_count()} processors")
 
 
-def _device() -> Iterator[Finding]:
+def _device() -> Iterator[Check]:
     best = profile.best_device()
     if best == "cpu":
-        yield Finding("device", "cpu (no GPU found; the tiny profile needs none)")
+        yield Check("device", "cpu (no GPU found; the tiny profile needs none)")
     else:
         import torch
 
         name = torch.cuda.get_device_name() if best == "cuda" else "Apple GPU"
         advice = "" if profile.current().name == "full" else "To use it: %env COURSE_PROFILE=full"
-        yield Finding("device", f"{best}: {name}", OK if not advice else NOTE, advice)
+        yield Check("device", f"{best}: {name}", OK if not advice else NOTE, advice)
 
 
-def _weights() -> Iterator[Finding]:
+def _weights() -> Iterator[Check]:
     from course_lib import backbones
 
     try:
         backbones.load("efficientnet_lite0")
     except (CourseError, ImportError) as error:
-        yield Finding("weights", "EfficientNet-Lite0 not usable", PROBLEM, str(error))
+        yield Check("weights", "EfficientNet-Lite0 not usable", PROBLEM, str(error))
     else:
-        yield Finding("weights", "EfficientNet-Lite0, ImageNet, from the installed package")
+        yield Check("weights", "EfficientNet-Lite0, ImageNet, from the installed package")
 
 
-def _bundled_data() -> Iterator[Finding]:
-    from course_lib import renderer as render
+def _bundled_data() -> Iterator[Check]:
+    from course_lib.data import manifest
 
-    root = data_dir() / "hotdog_rendered"
     try:
-        count = render.verify(root)
+        count = manifest.verify(manifest.bundled_folder())
     except (CourseError, OSError) as error:
-        yield Finding("bundled pictures", str(error), PROBLEM, "course data render")
+        yield Check("bundled pictures", str(error), PROBLEM, "course data render")
     else:
-        yield Finding("bundled pictures", f"{count} of {count}, all as the manifest says")
+        yield Check("bundled pictures", f"{count} of {count}, all as the manifest says")
 
 
-def _real_data() -> Iterator[Finding]:
+def _real_data() -> Iterator[Check]:
     if (data_dir() / "hotdog" / "train").is_dir():
-        yield Finding("d2l pictures", "found in data/hotdog")
+        yield Check("d2l pictures", "found in data/hotdog")
     else:
-        yield Finding("d2l pictures", "not here (only the full profile needs them)", OK)
+        yield Check("d2l pictures", "not here (only the full profile needs them)", OK)
 
 
-def _space() -> Iterator[Finding]:
+def _space() -> Iterator[Check]:
     free = shutil.disk_usage(repo_root()).free / 1e9
     if free < 1:
-        yield Finding("disk", f"{free:.1f} GB free", PROBLEM, "Free at least 1 GB.")
+        yield Check("disk", f"{free:.1f} GB free", PROBLEM, "Free at least 1 GB.")
     else:
-        yield Finding("disk", f"{free:.0f} GB free")
+        yield Check("disk", f"{free:.0f} GB free")

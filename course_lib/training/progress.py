@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from course_lib.paths import host
+
 ENVIRONMENT_VARIABLE = "COURSE_PROGRESS_BAR"
 
 
@@ -27,7 +29,7 @@ def is_watched() -> bool:
 
 
 def _in_live_notebook() -> bool:
-    opened = "JPY_SESSION_NAME" in os.environ or "COLAB_RELEASE_TAG" in os.environ
+    opened = "JPY_SESSION_NAME" in os.environ or host() == "colab"
     return opened and _in_notebook()
 
 

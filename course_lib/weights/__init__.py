@@ -18,31 +18,30 @@ from course_lib.weights.loading.build import load_model
 from course_lib.weights.loading.load import load_weights
 from course_lib.weights.loading.report import Loaded, LoadReport, Mismatched
 from course_lib.weights.matching.layouts import to_torch_layout
-from course_lib.weights.matching.names import load_names
+from course_lib.weights.matching.names import name_table
 from course_lib.weights.matching.propose import Pair, Proposal, propose_names
 from course_lib.weights.reading.checkpoint import Checkpoint, read_checkpoint
-from course_lib.weights.reading.inspection import Inspection, TensorInfo, inspect
-from course_lib.weights.saving.resume import Progress, resume_checkpoint, save_checkpoint
-from course_lib.weights.saving.save import atomic_write, save_weights
+from course_lib.weights.reading.contents import Contents, TensorInfo, inspect
+from course_lib.weights.saving.resume import Resumed, resume_checkpoint, save_checkpoint
+from course_lib.weights.saving.save import save_weights
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
-    "Inspection",
+    "Contents",
     "LoadError",
     "LoadReport",
     "Loaded",
     "Mismatched",
     "Pair",
-    "Progress",
     "Proposal",
+    "Resumed",
     "TensorInfo",
     "UnsafeCheckpointError",
-    "atomic_write",
     "inspect",
     "load_model",
-    "load_names",
     "load_weights",
+    "name_table",
     "propose_names",
     "read_checkpoint",
     "resume_checkpoint",

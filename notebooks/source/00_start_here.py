@@ -186,7 +186,7 @@ print(f"\nThis notebook runs in the profile {active.name!r}.")
 # The same code with the same seed gives the same bits with the same versions of the libraries, on
 # the same kind of processor, with the same number of threads. Elsewhere, sums may be added in
 # another order, and rounding differs. After some training steps that can show. So the pages print
-# what does not hang on it, and the profile fixes the number of threads.
+# what does not depend on it, and the profile fixes the number of threads.
 
 # %%
 import torch

@@ -468,11 +468,11 @@ print("groups from 0 to 4 lose in most draws (negative transfer):", wins["0 to 4
 # %% [markdown]
 # The same method, as many pictures, and one source helps while the other hurts. A likely reason:
 # groups of 0 to 4 have little place for what makes a 5 differ from a 9, and the features keep
-# nothing but the groups. **Frozen features that don't fit can hurt.** Those that may learn can be
-# mended.
+# nothing but the groups. **Frozen features that don't fit can hurt.** Those that may learn can
+# still change.
 #
-# How do you notice? Only by having the simple rival in the race: here the pixels, elsewhere the
-# network from scratch.
+# How do you notice? Only with a simple baseline beside it: here the pixels, elsewhere the network
+# from scratch.
 #
 # ## The four cases
 #
@@ -704,7 +704,7 @@ print("unsupervised: the groups win in most of 20 draws:", wins["all"] >= 14)
 #
 # 1. **Write down the question**, the classes, and what a mistake costs.
 # 2. **Look at the pictures.** Set a test part aside, then a validation part. Touch the test once.
-# 3. **Set up the simple rivals**: guessing, and a small model from scratch (or the bare pixels).
+# 3. **Set up the simple baselines**: guessing, and a small model from scratch (or the bare pixels).
 # 4. **Choose a source** near to your pictures, with a licence that lets you. Note its preprocessing.
 # 5. **Load the weights, and check that they were loaded** (chapter 03).
 # 6. **Freeze the body and train a head** on its features. It takes seconds (chapters 04 and 05).
@@ -715,7 +715,7 @@ print("unsupervised: the groups win in most of 20 draws:", wins["all"] >= 14)
 #
 # ## Pitfalls
 #
-# - **No rival in the race**: without scratch or pixels, negative transfer can't be seen.
+# - **No baseline**: without scratch or pixels, negative transfer can't be seen.
 # - **Fine-tuned or frozen?** Say which layers were copied, and which moved. The words alone are used
 #   in both senses.
 # - **One run is one run.** Many effects on this page are smaller than the difference between seeds.
@@ -878,7 +878,7 @@ hosting.take_home()
 # 2. Transfer learning is the aim. Fine-tuning moves copied weights, freezing keeps them.
 # 3. It helps when the source knows much that your pictures are too few to teach; it can save steps
 #    even where no gain in accuracy is shown.
-# 4. It can hurt, above all when features that don't fit are frozen; only a simple rival shows it.
+# 4. It can hurt, above all when features that don't fit are frozen; only a simple baseline shows it.
 # 5. Rules of thumb say where to begin. Validation, seeds and intervals say where to end.
 
 # %% [markdown]

@@ -657,7 +657,7 @@ print("maps:", *maps.shape, "| strongest place of each:", *maps.amax(dim=(1, 2))
 # %%
 from course_lib.display import panels
 
-panels.picture_panel(
+panels.PicturePanel(
     finetuned.cpu(),
     see.eval,
     classes=pictures["test"].classes,
@@ -753,7 +753,7 @@ def two_rates(model, eta):
 ex2_4.check(two_rates)
 
 # %% [markdown]
-# ### 2.5  The book's snippet, mended
+# ### 2.5  The book's snippet, put right
 
 # %%
 ex2_5

@@ -44,7 +44,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # - load weights strictly, in part, or under other names, and read in a report what happened;
 # - bring somebody else's weights into your network, and prove that they arrived;
 # - save a training run and resume it as if it had never stopped;
-# - say what each of the six usual error messages means, and which line mends it.
+# - say what each of the six usual error messages means, and which line puts it right.
 
 # %%
 import argparse
@@ -484,7 +484,7 @@ for way, kinds in ways.items():
 # **Step 6: load, read the report, and prove it by behaviour.**
 
 # %%
-print("the same as the course's table:", proposal.table == weights.load_names("efficientnet_lite0"))
+print("the same as the course's table:", proposal.table == weights.name_table("efficientnet_lite0"))
 random_net = copy.deepcopy(net).eval()
 report = weights.load_weights(net, lite0, rename=proposal.table)
 print(report)

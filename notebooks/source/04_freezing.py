@@ -298,6 +298,7 @@ before = copy.deepcopy(net.state_dict())
 optimizer = sgd_of(net)
 tight = freezing.audit(net, optimizer, train_step)
 print("leaks:", len(tight.leaks))
+tight.assert_frozen(frozen.tensors)  # for tests of your own code: the error names what moved
 for _ in range(3):
     train_step(net, optimizer)
 changed = [n for n, now in net.state_dict().items() if not torch.equal(now, before[n])]
@@ -334,6 +335,7 @@ print("the same object:", id(net.blocks[6][0].conv_pw.weight) == identity)
 after = freezing.audit(net, optimizer, train_step)
 trains = {name.rpartition(".")[0].split(".")[0] for name in after.changed}
 print("now changing:", sorted(trains), "| leaks:", len(after.leaks))
+after.assert_trained("blocks.6")  # and here, what stood still
 
 # %% [markdown]
 # ## One table
@@ -384,17 +386,17 @@ print(table.reasons())
 #
 # ## What it saves
 #
-# The forward pass of a linear layer or a convolution multiplies inputs by weights. On the way back there
-# are two products of the same size: one gives the gradient of the layer's inputs, which the layers before
+# The forward pass of a linear layer or a convolution multiplies inputs by weights. In the backward pass
+# there are two products of the same size: one gives the gradient of the layer's inputs, which the layers before
 # it need, and one gives the gradient of its weights. So a layer that trains, with layers before it that
 # train, costs three parts: **a third forward, a third back to the inputs, a third back to the weights**.
 #
-# What a frozen layer saves hangs on what lies before it. If nothing before it trains, nobody asks for
+# What a frozen layer saves depends on what lies before it. If nothing before it trains, nobody asks for
 # either gradient, and the forward third is left. If something before it trains, the gradient has to pass
 # through it, and only its weights' third is saved.
 #
-# Memory follows. The way back needs what the forward pass computed: the inputs of each layer, kept until
-# its turn comes. Where there is no way back, there is nothing to keep.
+# Memory follows. The backward pass needs what the forward pass computed: the inputs of each layer, kept until
+# its turn comes. Where there is no backward pass, there is nothing to keep.
 #
 # **Predict.** EfficientNet-Lite0, all but the head frozen. What part of the work of a full training step
 # is left, as a number between 0 and 1?
@@ -434,10 +436,10 @@ def stepper(plan):
 steps = {plan: stepper(plan) for plan in plans}
 costs = {plan: cost_of_step(*parts, batch) for plan, parts in steps.items()}
 full = costs["nothing frozen"]
-print(f"{'frozen':<22}{'operations':>12}{'kept for the way back':>25}")
+print(f"{'frozen':<22}{'operations':>12}{'kept for the backward pass':>30}")
 for plan, cost in costs.items():
     work, kept = cost.flops / full.flops, cost.activations / full.activations
-    print(f"{plan:<22}{work:>12.2f}{kept:>25.2f}")
+    print(f"{plan:<22}{work:>12.2f}{kept:>30.2f}")
 compare("work left with the body frozen", costs["all but the head"].flops / full.flops, within=0.03)
 
 # %% [markdown]
@@ -448,8 +450,8 @@ compare("work left with the body frozen", costs["all but the head"].flops / full
 # first layer never had a gradient to pass on, so full training is a little less than three times
 # forward.) And nearly nothing is kept.
 #
-# Compare the first layers with the last. Frozen first layers need no way back at all. Frozen *last*
-# layers are passed through on the way to the layers that train, so that half of their way back stays.
+# Compare the first layers with the last. Frozen first layers need no backward pass at all. Frozen *last*
+# layers are passed through on the way to the layers that train, so that half of their backward pass stays.
 # They save no memory either. Strictly, a convolution needs its inputs only for the gradient of its
 # weights; PyTorch's keeps them whether or not its weights are frozen (its linear layer doesn't).
 #
@@ -509,7 +511,7 @@ print(
 # %%
 from course_lib.display import panels
 
-panels.freezing_panel(
+panels.FreezingPanel(
     backbones.load(backbone, num_classes=2),
     sgd_of,
     train_step,
@@ -520,7 +522,7 @@ panels.freezing_panel(
 # With `requires_grad = False`, ticks and arithmetic stay as they were, and the running statistics of
 # every ticked BatchNorm leak. Calling `eval()` first doesn't help either: the step begins with
 # `model.train()`. And a frozen *last* part saves less than a frozen first one: the gradient has to
-# pass through it on its way back.
+# pass through it in the backward pass.
 
 # %% [markdown]
 # ## Which one, when

@@ -98,7 +98,7 @@ print("one picture:", pictures["train"][0][0].size, "pixels became", len(rows["t
 #
 # A cache has one way to be wrong that is worse than being slow: it hands out the features of
 # *another* network, or of other pictures, and nobody notices. So the file's name is a **key**, a hash:
-# a fingerprint of everything that the numbers hang on. If any of it changes, so does the name, and
+# a fingerprint of everything that the numbers depend on. If any of it changes, so does the name, and
 # nothing is found under it.
 #
 # Here are ten calls, on eight pictures:
@@ -180,8 +180,8 @@ for name, damaged in {
 }.items():
     file.write_bytes(damaged)
     again = features.extract(body, few, cache_dir=folder)
-    right, mended = torch.equal(again.values, eight.values), file.read_bytes() != damaged
-    print(f"{name:<16} right features: {right}, file written anew: {mended}")
+    right, repaired = torch.equal(again.values, eight.values), file.read_bytes() != damaged
+    print(f"{name:<16} right features: {right}, file written anew: {repaired}")
 
 # %% [markdown]
 # And what can't be cached is refused. Random crops differ every time; kept once, the crop that
@@ -201,7 +201,7 @@ except features.FeaturesError as error:
 # pictures in the same order.
 #
 # **Predict.** How many times faster is an epoch on the table? (The body is frozen in both, so the
-# way back is spared already.)
+# backward pass is spared already.)
 
 # %%
 predict("times faster", ...)
@@ -464,7 +464,7 @@ print(f"{one['train'].flat.shape[1]} + {two['train'].flat.shape[1]} features:", 
 # %% [markdown]
 # ### Who has the say?
 #
-# Nearest neighbours, SVMs and penalties all hang on the size of the numbers. Take distances: a
+# Nearest neighbours, SVMs and penalties all depend on the size of the numbers. Take distances: a
 # squared distance adds up over the columns. A network whose numbers are larger, or that has more
 # columns, brings more of the sum. How much each brings can be computed: the mean squared distance
 # between two rows is twice the sum of the columns' variances.
@@ -944,7 +944,7 @@ hosting.take_home()
 # ## Summary
 #
 # 1. A frozen body gives each picture the same numbers each time: compute them once, keep them under a
-#    key of everything that they hang on.
+#    key of everything that they depend on.
 # 2. A head trained on them is the head that the frozen network would have got, here in less than a
 #    hundredth of the time an epoch.
 # 3. One linear layer on a trained network's features went far on pictures like the source's, and

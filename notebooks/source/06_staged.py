@@ -84,7 +84,7 @@ print("layers:", ", ".join(digits.LAYERS))
 # ## Why the head first
 #
 # The gradient that reaches the body has passed through the head. If the head is random, the gradient
-# says "change a lot", and where to hangs on the random weights. Compare the body's gradient with a
+# says "change a lot", and where to depends on the random weights. Compare the body's gradient with a
 # random head and with one that has been trained for 100 steps while the body was frozen.
 #
 # **Predict.** The body's gradient is how many times as large with the random head, rounded down to a
@@ -139,7 +139,7 @@ print("the features travelled less with the head first:",
 # by <!-- evidence: C6.gain -->-0.016 [-0.053, 0.021]<!-- end -->, head first minus all at once: an interval that has zero in it.
 #
 # So half of the claim holds: the features do travel less (their body also trains for half as many
-# steps). That this is *good* doesn't follow. It may hang on how good they were: here they come from
+# steps). That this is *good* doesn't follow. It may depend on how good they were: here they come from
 # other digits, and had something to learn. Kumar and colleagues found the same pattern in large
 # networks. There, head first paid most on pictures that differ from the training pictures, where the
 # old features were the better ones.
@@ -330,7 +330,7 @@ print("holds the best epoch's weights:", history.kept_epoch == history.best_epoc
 #
 # A BatchNorm layer in training mode normalises by the *batch's* mean and variance; in evaluation
 # mode by its running statistics. With 1,000 pictures in a batch the two nearly agree. With 8 they
-# don't: each picture's features then hang on which seven others are with it. How much? The same
+# don't: each picture's features then depend on which seven others are with it. How much? The same
 # network, the same 48 pictures, in batches of 4, 16 and 48. No weight is changed.
 
 # %%
@@ -498,7 +498,7 @@ except LookupError as error:
 # from there. On the digits the two are close, and on 200 of the turned, inverted and noisy ones plain
 # fine-tuning is a little ahead, <!-- evidence: recipe.more odd digits: plain.test_accuracy -->0.922<!-- end -->
 # against <!-- evidence: recipe.more odd digits: recipe.test_accuracy -->0.918<!-- end -->. A frozen
-# head is a strong rival where the features fit. So train it first: it costs next to nothing, and it
+# head is a strong baseline where the features fit. So train it first: it costs next to nothing, and it
 # tells you what the rest is worth.
 
 # %% [markdown]

@@ -105,10 +105,10 @@ ledger
 # %%
 rows = {}
 for entry in ledger.entries:
-    finding = entry.findings[0]
-    if finding.contrast.measure == "test_accuracy" and not finding.contrast.ratio:
-        found = finding.interval
-        rows[f"{entry.claim.id} {finding.contrast.name}: {finding.verdict}"] = (
+    effect = entry.effects[0]
+    if effect.contrast.measure == "test_accuracy" and not effect.contrast.ratio:
+        found = effect.interval
+        rows[f"{entry.claim.id} {effect.contrast.name}: {effect.verdict}"] = (
             found.value, found.low, found.high,
         )  # fmt: skip
 plots.show(

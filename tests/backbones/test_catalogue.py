@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from course_lib import backbones, profile
 from course_lib.backbones import HOTDOG_CLASS, WeightsFileError, sources
 from course_lib.errors import DataError, OfflineError, UnknownNameError
-from course_lib.weights.matching.names import load_names, tables
+from course_lib.weights.matching.names import name_table, tables
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "efficientnet_lite0_logits.json"
 
@@ -249,7 +249,7 @@ def rows_from_the_architecture(blocks):
 
 @pytest.mark.parametrize("name", PLANS)
 def test_the_name_table_is_what_the_architecture_says(name):
-    table = load_names(name)
+    table = name_table(name)
     assert len(table) == ENTRIES[name]
     assert list(table.items()) == list(rows_from_the_architecture(PLANS[name]))
 
@@ -257,7 +257,7 @@ def test_the_name_table_is_what_the_architecture_says(name):
 @pytest.mark.parametrize("name", PLANS)
 def test_the_name_table_fits_file_and_model_in_every_entry(name):
     weights, state = sources.read_packaged(name), backbones.load(name).state_dict()
-    table = load_names(name)
+    table = name_table(name)
     assert list(table) == list(weights)
     assert list(table.values()) == list(state)
     for source, target in table.items():
@@ -268,15 +268,15 @@ def test_the_name_table_fits_file_and_model_in_every_entry(name):
 def test_unknown_and_damaged_tables(monkeypatch, tmp_path):
     assert "efficientnet_lite0" in tables()
     with pytest.raises(UnknownNameError, match="efficientnet_lite0"):
-        load_names("efficientnet_lite")
+        name_table("efficientnet_lite")
     with pytest.raises(UnknownNameError):
-        load_names("../names/efficientnet_lite0")
+        name_table("../names/efficientnet_lite0")
     monkeypatch.setattr("course_lib.weights.matching.names.files", lambda _: tmp_path)
     for text in ("a,b\nc,d\n", "source,target\na\n", "source,target\na,\n",
                  "source,target\na,b\na,c\n", "source,target\na,c\nb,c\n"):  # fmt: skip
         (tmp_path / "odd.csv").write_text(text)
         with pytest.raises(DataError, match="damaged"):
-            load_names("odd")
+            name_table("odd")
 
 
 # ---------------------------------------------------------------------------- the weights

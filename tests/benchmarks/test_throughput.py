@@ -1,49 +1,8 @@
-import pytest
 import torch
 
 from course_lib.benchmarks import training as benchmark
-from course_lib.benchmarks.throughput import images_per_second, median_ratio, take_turns
-from course_lib.training import TrainingError
+from course_lib.benchmarks.throughput import median_ratio, take_turns
 from tests.training.conftest import batches_of, make_net, make_set, same_tensors, tensors_of
-
-
-@pytest.mark.parametrize("train", [True, False])
-def test_measuring_changes_nothing(train):
-    net = make_net(dropout=0.5)
-    net[1].eval()
-    gradient = net[5].bias.grad = torch.ones(3)
-    before, modes = tensors_of(net), [module.training for module in net.modules()]
-    stream = torch.get_rng_state()
-    speed = images_per_second(net, make_set().tensors, steps=2, train=train)
-    assert speed > 0
-    assert same_tensors(net, before)
-    assert [module.training for module in net.modules()] == modes
-    assert net[5].bias.grad is gradient
-    assert torch.equal(gradient, torch.ones(3))
-    assert net[0].weight.grad is None
-    assert torch.equal(torch.get_rng_state(), stream)
-
-
-def test_training_steps_train_and_inference_does_not():
-    net = make_net()
-    modes, backward = [], []
-    net[1].register_forward_hook(lambda module, args, out: modes.append(module.training))
-    net[5].register_full_backward_hook(lambda *args: backward.append(1))
-    images_per_second(net, make_set().tensors, steps=3, warmup=1)
-    assert (modes, len(backward)) == ([True] * 4, 4)
-    modes.clear()
-    images_per_second(net, make_set().tensors, steps=2, warmup=0, train=False)
-    assert (modes, len(backward)) == ([False] * 2, 4)
-
-
-def test_what_cannot_be_measured_is_refused():
-    batch = make_set().tensors
-    with pytest.raises(TrainingError, match="steps >= 1"):
-        images_per_second(make_net(), batch, steps=0)
-    frozen = make_net().requires_grad_(False)
-    with pytest.raises(TrainingError, match="Nothing to train"):
-        images_per_second(frozen, batch)
-    assert images_per_second(frozen, batch, steps=1, train=False) > 0
 
 
 def test_ways_take_turns():

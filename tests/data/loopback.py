@@ -13,8 +13,9 @@ class Loopback:
     ``/good/x``, ``/short/x`` (breaks off half-way), ``/cut-100/x`` (breaks off after 100 bytes),
     ``/stall-100/x`` (sends 100 bytes, then nothing), ``/silent/x`` (not even an answer),
     ``/trickle/x`` (a byte now and then), ``/tampered/x`` (one bit differs), ``/longer/x``,
-    ``/endless/x`` (without a length), ``/status-404/x``, ``/flaky-2/x`` (error 503 twice, then
-    good), ``/to/good/x`` (redirects to what follows), ``/round/x`` (redirects to itself).
+    ``/endless/x`` (without a length), ``/recovers/x`` (a longer answer breaks off, the next one is
+    good), ``/status-404/x``, ``/flaky-2/x`` (error 503 twice, then good), ``/to/good/x`` (redirects
+    to what follows), ``/round/x`` (redirects to itself).
     """
 
     def __init__(self, body, tls=None):
@@ -85,6 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[at : at + 1])
                 if self.web.finished.wait(0.02):
                     break
+        elif name == "recovers" and len(self.web.requests) == 1:
+            self.start(200, 3 * len(body))
+            self.wfile.write(bytes(2 * len(body)))
         elif name in ("short", "cut", "stall"):
             self.start(200, len(body))
             self.wfile.write(body[: len(body) // 2 if name == "short" else count])

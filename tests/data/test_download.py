@@ -41,7 +41,7 @@ def data(tmp_path):
 
 
 def get(source, data):
-    return fetch(source, data, progress=False, patience=HASTY)
+    return fetch(source, data, HASTY)
 
 
 def tree(folder):
@@ -278,7 +278,7 @@ def _made(folder):
 
 
 def test_the_bars_are_shown_and_nothing_else(web, data, capsys):
-    fetch(archive(web.url("good")), data, progress=True, patience=HASTY)
+    get(archive(web.url("good")), data)
     shown = capsys.readouterr()
     assert "photos.zip" in shown.err
     assert "Unpacking photos.zip: 100%" in shown.err
@@ -315,7 +315,7 @@ def start(data, how="good", kill_at=None):
         sys.addaudithook(watch)
     try:
         source = Archive(f"{server}/{how}/photos.zip", sha1, "photos.zip")
-        fetch(source, data, progress=False, patience=Patience(30, 0, 1, 0))
+        fetch(source, data, Patience(30, 0, 1, 0))
     finally:
         os._exit(0)
 
@@ -364,7 +364,7 @@ print(moments)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize(("step", "least"), [(5, 6), pytest.param(1, 30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("step", "least"), [(5, 6), pytest.param(1, 26, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_the_next_run_succeeds(tmp_path, step, least):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)

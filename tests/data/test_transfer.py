@@ -1,14 +1,16 @@
+import hashlib
 import shutil
 import ssl
 import subprocess
 
 import pytest
 
-from course_lib.data.transfer import Patience, transfer
+from course_lib.data.transfer import Patience, Remote, transfer
 from course_lib.errors import DataError, OfflineError
 from tests.data.loopback import Loopback
 
 BODY = bytes(range(256)) * 400
+DIGEST = hashlib.sha256(BODY).hexdigest()
 HASTY = Patience(seconds=0.4, least=1000, attempts=2, pause=0)
 
 
@@ -36,9 +38,10 @@ def web():
         yield server
 
 
-def fetch(url, tmp_path, patience=HASTY, largest=10**6):
-    file = tmp_path / "photos.zip"
-    transfer(url, file, largest, progress=False, patience=patience)
+def fetch(url, tmp_path, patience=HASTY, largest=10**6, digest=DIGEST, algorithm="sha256"):
+    file = tmp_path / "temporary"
+    with file.open("wb") as stream:
+        transfer(Remote(url, digest, largest, algorithm, "Ask a friend."), stream, patience)
     return file.read_bytes()
 
 
@@ -55,6 +58,32 @@ def message(error, url, tmp_path, **options):
 def test_a_good_answer(web, tmp_path):
     assert fetch(web.url("good"), tmp_path) == BODY
     assert len(web.requests) == 1
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha1"])
+@pytest.mark.parametrize("digits", [8, None])
+def test_the_hash_is_compared_as_far_as_it_is_known(web, tmp_path, algorithm, digits):
+    digest = hashlib.new(algorithm, BODY).hexdigest()
+    wrong = digest[:7] + ("1" if digest[7] == "0" else "0") + digest[8:]
+    options = {"algorithm": algorithm, "digest": digest[:digits]}
+    assert fetch(web.url("good"), tmp_path, **options) == BODY
+    options["digest"] = wrong[:digits]
+    text = message(DataError, web.url("good"), tmp_path, **options)
+    assert f"{algorithm} is {digest}, expected {wrong[:digits]}" in text
+    assert text.endswith("Ask a friend.")
+    assert len(web.requests) == 2
+
+
+@pytest.mark.parametrize("digest", ["", DIGEST[:7], DIGEST.upper(), "not a hash"])
+def test_nothing_is_downloaded_that_cannot_be_checked(web, tmp_path, digest):
+    with pytest.raises(DataError, match="no hash to check it by"):
+        fetch(web.url("good"), tmp_path, digest=digest)
+    assert web.requests == []
+
+
+@pytest.mark.parametrize("how", ["tampered", "longer"])
+def test_what_was_changed_on_the_way_is_refused(web, tmp_path, how):
+    assert "is not the right file" in message(DataError, web.url(how), tmp_path)
 
 
 def test_redirects_are_followed(web, tmp_path):
@@ -120,6 +149,12 @@ def test_a_failing_server_is_tried_again_and_may_recover(web, tmp_path):
     assert len(web.requests) == 3
 
 
+def test_a_second_attempt_starts_from_nothing(web, tmp_path):
+    """What the first one left of the file is not mixed with the whole one."""
+    assert fetch(web.url("recovers"), tmp_path, Patience(seconds=5, attempts=2, pause=0)) == BODY
+    assert len(web.requests) == 2
+
+
 @pytest.mark.parametrize(("status", "tries"), [(404, 1), (403, 1), (204, 1), (500, 2), (503, 2)])
 def test_errors_of_the_server(web, tmp_path, status, tries):
     assert f"answers with error {status}" in message(
@@ -148,7 +183,9 @@ def test_more_than_allowed_is_refused_at_once(web, tmp_path, how):
 def test_no_server_at_all(tmp_path):
     with Loopback(b"") as gone:
         url = gone.url("good")
-    assert "no connection to 127.0.0.1; is there a network?" in message(OfflineError, url, tmp_path)
+    text = message(OfflineError, url, tmp_path)
+    assert "no connection to 127.0.0.1; is there a network?" in text
+    assert text.endswith("Ask a friend.")
 
 
 def test_a_proxy_has_no_business_on_this_machine(web, tmp_path, monkeypatch):
@@ -160,5 +197,5 @@ def test_a_proxy_has_no_business_on_this_machine(web, tmp_path, monkeypatch):
 
 
 def test_the_bar_shows_the_bytes(web, tmp_path, capsys):
-    transfer(web.url("good"), tmp_path / "photos.zip", 10**6, progress=True, patience=HASTY)
+    fetch(web.url("good"), tmp_path)
     assert "photos.zip: 100%" in capsys.readouterr().err

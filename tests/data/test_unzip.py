@@ -25,7 +25,7 @@ def unpack(tmp_path, data, largest=10**6):
     file.write_bytes(data)
     into = tmp_path / "deep" / "inside" / "photos"
     into.mkdir(parents=True)
-    unzip(file, "photos", into, largest, progress=False)
+    unzip(file, "photos", into, largest)
     return into
 
 

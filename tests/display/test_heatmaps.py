@@ -5,6 +5,7 @@ import torch
 import torchvision
 from torch import nn
 
+from course_lib import freezing
 from course_lib.display.heatmaps import HeatmapError, grad_cam, last_feature_map
 from course_lib.errors import UnknownNameError
 
@@ -73,3 +74,13 @@ def test_bad_input():
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
     with pytest.raises(HeatmapError, match="no feature map"):
         grad_cam(flat, half_red_half_blue(), 0)
+
+
+def test_a_frozen_part_comes_back_to_the_mode_that_it_had():
+    """Frozen parts record the calls of train() and eval(): that of the heat map isn't theirs."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1),
+                          nn.Flatten(), nn.Linear(4, 2)).train()  # fmt: skip
+    freezing.freeze(model, ["0", "1"])
+    grad_cam(model, torch.randn(2, 3, 8, 8), 0)
+    freezing.unfreeze(model, ["0", "1"])
+    assert all(module.training for module in model.modules())

@@ -16,14 +16,14 @@ def noise(seed):
 def registry(monkeypatch, tmp_path):
     """An empty registry (the real experiments are put aside) and an empty data folder."""
     evidence.experiments()
-    monkeypatch.setattr(design, "_REGISTRY", {})
+    monkeypatch.setattr(design, "REGISTRY", {})
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
-    return design._REGISTRY
+    return design.REGISTRY
 
 
 @pytest.fixture
 def toy(registry):
-    """Arm b is better than arm a by 0.2 and a little that hangs on the seed."""
+    """Arm b is better than arm a by 0.2 and a little that depends on the seed."""
 
     @evidence.experiment(
         "C18",

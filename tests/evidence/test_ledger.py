@@ -17,14 +17,14 @@ def done(toy):
 
 def test_the_ledger_shows_a_verdict_with_its_interval(done):
     assert evidence.entry("C18").verdict == "held"
-    (finding,) = evidence.entry("C18").findings
+    (effect,) = evidence.entry("C18").effects
     differences = [
         row["b"]["accuracy"] - row["a"]["accuracy"] for row in table.read("C18").outcomes.values()
     ]
-    assert finding.interval.value == pytest.approx(sum(differences) / 6)
+    assert effect.interval.value == pytest.approx(sum(differences) / 6)
     text = str(evidence.show(["C18"]))
     assert text.startswith("C18: held (6 seeds)")
-    assert f"accuracy, b − a: {finding.text}: held" in text
+    assert f"accuracy, b − a: {effect.text}: held" in text
     page = evidence.show()._repr_markdown_()
     assert page.count("\n") == len(evidence.CLAIMS) + 1
     assert "not run yet" in page
@@ -36,12 +36,12 @@ def test_numbers_and_quotes(done):
     assert evidence.quote("C18", "verdict") == "held"
     assert evidence.quote("C18", "seeds") == "6"
     assert evidence.quote("C18", "a.accuracy") == "0.50"
-    assert evidence.number("C18", "a.accuracy") == 0.5
-    assert evidence.number("C18", "gain.low") < evidence.number("C18") < 0.23
+    ends = [float(evidence.quote("C18", f"gain.{each}")) for each in ("low", "value", "high")]
+    assert ends == sorted(ends)
+    assert evidence.quote("C18") == "{1:.2f} [{0:.2f}, {2:.2f}]".format(*ends)
+    assert evidence.quote("C18", "effect.verdict") == "held"
     with pytest.raises(UnknownNameError, match="Did you mean 'gain'"):
-        evidence.number("C18", "gains")
-    with pytest.raises(EvidenceError, match="is a text"):
-        evidence.number("C18", "verdict")
+        evidence.quote("C18", "gains")
     with pytest.raises(EvidenceError, match="C1 has no results to cite"):
         evidence.quote("C1")
 

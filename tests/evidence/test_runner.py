@@ -140,13 +140,13 @@ def test_the_conditions_are_put_back(toy, monkeypatch):
 
 
 def test_commands(toy, capsys):
-    assert evidence.cli_check() == 1
+    assert cli.main(["evidence", "check"]) == 1
     assert "C18 was never run. Run: course evidence run C18" in capsys.readouterr().out
-    assert evidence.cli_run(["C18"], jobs=1) == 0
+    assert cli.main(["evidence", "run", "C18", "--jobs", "1"]) == 0
     assert "C18: held (6 seeds)" in capsys.readouterr().out
-    assert evidence.cli_show() == 0
+    assert cli.main(["evidence", "show"]) == 0
     assert "C1: not run yet" in capsys.readouterr().out
-    assert evidence.cli_check(recompute=True) == 0
+    assert cli.main(["evidence", "check", "--recompute"]) == 0
     assert "Results and code agree." in capsys.readouterr().out
 
 

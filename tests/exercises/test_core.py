@@ -306,7 +306,7 @@ def test_in_a_notebook_it_is_displayed_with_text_and_html(twice, monkeypatch, ca
     shown = []
     shell = types.SimpleNamespace(kernel=object())
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
-    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
     verdict = twice.check(lambda x: x)
     assert capsys.readouterr().out == ""
     assert set(shown[0]) == {"text/plain", "text/html"}

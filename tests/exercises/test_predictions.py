@@ -4,8 +4,8 @@ import numpy
 import pytest
 import torch
 
-from course_lib.exercises import compare, predict
-from course_lib.exercises.predictions import _noted
+from course_lib.exercises import compare, predict, prose
+from course_lib.exercises.predictions import NO_GUESS, _noted
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +82,13 @@ def test_a_list_that_is_changed_later_stays_what_was_predicted(capsys):
     order.reverse()
     compare("it", ["a", "b"])
     assert "So it was." in said(capsys)
+
+
+def test_an_output_says_by_a_mark_that_nothing_was_predicted(monkeypatch):
+    """Handouts go by it; see course_lib.publishing.handouts.outputs."""
+    marks = []
+    monkeypatch.setattr(prose, "show", lambda plain, html, about=None: marks.append(about))
+    compare("it", 3)
+    predict("it", 2)
+    compare("it", 3)
+    assert marks == [{NO_GUESS: True}, None, None]

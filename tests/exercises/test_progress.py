@@ -38,9 +38,8 @@ def test_it_notes_what_was_done(path):
         "passed": True, "attempts": 3, "hints": 1, "solution": True,
     }  # fmt: skip
     assert [each.name for each in path.parent.iterdir()] == ["mine.json"]
-    progress_file.forget()
+    path.unlink()
     assert progress_file.entries() == {}
-    progress_file.forget()
 
 
 def test_off_writes_nothing(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 
 from course_lib import exercises
 from course_lib.errors import CourseError
-from course_lib.exercises.quiz import Option, Question, answers_page
+from course_lib.exercises.quiz import Option, Question
 
 ALL = [each for chapter in exercises.chapters() for each in exercises.questions_of(chapter)]
 
@@ -50,14 +50,6 @@ def test_shown_without_giving_the_answer_away(question):
     assert "<script" not in html
     assert " id=" not in html
     assert html == question._repr_html_()
-
-
-def test_answers_stand_on_a_page_of_their_own(question):
-    page = answers_page([question, question])
-    assert page.count(f"Right: **{question.right}**") == 2
-    for option in question.options.values():
-        assert option.text in page
-        assert " ".join(option.why.split()) in page
 
 
 def test_texts_are_worth_reading(question):

@@ -82,7 +82,7 @@ def test_statistics_of_a_frozen_layer(middle, buffers, reason):
         assert (row.level, row.reason) == ("leak", reason)
         assert row.change > 0
     assert not report.ok
-    freeze(model, report.targets(reason))  # the mending line mends it
+    freeze(model, report.names_to_fix(reason))  # the mending line mends it
     assert audit(model, optimizer, plain_step).ok
 
 

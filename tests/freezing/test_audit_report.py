@@ -225,8 +225,8 @@ def test_long_tables_are_left_out_of_the_text_and_mended_in_one_line():
     report = audit(model, sgd(model), plain_step)
     assert "conv" not in str(report)
     assert "6.1.running_var  " not in str(report)
-    assert 'mend: freeze(model, report.targets("batchnorm_training"))' in str(report)
-    freeze(model, report.targets("batchnorm_training"))
+    assert 'mend: freeze(model, report.names_to_fix("batchnorm_training"))' in str(report)
+    freeze(model, report.names_to_fix("batchnorm_training"))
     assert audit(model, sgd(model), plain_step).ok
 
 

@@ -21,7 +21,7 @@ def test_unfrozen_but_not_in_the_optimizer():
     report = audit(model, optimizer, plain_step)
     assert at(report, "stuck") == {"middle.weight": "left_out", "middle.bias": "left_out"}
     assert "optimizer.zero_grad() doesn't reach it" in str(report)
-    unfreeze(model, report.targets("left_out"), optimizer=optimizer)
+    unfreeze(model, report.names_to_fix("left_out"), optimizer=optimizer)
     assert audit(model, optimizer, plain_step).ok
 
 
@@ -81,7 +81,7 @@ def test_clipping_over_all_parameters(foreach):
         nn.utils.clip_grad_norm_(model.head.parameters(), 1.0, foreach=foreach)
         optimizer.step()
 
-    assert not audit(model, optimizer, mended).targets("clipped")
+    assert not audit(model, optimizer, mended).names_to_fix("clipped")
 
 
 def test_clipping_that_does_not_bite_is_no_finding():
@@ -93,7 +93,7 @@ def test_clipping_that_does_not_bite_is_no_finding():
 
     model = Net()
     optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
-    assert not audit(model, optimizer, step).targets("clipped")
+    assert not audit(model, optimizer, step).names_to_fix("clipped")
 
 
 def test_no_grad_cuts_off_what_lies_before():

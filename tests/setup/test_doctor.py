@@ -1,9 +1,9 @@
-"""The doctor's findings, made from real conditions."""
+"""The doctor's checks, made from real conditions."""
 
 import pytest
 
 from course_lib.setup import doctor
-from course_lib.setup.doctor import NOTE, OK, PROBLEM, Finding, Report
+from course_lib.setup.doctor import NOTE, OK, PROBLEM, Check, Report
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +12,7 @@ def report():
 
 
 def test_it_looks_at_everything_a_chapter_needs(report):
-    looked_at = {finding.what for finding in report.findings}
+    looked_at = {check.what for check in report.checks}
     assert looked_at >= {
         "Python", "torch", "torchvision", "timm", "d2l", "jupyterlab", "profile", "threads",
         "device", "weights", "bundled pictures", "d2l pictures", "disk",
@@ -21,7 +21,7 @@ def test_it_looks_at_everything_a_chapter_needs(report):
 
 
 def test_every_problem_says_what_to_do():
-    report = Report((Finding("a", "fine"), Finding("b", "bad", PROBLEM, "do this")))
+    report = Report((Check("a", "fine"), Check("b", "bad", PROBLEM, "do this")))
     assert not report.ready
     assert "do this" in str(report)
     assert "do this" in report._repr_html_()
@@ -29,11 +29,11 @@ def test_every_problem_says_what_to_do():
 
 
 def test_a_note_is_no_problem():
-    assert Report((Finding("a", "x", NOTE, "could do"), Finding("b", "y", OK))).ready
+    assert Report((Check("a", "x", NOTE, "could do"), Check("b", "y", OK))).ready
 
 
 def test_html_is_escaped():
-    assert "<script>" not in Report((Finding("a", "<script>"),))._repr_html_()
+    assert "<script>" not in Report((Check("a", "<script>"),))._repr_html_()
 
 
 def test_a_missing_package_is_found(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.weights.loading.commit import same_bits
+from course_lib.freezing.bits import same_bits
 
 
 class Small(nn.Module):

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from course_lib.weights import load_weights
-from course_lib.weights.loading import aliases
-from course_lib.weights.loading.aliases import is_alone
+from course_lib.weights.loading.commit import _counts_of_a_lone_tensor, is_alone
 
 NEW = torch.arange(12.0).reshape(3, 4)
 
@@ -136,7 +135,7 @@ def test_two_parameters_on_one_memory_stay_on_it():
 
 def test_where_torch_does_not_tell_values_are_copied(monkeypatch):
     monkeypatch.delattr(torch._C, "_storage_Use_Count")
-    aliases._counts_of_a_lone_tensor.cache_clear()
+    _counts_of_a_lone_tensor.cache_clear()
     try:
         model = linear()
         assert not is_alone(model.weight)
@@ -145,7 +144,7 @@ def test_where_torch_does_not_tell_values_are_copied(monkeypatch):
         assert model.weight.data_ptr() == place
         assert torch.equal(model.weight, NEW)
     finally:
-        aliases._counts_of_a_lone_tensor.cache_clear()
+        _counts_of_a_lone_tensor.cache_clear()
 
 
 def test_a_later_failure_gives_the_old_memory_back(monkeypatch):

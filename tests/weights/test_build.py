@@ -140,3 +140,13 @@ def test_networks_of_timm(tmp_path, name):
     x = torch.rand(1, 3, 224, 224)
     with torch.no_grad():
         assert torch.equal(built.eval()(x), usual.eval()(x))
+
+
+def test_an_option_that_does_not_exist_is_named_before_anything_is_built(pth):
+    def factory():
+        raise AssertionError
+
+    with pytest.raises(
+        TypeError, match=r"load_model\(\) has no option 'strickt'\. Did you mean 'strict'"
+    ):
+        load_model(factory, pth, strickt=False)

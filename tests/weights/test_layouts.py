@@ -12,7 +12,7 @@ import torchvision
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import nn
 
-from course_lib.weights import LoadError, load_names, load_weights, read_checkpoint, to_torch_layout
+from course_lib.weights import LoadError, load_weights, name_table, read_checkpoint, to_torch_layout
 
 # --- the other framework ------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ def shapes_of_resnet18():
     shapes = {n: tuple(t.shape) for n, t in torchvision.models.resnet18().state_dict().items()}
     turned = {4: lambda s: (s[2], s[3], s[1], s[0]), 2: lambda s: s[::-1], 1: lambda s: s}
     return {theirs: turned[len(shapes[ours])](shapes[ours])
-            for theirs, ours in load_names("resnet18_channels_last").items()}  # fmt: skip
+            for theirs, ours in name_table("resnet18_channels_last").items()}  # fmt: skip
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm"])

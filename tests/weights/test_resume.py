@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler
 from course_lib.weights import (
     CheckpointError,
     LoadError,
-    Progress,
+    Resumed,
     resume_checkpoint,
     save_checkpoint,
 )
@@ -105,7 +105,7 @@ def test_resumed_runs_are_bit_identical(tmp_path, optimizer, scheduler):
     assert (progress.epoch, progress.step, progress.metrics) == (1, 3, {"loss": 0.5})
     assert torch.equal(progress.extra["order"], torch.arange(3))
     assert not progress.skipped
-    assert isinstance(progress, Progress)
+    assert isinstance(progress, Resumed)
     resumed.train(3)
     assert equal(everything(straight), everything(resumed))
     frozen = [n for n, p in resumed.model.named_parameters() if not p.requires_grad]

@@ -13,9 +13,9 @@ import torch
 import torchvision
 from torch import nn
 
+from course_lib.freezing.bits import same_bits
 from course_lib.weights import LoadError, load_weights, save_weights
 from course_lib.weights.loading.build import _build_on_meta
-from course_lib.weights.loading.commit import same_bits
 
 TORCHVISION = torchvision.models.list_models(module=torchvision.models)
 LARGE = 100_000_000  # numbers; such models are tried in half precision

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -15,7 +14,6 @@ from torch import nn
 
 from course_lib.weights import (
     CheckpointError,
-    atomic_write,
     inspect,
     load_weights,
     read_checkpoint,
@@ -95,51 +93,6 @@ def test_what_can_not_be_saved(tmp_path, model):
         with pytest.raises(CheckpointError, match=says):
             refused()
     assert not list(tmp_path.iterdir())
-
-
-def test_an_error_while_writing_leaves_the_old_file(tmp_path):
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"old")
-
-    def fail():
-        with atomic_write(path) as file:
-            file.write(b"new, but not all of")
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        fail()
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="modes and links are of Unix")
-def test_modes_links_folders_and_abandoned_files(tmp_path):
-    real = tmp_path / "store" / "a[1].bin"
-    with atomic_write(real) as file:
-        file.write(b"1")
-    assert stat.S_IMODE(real.stat().st_mode) & 0o077 == 0o666 & ~_umask() & 0o077
-    real.chmod(0o640)
-    link = tmp_path / "link.bin"
-    link.symlink_to(real)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    abandoned = real.with_name(f".{real.name}.{dead.pid}.tmp")
-    living = real.with_name(f".{real.name}.{os.getppid()}.tmp")
-    for each in (abandoned, living):
-        each.write_bytes(b"half")
-    with atomic_write(link) as file:
-        file.write(b"2")
-    assert link.is_symlink()
-    assert real.read_bytes() == b"2"
-    assert stat.S_IMODE(real.stat().st_mode) == 0o640
-    assert not abandoned.exists()
-    assert living.exists()
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 WRITER = """

@@ -35,9 +35,9 @@ def readers(monkeypatch):
     seen = set()
     original = Reader.read
 
-    def read(self, stored, out):
+    def read(self, stored):
         seen.add(threading.current_thread().name)
-        return original(self, stored, out)
+        return original(self, stored)
 
     monkeypatch.setattr(Reader, "read", read)
     return seen
@@ -108,12 +108,12 @@ def test_after_an_error_the_rest_is_not_read(tmp_path, monkeypatch, model, other
     began, gate = [], threading.Event()
     original = stage_module._prepare
 
-    def prepare(reader, item, parameter):
+    def prepare(reader, item):
         began.append(item.name)
         if len(began) == 1:
             raise CheckpointError("the first one fails")
         gate.wait(5)  # the second stays busy until the error is out
-        return original(reader, item, parameter)
+        return original(reader, item)
 
     real = threads_module.ThreadPoolExecutor.shutdown
 

@@ -31,7 +31,7 @@ class NotOffered(Exception):  # noqa: N818 - it is an answer, no error
 
 
 class Adapter(abc.ABC):
-    """One model in the hands of one library.
+    """One model in the hands of one library. What it has no call for raises NotOffered.
 
     Args:
         model: the model to work on.

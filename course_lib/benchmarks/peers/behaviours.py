@@ -1,7 +1,7 @@
 """What a user relies on: one small function a behaviour, the same for every library.
 
-A behaviour builds the network, hands it to an adapter, and looks at what came of it. It returns a
-verdict and one sentence. None of them looks at how a library does a thing.
+A behaviour builds the network, hands it to an adapter, and checks what came of it. It returns a
+verdict and one sentence. None of them asks how a library does a thing.
 """
 
 import copy
@@ -34,33 +34,37 @@ class Behaviour:
     Attributes:
         name: short, for tests and the file.
         title: what holds if it passes.
-        look: from a library to the outcome.
+        check: from a library to the outcome.
     """
 
     name: str
     title: str
-    look: Callable[[type[Adapter]], Outcome]
+    check: Callable[[type[Adapter]], Outcome]
 
     def __call__(self, library: type[Adapter]) -> Outcome:
-        """Look whether the library has it; what it doesn't offer is no failure."""
+        """Check whether the library has it; what it doesn't offer is no failure."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             try:
-                return self.look(library)
+                return self.check(library)
             except NotOffered as said:
                 return Outcome(NOT_OFFERED, str(said))
 
 
 BEHAVIOURS: list[Behaviour] = []
-Look = Callable[[type[Adapter]], Outcome]
+Check = Callable[[type[Adapter]], Outcome]
 
 
-def _behaviour(title: str) -> Callable[[Look], Look]:
-    def enter(look: Look) -> Look:
-        BEHAVIOURS.append(Behaviour(look.__name__, title, look))
-        return look
+def _behaviour(title: str) -> Callable[[Check], Check]:
+    def enter(check: Check) -> Check:
+        BEHAVIOURS.append(Behaviour(check.__name__, title, check))
+        return check
 
     return enter
+
+
+def _outcome(holds: bool, good: str, bad: str) -> Outcome:
+    return Outcome(PASS, good) if holds else Outcome(FAIL, bad)
 
 
 def _moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
@@ -138,9 +142,11 @@ def batchnorm_as_in_inference(library: type[Adapter]) -> Outcome:
     stem.get_submodule("relu").register_forward_hook(lambda _, x, __: got.append(x[0].detach()))
     adapter.train()
     expected = reference.get_submodule("backbone.stem.bn")(given[0])
-    if torch.allclose(got[0], expected, atol=1e-5):
-        return Outcome(PASS, "It normalises by its running statistics.")
-    return Outcome(FAIL, "It normalises by the batch: what a picture gives depends on the others.")
+    return _outcome(
+        torch.allclose(got[0], expected, atol=1e-5),
+        "It normalises by its running statistics.",
+        "It normalises by the batch: what a picture gives depends on the others.",
+    )
 
 
 @_behaviour("Frozen dropout is off")
@@ -152,9 +158,9 @@ def dropout_off(library: type[Adapter]) -> Outcome:
         lambda _, given, got: same.append(torch.equal(given[0], got))
     )
     adapter.train()
-    if same[0]:
-        return Outcome(PASS, "The frozen part computes as in inference.")
-    return Outcome(FAIL, "Dropout goes on in the frozen part.")
+    return _outcome(
+        same[0], "The frozen part computes as in inference.", "Dropout goes on in the frozen part."
+    )
 
 
 @_behaviour("No gradient is computed for what is frozen")
@@ -164,9 +170,9 @@ def no_gradient(library: type[Adapter]) -> Outcome:
     bench_loss(adapter.model, adapter.data[0]).backward()
     parameters = adapter.model.named_parameters()
     computed = [n for n, p in parameters if "head" not in n and p.grad is not None]
-    if not computed:
-        return Outcome(PASS, "Only the head gets gradients.")
-    return Outcome(FAIL, f"{len(computed)} frozen parameters get one.")
+    return _outcome(
+        not computed, "Only the head gets gradients.", f"{len(computed)} frozen parameters get one."
+    )
 
 
 @_behaviour("Freezing between two epochs holds")
@@ -218,9 +224,11 @@ def flags_come_back(library: type[Adapter]) -> Outcome:
     model.get_parameter("backbone.stem.conv.bias").requires_grad_(False)
     adapter = _frozen(library, model)
     adapter.unfreeze()
-    if not model.get_parameter("backbone.stem.conv.bias").requires_grad:
-        return Outcome(PASS, "What was off before is off after.")
-    return Outcome(FAIL, "Unfreezing switches on what was off before freezing.")
+    return _outcome(
+        not model.get_parameter("backbone.stem.conv.bias").requires_grad,
+        "What was off before is off after.",
+        "Unfreezing switches on what was off before freezing.",
+    )
 
 
 def _thawed(library: type[Adapter]) -> Adapter:
@@ -262,9 +270,11 @@ def optimizer_gets_none_twice(library: type[Adapter]) -> Outcome:
     adapter = _thawed(library)
     adapter.unfreeze_into_optimizer()
     held = adapter.held()
-    if len(held) == len(ids(held)):
-        return Outcome(PASS, "Unfreezing twice adds nothing twice.")
-    return Outcome(FAIL, f"{len(held) - len(ids(held))} parameters are there twice.")
+    return _outcome(
+        len(held) == len(ids(held)),
+        "Unfreezing twice adds nothing twice.",
+        f"{len(held) - len(ids(held))} parameters are there twice.",
+    )
 
 
 @_behaviour("Old momentum is gone after unfreezing")
@@ -297,9 +307,11 @@ def dotted_name(library: type[Adapter]) -> Outcome:
     after = tensors(adapter.model)
     inside = [n for n in _moved(before, after) if n.startswith("backbone.body")]
     trained = _moved({n: t for n, t in before.items() if "body" not in n}, after)
-    if not inside and any("stem" in n for n in trained) and any("head" in n for n in trained):
-        return Outcome(PASS, library.part_by)
-    return Outcome(FAIL, f"{len(inside)} tensors inside moved, or others stood still.")
+    return _outcome(
+        not inside and all(any(part in n for n in trained) for part in ("stem", "head")),
+        library.part_by,
+        f"{len(inside)} tensors inside moved, or others stood still.",
+    )
 
 
 @_behaviour("One tensor can be frozen")
@@ -312,9 +324,8 @@ def one_tensor(library: type[Adapter]) -> Outcome:
     before = tensors(model)
     adapter.train()
     moved = _moved(before, tensors(model))
-    if "backbone.stem.conv.weight" in moved or "backbone.stem.conv.bias" not in moved:
-        return Outcome(FAIL, "The weight moved, or its bias stood still.")
-    return Outcome(PASS, library.part_by)
+    holds = "backbone.stem.conv.weight" not in moved and "backbone.stem.conv.bias" in moved
+    return _outcome(holds, library.part_by, "The weight moved, or its bias stood still.")
 
 
 @_behaviour("An unknown name is an error, and nothing has changed")
@@ -340,9 +351,11 @@ def empty_list(library: type[Adapter]) -> Outcome:
         raise NotOffered(library.no_lists)
     model = new_bench_model()
     library(model, part=[]).freeze()
-    if all(each.requires_grad for each in model.parameters()):
-        return Outcome(PASS, "Nothing was frozen.")
-    return Outcome(FAIL, "The whole model was frozen; the documentation says so.")
+    return _outcome(
+        all(each.requires_grad for each in model.parameters()),
+        "Nothing was frozen.",
+        "The whole model was frozen; the documentation says so.",
+    )
 
 
 @_behaviour("A checkpoint saved while frozen loads strictly into the plain model")
@@ -368,9 +381,11 @@ def batchnorm_on_purpose(library: type[Adapter]) -> Outcome:
     before = _of(tensors(model), "backbone")
     adapter.train()
     moved = _moved(before, tensors(model))
-    if any("running_mean" in n for n in moved) and not any("conv" in n for n in moved):
-        return Outcome(PASS, "One argument; the convolutions stay frozen.")
-    return Outcome(FAIL, "The statistics stood still, or a convolution moved.")
+    return _outcome(
+        any("running_mean" in n for n in moved) and not any("conv" in n for n in moved),
+        "One argument; the convolutions stay frozen.",
+        "The statistics stood still, or a convolution moved.",
+    )
 
 
 @_behaviour("One call or object trains the head first, then all")
@@ -382,17 +397,19 @@ def head_then_all(library: type[Adapter]) -> Outcome:
     head = model.head
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def look(*_: object) -> None:
+    def note(*_: object) -> None:
         if model.training:
             weights = (conv.get_parameter("weight"), head.weight)
             seen.append((weights[0].detach().clone(), weights[1].detach().clone()))
 
-    conv.register_forward_hook(look)
+    conv.register_forward_hook(note)
     adapter.head_then_all()
     seen.append((conv.get_parameter("weight").detach().clone(), head.weight.detach().clone()))
     first_stage, (last, _) = seen[: len(adapter.data)], seen[-1]
     held = all(torch.equal(body, seen[0][0]) for body, _ in first_stage)
     learned = not torch.equal(first_stage[-1][1], seen[0][1])
-    if held and learned and not torch.equal(last, seen[0][0]):
-        return Outcome(PASS, library.stages_by)
-    return Outcome(FAIL, "The stages ran together, or one of them trained nothing.")
+    return _outcome(
+        held and learned and not torch.equal(last, seen[0][0]),
+        library.stages_by,
+        "The stages ran together, or one of them trained nothing.",
+    )

@@ -30,7 +30,7 @@ class PictureNet(nn.Module):
         self.head = nn.Linear(4, 2)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Class scores."""
+        """Class scores: (B, 3, H, W) to (B, 2)."""
         return self.head(self.backbone(pictures).mean(dim=(2, 3)))
 
 
@@ -54,7 +54,7 @@ def new_bench_model() -> PictureNet:
 
 
 def bench_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Cross-entropy, the mean over the batch."""
+    """Cross-entropy of pictures (B, 3, H, W) and labels (B,), the mean over the batch."""
     return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 

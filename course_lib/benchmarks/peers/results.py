@@ -21,9 +21,8 @@ from course_lib.benchmarks.peers.behaviours import (
     Behaviour,
 )
 from course_lib.errors import DataError
-from course_lib.paths import data_dir
+from course_lib.paths import data_dir, write_file
 from course_lib.text import WIDTH, ruled
-from course_lib.weights import atomic_write
 
 SIGNS = {PASS: "✓", FAIL: "✗", NOT_OFFERED: "·", NOT_INSTALLED: "?"}
 TITLES = {each.name: each.title for each in BEHAVIOURS}
@@ -72,9 +71,9 @@ class Table:
                 return each
         raise KeyError((behaviour, library))
 
-    def count(self, library: str, verdict: str = PASS) -> int:
-        """How many behaviours of a library have a verdict."""
-        return sum(each.library == library and each.verdict == verdict for each in self.rows)
+    def count(self, library: str) -> int:
+        """How many behaviours a library passes."""
+        return sum(each.library == library and each.verdict == PASS for each in self.rows)
 
     def sentences(self, *libraries: str) -> str:
         """Why each verdict that isn't a pass is what it is, library by library."""
@@ -216,5 +215,4 @@ def write(path: Path, results: Table) -> None:
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(["behaviour", "library", "verdict", "why"])
     rows.writerows([row.behaviour, row.library, row.verdict, row.why] for row in results.rows)
-    with atomic_write(path) as file:
-        file.write(out.getvalue().encode())
+    write_file(path, out.getvalue())

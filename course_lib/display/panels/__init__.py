@@ -10,15 +10,13 @@ text, always the same.
 """
 
 from course_lib.display.panels.base import Panel, View, has_front_end
-from course_lib.display.panels.freezing import FreezingPanel, freezing_panel
-from course_lib.display.panels.picture import PicturePanel, picture_panel
+from course_lib.display.panels.freezing import FreezingPanel
+from course_lib.display.panels.picture import PicturePanel
 
 __all__ = [
     "FreezingPanel",
     "Panel",
     "PicturePanel",
     "View",
-    "freezing_panel",
     "has_front_end",
-    "picture_panel",
 ]

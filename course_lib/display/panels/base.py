@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from course_lib.display import plots
 from course_lib.errors import CourseError
+from course_lib.paths import host
 
 ENVIRONMENT_VARIABLE = "COURSE_PANELS"  # "live" or "static": settles the matter
 
@@ -31,7 +32,7 @@ def has_front_end() -> bool:
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
         return False
-    if "google.colab" in sys.modules:
+    if host() == "colab":
         return True
     request = kernel.get_parent() or {}
     return "cellId" in (request.get("metadata") or {})
@@ -45,7 +46,7 @@ class View:
         text: what was found, for people who use the controls.
         figure: the same as a picture.
         alt: what the picture tells, in words.
-        fixed: the text for an executed notebook: nothing in it hangs on the last digits.
+        fixed: the text for an executed notebook: nothing in it depends on the last digits.
     """
 
     text: str
@@ -68,7 +69,7 @@ class Panel(abc.ABC):
         self._shows: Any = None
 
     @abc.abstractmethod
-    def look(self) -> View:
+    def view(self) -> View:
         """What is to be seen in the present state.
 
         Raises:
@@ -94,7 +95,7 @@ class Panel(abc.ABC):
     def text(self) -> str:
         """What the panel says now, as its reader sees it."""
         try:
-            return self.look().text
+            return self.view().text
         except CourseError as error:
             return str(error)
 
@@ -103,7 +104,7 @@ class Panel(abc.ABC):
         if self._says is None:
             return
         try:
-            view = self.look()
+            view = self.view()
         except CourseError as error:
             self._says.value, self._shows.value = _said(f"This can't be shown. {error}"), ""
             return
@@ -115,7 +116,7 @@ class Panel(abc.ABC):
 
             display(self.widget)
             return
-        view = self.look()
+        view = self.view()
         print(view.fixed)
         plots.show(view.figure, view.alt, photographs=self.photographs)
 

@@ -11,7 +11,6 @@ from course_lib import freezing
 from course_lib.display.panels.base import Panel, View
 from course_lib.errors import CourseError, UnknownNameError, suggest
 from course_lib.freezing.auditing.replica import replica, same_random_numbers
-from course_lib.freezing.auditing.show import grouped
 from course_lib.freezing.costs import StepCost, cost_of_step
 from course_lib.freezing.select import select
 from course_lib.text import counted
@@ -24,12 +23,25 @@ WAYS = (HOLD, FLAGS, EVAL)
 
 
 class FreezingPanel(Panel):
-    """See :func:`freezing_panel`.
+    """A panel to pick layers in: what then trains, what a step costs, and the audit's verdict.
+
+    Everything happens on copies: the model, the optimizer and the random numbers stay as they are.
+
+    Args:
+        model: the model.
+        optimizer: its optimizer, or a function that makes one from a model, called after freezing.
+        step: ``step(model, optimizer)``, one whole training step, as for ``freezing.audit``. It is
+            run twice for each choice, so let the batch be small.
+        names: dotted names of the layers to offer; by default :func:`layers_of`.
+        frozen: those that are picked at the start.
 
     Attributes:
         names: the layers to choose from.
         frozen: those that are picked now, in the model's order.
         way: how they are frozen, one of ``WAYS``.
+
+    Raises:
+        UnknownNameError: a name that isn't there.
     """
 
     def __init__(
@@ -37,6 +49,7 @@ class FreezingPanel(Panel):
         model: nn.Module,
         optimizer: Optimizer | Callable[[nn.Module], Optimizer],
         step: Step,
+        *,
         names: Sequence[str] | None = None,
         frozen: Iterable[str] = (),
     ) -> None:
@@ -74,7 +87,7 @@ class FreezingPanel(Panel):
             self._batching = False
         self.refresh()
 
-    def look(self) -> View:
+    def view(self) -> View:
         """Freeze on a copy, audit one step there, and count what it costs."""
         if self._whole is None:
             self._whole = self._cost(*self._copies([], HOLD))
@@ -101,7 +114,7 @@ class FreezingPanel(Panel):
             *(
                 f"  {group.level}: {group.why} ({counted(len(group.names), 'tensor')}). "
                 f"Mend: {group.mend}"
-                for group in grouped(report.rows)
+                for group in report.grouped()
                 if group.level == "leak"
             ),
         ]
@@ -166,32 +179,6 @@ class FreezingPanel(Panel):
     def _cost(self, model: nn.Module, optimizer: Optimizer) -> StepCost:
         with same_random_numbers():
             return cost_of_step(model, optimizer, lambda: self._step(model, optimizer))
-
-
-def freezing_panel(
-    model: nn.Module,
-    optimizer: Optimizer | Callable[[nn.Module], Optimizer],
-    step: Step,
-    *,
-    names: Sequence[str] | None = None,
-    frozen: Iterable[str] = (),
-) -> FreezingPanel:
-    """A panel to pick layers in: what then trains, what a step costs, and the audit's verdict.
-
-    Everything happens on copies: the model, the optimizer and the random numbers stay as they are.
-
-    Args:
-        model: the model.
-        optimizer: its optimizer, or a function that makes one from a model, called after freezing.
-        step: ``step(model, optimizer)``, one whole training step, as for ``freezing.audit``. It is
-            run twice for each choice, so let the batch be small.
-        names: dotted names of the layers to offer; by default :func:`layers_of`.
-        frozen: those that are picked at the start.
-
-    Raises:
-        UnknownNameError: a name that isn't there.
-    """
-    return FreezingPanel(model, optimizer, step, names, frozen)
 
 
 def layers_of(model: nn.Module) -> list[str]:

@@ -14,17 +14,31 @@ from course_lib.data.images import ImageError, decode, open_image
 from course_lib.display import heatmaps, plots
 from course_lib.display.panels.base import Panel, View
 from course_lib.errors import DataError
+from course_lib.training.evaluation import modes_of, restore_modes
 
 MOST_SHOWN = 5  # classes in the bar chart: those that the network finds likeliest
 
 
 class PicturePanel(Panel):
-    """See :func:`picture_panel`.
+    """A panel to look at pictures of your own: prediction, probabilities and heat map.
+
+    The model is asked, never changed; nothing leaves this machine.
+
+    Args:
+        model: gives scores (B, classes) for pictures (B, 3, H, W).
+        preprocess: from a picture to the tensor (3, H, W) that the model was trained with.
+        classes: a name for each score.
+        picture: what is shown at first, a picture or its path.
+        layer: dotted name of the layer for the heat map; by default the last feature map.
 
     Attributes:
         classes: the class names.
         name: what the present picture is called.
         shown_class: number of the class that the heat map is about; None for the likeliest.
+
+    Raises:
+        ImageError: the first picture can't be read.
+        DataError: as many names as scores are needed.
     """
 
     photographs = True
@@ -35,6 +49,7 @@ class PicturePanel(Panel):
         preprocess: Callable[[Any], Tensor],
         classes: Sequence[str],
         picture: Image.Image | Path | str,
+        *,
         layer: str | None = None,
     ) -> None:
         super().__init__()
@@ -80,16 +95,15 @@ class PicturePanel(Panel):
 
     def probabilities(self) -> Tensor:
         """One number a class, adding up to 1, shape (classes,); the model is left as it was."""
-        modes = [(module, module.training) for module in self._model.modules()]
+        modes = modes_of(self._model)
         try:
             self._model.eval()
             with torch.no_grad():
                 return self._model(self._batch()).float().softmax(dim=1)[0].cpu()
         finally:
-            for module, mode in modes:
-                module.training = mode
+            restore_modes(self._model, modes)
 
-    def look(self) -> View:
+    def view(self) -> View:
         """Predict, and make the heat map."""
         if self._problem is not None:
             raise self._problem
@@ -165,32 +179,6 @@ class PicturePanel(Panel):
         for place, i in zip(places, order, strict=True):
             bars.text(float(found[i]) + 0.02, place, f"{found[i]:.0%}", va="center", fontsize=8)
         return figure
-
-
-def picture_panel(
-    model: nn.Module,
-    preprocess: Callable[[Any], Tensor],
-    classes: Sequence[str],
-    picture: Image.Image | Path | str,
-    *,
-    layer: str | None = None,
-) -> PicturePanel:
-    """A panel to look at pictures of your own: prediction, probabilities and heat map.
-
-    The model is asked, never changed; nothing leaves this machine.
-
-    Args:
-        model: gives scores (B, classes) for pictures (B, 3, H, W).
-        preprocess: from a picture to the tensor (3, H, W) that the model was trained with.
-        classes: a name for each score.
-        picture: what is shown at first, a picture or its path.
-        layer: dotted name of the layer for the heat map; by default the last feature map.
-
-    Raises:
-        ImageError: the first picture can't be read.
-        DataError: as many names as scores are needed.
-    """
-    return PicturePanel(model, preprocess, classes, picture, layer)
 
 
 def _files(value: Any) -> list[tuple[str, bytes]]:

@@ -2,3 +2,31 @@
 
 Each experiment's design stands in its docstring and was written before it was run.
 """
+
+import pkgutil
+from importlib import import_module
+
+from course_lib.errors import UnknownNameError, suggest
+from course_lib.evidence import design
+from course_lib.evidence.claims import CLAIMS
+
+
+def experiments() -> dict[str, design.Experiment]:
+    """Every experiment by its id, in the order of the claims."""
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        import_module(module.name)
+    return {each.id: design.REGISTRY[each.id] for each in CLAIMS if each.id in design.REGISTRY}
+
+
+def get(id: str) -> design.Experiment:
+    """The experiment of that id.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    known = experiments()
+    if id not in known:
+        raise UnknownNameError(
+            f"There is no experiment {id!r}; there are {', '.join(known)}.{suggest(str(id), known)}"
+        )
+    return known[id]

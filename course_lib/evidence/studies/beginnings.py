@@ -27,12 +27,11 @@ def scratch(seed: int) -> Callable[[], nn.Sequential]:
     measures=(ACCURACY, Measure("steps", digits=1)),
     contrasts=(
         Contrast("gain", "fine-tuned", "scratch", "test_accuracy", "more", when="accuracy counts"),
-        Contrast(
-            "compute", "fine-tuned", "scratch", "steps", "less", ratio=True, when="compute counts"
-        ),
+        Contrast("compute", "fine-tuned", "scratch", "steps", "less", ratio=True,
+                 when="compute counts"),
     ),
     minutes=2,
-)
+)  # fmt: skip
 def fine_tuning_pays(seed: int) -> Outcome:
     """Does fine-tuning raise accuracy and save compute?
 
@@ -57,33 +56,15 @@ def fine_tuning_pays(seed: int) -> Outcome:
     arms=("scratch", "related", "shuffled pixels", "drawn labels"),
     measures=(ACCURACY,),
     contrasts=(
-        Contrast(
-            "shuffled",
-            "shuffled pixels",
-            "scratch",
-            "test_accuracy",
-            "less",
-            when="the source's pictures have their pixels shuffled",
-        ),
-        Contrast(
-            "labels",
-            "drawn labels",
-            "scratch",
-            "test_accuracy",
-            "less",
-            when="the source's labels were drawn at random",
-        ),
-        Contrast(
-            "against_related",
-            "shuffled pixels",
-            "related",
-            "test_accuracy",
-            "less",
-            when="compared with a related source",
-        ),
+        Contrast("shuffled", "shuffled pixels", "scratch", "test_accuracy", "less",
+                 when="the source's pictures have their pixels shuffled"),
+        Contrast("labels", "drawn labels", "scratch", "test_accuracy", "less",
+                 when="the source's labels were drawn at random"),
+        Contrast("against_related", "shuffled pixels", "related", "test_accuracy", "less",
+                 when="compared with a related source"),
     ),
     minutes=3,
-)
+)  # fmt: skip
 def negative_transfer(seed: int) -> Outcome:
     """Does a source that differs a lot from the target give bad results?
 
@@ -113,25 +94,13 @@ def negative_transfer(seed: int) -> Outcome:
     arms=tuple(f"{way} {n}" for n in (25, 100, 200) for way in ("scratch", "fine-tuned")),
     measures=(ACCURACY,),
     contrasts=(
-        Contrast(
-            "enough",
-            "scratch 200",
-            "fine-tuned 200",
-            "test_accuracy",
-            "more",
-            when="there are enough data (200 pictures): scratch is better",
-        ),
-        Contrast(
-            "fewer",
-            "fine-tuned 25",
-            "scratch 100",
-            "test_accuracy",
-            "more",
-            when="a quarter of the pictures is meant to do the same",
-        ),
+        Contrast("enough", "scratch 200", "fine-tuned 200", "test_accuracy", "more",
+                 when="there are enough data (200 pictures): scratch is better"),
+        Contrast("fewer", "fine-tuned 25", "scratch 100", "test_accuracy", "more",
+                 when="a quarter of the pictures is meant to do the same"),
     ),
     minutes=4,
-)
+)  # fmt: skip
 def learning_curve(seed: int) -> Outcome:
     """With enough data, is training from scratch better? And does transfer need fewer examples?
 

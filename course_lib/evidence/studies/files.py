@@ -17,7 +17,7 @@ LOADED = Measure("loaded", digits=1)
 
 
 def small_network(seed: int) -> nn.Sequential:
-    """Two linear layers whose sizes hang on the seed; 2 to 9, and never square."""
+    """Two linear layers whose sizes depend on the seed; 2 to 9, and never square."""
     drawn = torch.randperm(8, generator=seeded_generator(seed))[:3] + 2
     first, middle, last = drawn.tolist()
     return nn.Sequential(OrderedDict(a=nn.Linear(first, middle), b=nn.Linear(middle, last)))
@@ -40,25 +40,13 @@ def loads_by_numel(model: nn.Module, weights: dict[str, Tensor]) -> float:
     measures=(LOADED,),
     contrasts=(
         Contrast("key_more", "a key more", "same network", "loaded", "same", when="no key is new"),
-        Contrast(
-            "equal_numel",
-            "equal numel",
-            "same network",
-            "loaded",
-            "same",
-            when="equal numel means equal shape",
-        ),
-        Contrast(
-            "another_size",
-            "another size",
-            "same network",
-            "loaded",
-            "same",
-            when="entries of another size are left out",
-        ),
+        Contrast("equal_numel", "equal numel", "same network", "loaded", "same",
+                 when="equal numel means equal shape"),
+        Contrast("another_size", "another size", "same network", "loaded", "same",
+                 when="entries of another size are left out"),
     ),
     minutes=0.1,
-)
+)  # fmt: skip
 def numel_filter(seed: int) -> Outcome:
     """The recipe: keep the entries with ``numel`` equal to the model's, load with strict=False.
 
@@ -117,7 +105,7 @@ def endings(seed: int) -> Outcome:
     for ending in ENDINGS:
         for kind, content in contents.items():
             file = io.BytesIO()
-            torch.save(content, file)  # what it writes doesn't hang on the name
+            torch.save(content, file)  # what it writes doesn't depend on the name
             file.seek(0)
             # weights_only=False: we wrote it ourselves a line above, and want the module back.
             found[ending].append((kind, kind_of(torch.load(file, weights_only=False))))

@@ -40,18 +40,12 @@ def starts(seed: int) -> dict[str, Callable[[], nn.Sequential]]:
     arms=tuple(f"{cell}: {way}" for cell in CELLS for way in (*STRATEGIES, "best other")),
     measures=(ACCURACY,),
     contrasts=tuple(
-        Contrast(
-            cell.replace(" ", "_"),
-            f"{cell}: {recommended}",
-            f"{cell}: best other",
-            "test_accuracy",
-            "more",
-            when=f"data are {cell.replace(' ', ' and ')}",
-        )
+        Contrast(cell.replace(" ", "_"), f"{cell}: {recommended}", f"{cell}: best other",
+                 "test_accuracy", "more", when=f"data are {cell.replace(' ', ' and ')}")
         for cell, (_, _, recommended) in CELLS.items()
     ),
     minutes=8,
-)
+)  # fmt: skip
 def four_cases(seed: int) -> Outcome:
     """In each of the four cases, is the recommended strategy the best?
 
@@ -81,33 +75,15 @@ def four_cases(seed: int) -> Outcome:
     ),
     measures=(ACCURACY,),
     contrasts=(
-        Contrast(
-            "very_few",
-            "10: head only",
-            "10: all layers",
-            "test_accuracy",
-            "more",
-            when="there are very few data: the head only",
-        ),
-        Contrast(
-            "medium",
-            "50: first two frozen",
-            "50: all layers",
-            "test_accuracy",
-            "more",
-            when="there are some data: the first layers frozen",
-        ),
-        Contrast(
-            "general",
-            "kept 1",
-            "kept 0",
-            "test_accuracy",
-            "more",
-            when="first layers are said to be general: kept frozen, they beat new ones",
-        ),
+        Contrast("very_few", "10: head only", "10: all layers", "test_accuracy", "more",
+                 when="there are very few data: the head only"),
+        Contrast("medium", "50: first two frozen", "50: all layers", "test_accuracy", "more",
+                 when="there are some data: the first layers frozen"),
+        Contrast("general", "kept 1", "kept 0", "test_accuracy", "more",
+                 when="first layers are said to be general: kept frozen, they beat new ones"),
     ),
     minutes=6,
-)
+)  # fmt: skip
 def by_amount(seed: int) -> Outcome:
     """How many layers should stay frozen, and how general are the first ones?
 

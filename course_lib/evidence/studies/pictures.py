@@ -82,7 +82,10 @@ def pixels(split: str) -> Rows:
 
 
 def drawn(seed: int, targets: Tensor, n: int) -> list[int]:
-    """Places of ``n`` training pictures, half of each class, drawn by the seed."""
+    """Places of ``n`` training pictures, half of each class, drawn by the seed.
+
+    ``targets`` (N,) are the classes 0 and 1 of all that there are.
+    """
     order = torch.randperm(len(targets), generator=seeded_generator(seed))
     chosen = [order[targets[order] == each][: n // 2] for each in (0, 1)]
     return sorted(torch.cat(chosen).tolist())
@@ -105,34 +108,16 @@ def best_linear(train: Rows, val: Rows, test: Rows) -> float:
     arms=("trained network", "new network", "pixels", "nine in ten"),
     measures=(ACCURACY,),
     contrasts=(
-        Contrast(
-            "well",
-            "trained network",
-            "nine in ten",
-            "test_accuracy",
-            "more",
-            when="well means more than nine in ten",
-        ),
-        Contrast(
-            "training",
-            "trained network",
-            "new network",
-            "test_accuracy",
-            "more",
-            when="compared with an untrained network's features",
-        ),
-        Contrast(
-            "pixels",
-            "trained network",
-            "pixels",
-            "test_accuracy",
-            "more",
-            when="compared with a linear layer on the pixels",
-        ),
+        Contrast("well", "trained network", "nine in ten", "test_accuracy", "more",
+                 when="well means more than nine in ten"),
+        Contrast("training", "trained network", "new network", "test_accuracy", "more",
+                 when="compared with an untrained network's features"),
+        Contrast("pixels", "trained network", "pixels", "test_accuracy", "more",
+                 when="compared with a linear layer on the pixels"),
     ),
     files=FILES,
     minutes=1.5,
-)
+)  # fmt: skip
 def one_linear_layer(seed: int) -> Outcome:
     """Does one linear layer on a trained network's features separate a new problem's classes well?
 
@@ -161,34 +146,16 @@ def one_linear_layer(seed: int) -> Outcome:
     arms=("its own", "ImageNet's", "none"),
     measures=(ACCURACY, Measure("recognised")),
     contrasts=(
-        Contrast(
-            "unlearned",
-            "ImageNet's",
-            "its own",
-            "recognised",
-            "less",
-            when="the network is used as it is",
-        ),
-        Contrast(
-            "learned",
-            "ImageNet's",
-            "its own",
-            "test_accuracy",
-            "less",
-            when="a new head is trained with the same wrong numbers",
-        ),
-        Contrast(
-            "none",
-            "none",
-            "its own",
-            "recognised",
-            "less",
-            when="pictures are not normalised at all",
-        ),
+        Contrast("unlearned", "ImageNet's", "its own", "recognised", "less",
+                 when="the network is used as it is"),
+        Contrast("learned", "ImageNet's", "its own", "test_accuracy", "less",
+                 when="a new head is trained with the same wrong numbers"),
+        Contrast("none", "none", "its own", "recognised", "less",
+                 when="pictures are not normalised at all"),
     ),
     files=FILES,
     minutes=1,
-)
+)  # fmt: skip
 def normalisation(seed: int) -> Outcome:
     """What do the wrong numbers for normalisation cost?
 
@@ -241,34 +208,16 @@ def head_accuracy(head: nn.Linear, part: Rows) -> float:
     arms=tuple(f"{way}, {n}" for n in (0, 8, 96) for way in ("random", "hot-dog row")),
     measures=(ACCURACY,),
     contrasts=(
-        Contrast(
-            "untrained",
-            "hot-dog row, 0",
-            "random, 0",
-            "test_accuracy",
-            "more",
-            when="the head is not trained",
-        ),
-        Contrast(
-            "few",
-            "hot-dog row, 8",
-            "random, 8",
-            "test_accuracy",
-            "more",
-            when="it is trained on 8 pictures",
-        ),
-        Contrast(
-            "more",
-            "hot-dog row, 96",
-            "random, 96",
-            "test_accuracy",
-            "more",
-            when="it is trained on 96 pictures",
-        ),
+        Contrast("untrained", "hot-dog row, 0", "random, 0", "test_accuracy", "more",
+                 when="the head is not trained"),
+        Contrast("few", "hot-dog row, 8", "random, 8", "test_accuracy", "more",
+                 when="it is trained on 8 pictures"),
+        Contrast("more", "hot-dog row, 96", "random, 96", "test_accuracy", "more",
+                 when="it is trained on 96 pictures"),
     ),
     files=FILES,
     minutes=1,
-)
+)  # fmt: skip
 def hotdog_row(seed: int) -> Outcome:
     """Does a head that starts from ImageNet's hot-dog class do better than a random one?
 
@@ -300,36 +249,16 @@ def hotdog_row(seed: int) -> Outcome:
     arms=("linear", "svm", "naive_bayes", "knn", "joined", "pixels"),
     measures=(ACCURACY,),
     contrasts=(
-        Contrast(
-            "svm",
-            "svm",
-            "linear",
-            "test_accuracy",
-            "same",
-            margin=0.05,
-            when="the classifier is an SVM: as good as a linear layer",
-        ),
-        Contrast(
-            "naive_bayes",
-            "naive_bayes",
-            "linear",
-            "test_accuracy",
-            "same",
-            margin=0.05,
-            when="the classifier is naive Bayes: as good as a linear layer",
-        ),
-        Contrast(
-            "joined",
-            "joined",
-            "linear",
-            "test_accuracy",
-            "more",
-            when="the features of two networks are joined: better than one's",
-        ),
+        Contrast("svm", "svm", "linear", "test_accuracy", "same", margin=0.05,
+                 when="the classifier is an SVM: as good as a linear layer"),
+        Contrast("naive_bayes", "naive_bayes", "linear", "test_accuracy", "same", margin=0.05,
+                 when="the classifier is naive Bayes: as good as a linear layer"),
+        Contrast("joined", "joined", "linear", "test_accuracy", "more",
+                 when="the features of two networks are joined: better than one's"),
     ),
     files=FILES,
     minutes=1,
-)
+)  # fmt: skip
 def classical(seed: int) -> Outcome:
     """Do classical classifiers work on a network's features, and do two networks do better?
 
@@ -365,29 +294,14 @@ FINE_RATES = (0.0003, 0.001, 0.003)
     arms=("all layers", "head only"),
     measures=(ACCURACY, Measure("pictures_per_second", digits=1, timing=True)),
     contrasts=(
-        Contrast(
-            "accuracy",
-            "head only",
-            "all layers",
-            "test_accuracy",
-            "same",
-            margin=0.05,
-            when="accuracy counts: no more than 0.05 apart",
-        ),
-        Contrast(
-            "speed",
-            "head only",
-            "all layers",
-            "pictures_per_second",
-            "more",
-            margin=1.46,
-            ratio=True,
-            when="speed counts: at least 1.46 times as fast",
-        ),
+        Contrast("accuracy", "head only", "all layers", "test_accuracy", "same", margin=0.05,
+                 when="accuracy counts: no more than 0.05 apart"),
+        Contrast("speed", "head only", "all layers", "pictures_per_second", "more", margin=1.46,
+                 ratio=True, when="speed counts: at least 1.46 times as fast"),
     ),
     files=FILES,
     minutes=8,
-)
+)  # fmt: skip
 def freeze_all_but_the_head(seed: int) -> Outcome:
     """Does freezing all but the head cost little accuracy and make training 1.46 times as fast?
 
@@ -428,6 +342,6 @@ def freeze_all_but_the_head(seed: int) -> Outcome:
 def in_memory(
     dataset: data.ImageFolderDataset, places: Sequence[int] | None = None
 ) -> TensorDataset:
-    """Pictures prepared once."""
+    """Pictures (N, 3, H, W), prepared once, with their classes (N,)."""
     items = [dataset[i] for i in (range(len(dataset)) if places is None else places)]
     return TensorDataset(torch.stack([x for x, _ in items]), torch.tensor([y for _, y in items]))

@@ -42,26 +42,14 @@ Values = Mapping[str, dict[str, float]]
     arms=tuple(f"{task}: {arm}" for task in (*TASKS, "average") for arm in ARMS),
     measures=(ACCURACY, PASSES),
     contrasts=(
-        Contrast(
-            "plain",
-            "average: recipe",
-            "average: plain",
-            "test_accuracy",
-            "more",
-            when="compared with plain fine-tuning",
-        ),
-        Contrast(
-            "frozen",
-            "average: recipe",
-            "average: frozen head",
-            "test_accuracy",
-            "more",
-            when="compared with the frozen head",
-        ),
+        Contrast("plain", "average: recipe", "average: plain", "test_accuracy", "more",
+                 when="compared with plain fine-tuning"),
+        Contrast("frozen", "average: recipe", "average: frozen head", "test_accuracy", "more",
+                 when="compared with the frozen head"),
     ),
     files=pictures.FILES,
     minutes=12,
-)
+)  # fmt: skip
 def recipe_against_both(seed: int) -> Outcome:
     """Does the recipe beat plain fine-tuning and the frozen head, on average over five tasks?
 

@@ -26,28 +26,13 @@ def best_rate(scores: dict[float, digits.Score]) -> float:
     arms=("scratch", "fine-tuned", "fine-tuned, a tenth"),
     measures=(Measure("best_rate", digits=1), ACCURACY),
     contrasts=(
-        Contrast(
-            "factor",
-            "scratch",
-            "fine-tuned",
-            "best_rate",
-            "more",
-            margin=3.16,
-            ratio=True,
-            when="asked for the best rate of each",
-        ),
-        Contrast(
-            "tenth",
-            "fine-tuned, a tenth",
-            "fine-tuned",
-            "test_accuracy",
-            "same",
-            margin=0.02,
-            when="a tenth of the rate for scratch need only be good enough",
-        ),
+        Contrast("factor", "scratch", "fine-tuned", "best_rate", "more", margin=3.16, ratio=True,
+                 when="asked for the best rate of each"),
+        Contrast("tenth", "fine-tuned, a tenth", "fine-tuned", "test_accuracy", "same", margin=0.02,
+                 when="a tenth of the rate for scratch need only be good enough"),
     ),
     minutes=3,
-)
+)  # fmt: skip
 def a_tenth_of_the_rate(seed: int) -> Outcome:
     """Does fine-tuning want a learning rate about ten times smaller?
 
@@ -102,25 +87,13 @@ def drift(model: nn.Sequential, start: nn.Sequential, part: digits.Part) -> floa
     arms=("all at once", "head first"),
     measures=(ACCURACY, Measure("drift")),
     contrasts=(
-        Contrast(
-            "gain",
-            "head first",
-            "all at once",
-            "test_accuracy",
-            "more",
-            when="accuracy counts",
-        ),
-        Contrast(
-            "drift",
-            "head first",
-            "all at once",
-            "drift",
-            "less",
-            when="the distance that the features travel counts",
-        ),
+        Contrast("gain", "head first", "all at once", "test_accuracy", "more",
+                 when="accuracy counts"),
+        Contrast("drift", "head first", "all at once", "drift", "less",
+                 when="the distance that the features travel counts"),
     ),
     minutes=2,
-)
+)  # fmt: skip
 def head_before_body(seed: int) -> Outcome:
     """Is it better to train the head first, then everything?
 
@@ -152,36 +125,15 @@ ADAM_RATE = 0.001
     arms=("sum", "mean", "mean, rate x 16", "Adam, sum", "Adam, mean"),
     measures=(ACCURACY,),
     contrasts=(
-        Contrast(
-            "sgd",
-            "mean",
-            "sum",
-            "test_accuracy",
-            "less",
-            margin=0.05,
-            when="SGD keeps its learning rate",
-        ),
-        Contrast(
-            "rescaled",
-            "mean, rate x 16",
-            "sum",
-            "test_accuracy",
-            "less",
-            margin=0.05,
-            when="SGD's rate is multiplied by the batch size",
-        ),
-        Contrast(
-            "adam",
-            "Adam, mean",
-            "Adam, sum",
-            "test_accuracy",
-            "less",
-            margin=0.05,
-            when="the optimizer is Adam",
-        ),
+        Contrast("sgd", "mean", "sum", "test_accuracy", "less", margin=0.05,
+                 when="SGD keeps its learning rate"),
+        Contrast("rescaled", "mean, rate x 16", "sum", "test_accuracy", "less", margin=0.05,
+                 when="SGD's rate is multiplied by the batch size"),
+        Contrast("adam", "Adam, mean", "Adam, sum", "test_accuracy", "less", margin=0.05,
+                 when="the optimizer is Adam"),
     ),
     minutes=2,
-)
+)  # fmt: skip
 def mean_or_sum(seed: int) -> Outcome:
     """Does the mean loss instead of the sum give wildly different results?
 
@@ -222,26 +174,13 @@ def mean_or_sum(seed: int) -> Outcome:
     arms=("rate 0 in the body", "a tenth in the body", "one rate"),
     measures=(Measure("steps", digits=1), ACCURACY),
     contrasts=(
-        Contrast(
-            "steps",
-            "rate 0 in the body",
-            "one rate",
-            "steps",
-            "less",
-            ratio=True,
-            when="steps to validation accuracy 0.8 are counted",
-        ),
-        Contrast(
-            "accuracy",
-            "rate 0 in the body",
-            "one rate",
-            "test_accuracy",
-            "more",
-            when="accuracy in the end counts",
-        ),
+        Contrast("steps", "rate 0 in the body", "one rate", "steps", "less", ratio=True,
+                 when="steps to validation accuracy 0.8 are counted"),
+        Contrast("accuracy", "rate 0 in the body", "one rate", "test_accuracy", "more",
+                 when="accuracy in the end counts"),
     ),
     minutes=3,
-)
+)  # fmt: skip
 def rate_zero(seed: int) -> Outcome:
     """Does learning rate 0 in all other layers make the last one converge fast?
 

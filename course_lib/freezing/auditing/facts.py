@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from course_lib.freezing.auditing.watch import ModuleSeen, TensorSeen
-from course_lib.freezing.hold import hold_of
+from course_lib.freezing.hold import is_held
 from course_lib.freezing.optimizers import held_by
 from course_lib.freezing.select import Inventory, Slot
 
@@ -17,7 +18,7 @@ from course_lib.freezing.select import Inventory, Slot
 _TYPOS = ("require_grad", "requires_grads", "required_grad", "require_grads", "requires_gradient")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TensorFacts:
     """One parameter or buffer: before, during and after the step.
 
@@ -80,30 +81,64 @@ class TensorFacts:
         return not self.meant_frozen and self.group is not None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class StepFacts:
-    """What concerns the step as a whole."""
+    """What concerns the step as a whole.
+
+    Attributes:
+        inventory: of the model.
+        optimizer: the original, as it was before the step.
+        tensors: the facts of each parameter and buffer by first name, from input to output.
+        modules: how each module was called in the step.
+        stepped: whether the step called the optimizer's ``step``.
+    """
 
     inventory: Inventory
     optimizer: Optimizer
     tensors: dict[str, TensorFacts]
-    modules: Mapping[str, ModuleSeen]
-    stepped: bool
-    strangers: list[torch.Tensor]
-    root_trains: bool
-    stray_groups: set[int]
-    late_moments: set[str]
+    modules: Mapping[str, ModuleSeen] = field(default_factory=dict)
+    stepped: bool = False
 
+    @cached_property
     def parameters(self) -> list[TensorFacts]:
         """The facts of all parameters."""
         return [facts for facts in self.tensors.values() if facts.is_parameter]
 
+    @property
+    def root_trains(self) -> bool:
+        """Whether the model as a whole is in training mode."""
+        return self.inventory.modules[""].training
+
+    @cached_property
+    def strangers(self) -> list[torch.Tensor]:
+        """Parameters of the optimizer that the model doesn't have."""
+        known = {id(slot.tensor) for slot in self.inventory.parameters.values()}
+        held = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
+        return [tensor for tensor in held if id(tensor) not in known]
+
+    @cached_property
+    def stray_groups(self) -> set[int]:
+        """Groups that came after a scheduler was built: it wrote ``initial_lr`` into the others."""
+        groups = self.optimizer.param_groups
+        lacking = {i for i, group in enumerate(groups) if "initial_lr" not in group}
+        return lacking if len(lacking) < len(groups) else set()
+
+    @cached_property
+    def late_moments(self) -> set[str]:
+        """Trainable tensors with moments that took no part in the last step.
+
+        Between two steps the gradients of the last one are still there. A tensor with moments and
+        without a gradient, among others that have one, has been away for a while.
+        """
+        training = [facts for facts in self.parameters if facts.trains]
+        if not any(facts.gradient_before for facts in training):
+            return set()
+        return {f.name for f in training if f.has_moments and f.gradient_before is None}
+
     def siblings(self, facts: TensorFacts) -> list[TensorFacts]:
         """The other parameters of the same module."""
         return [
-            other
-            for other in self.parameters()
-            if other.owner is facts.owner and other is not facts
+            other for other in self.parameters if other.owner is facts.owner and other is not facts
         ]
 
     def layer_of(self, facts: TensorFacts) -> list[TensorFacts]:
@@ -111,16 +146,14 @@ class StepFacts:
         name = facts.module_name
         while True:
             prefix = f"{name}." if name else ""
-            around = [p for p in self.parameters() if any(n.startswith(prefix) for n in p.names)]
+            around = [p for p in self.parameters if any(n.startswith(prefix) for n in p.names)]
             if around or not name:
                 return around
             name = name.rpartition(".")[0]
 
 
-def gather(
-    model: nn.Module, optimizer: Optimizer, declared: Mapping[str, str]
-) -> tuple[Inventory, dict[str, TensorFacts]]:
-    """The facts before the step, by first name, module by module; a tied tensor appears once."""
+def gather(model: nn.Module, optimizer: Optimizer, declared: Mapping[str, str]) -> StepFacts:
+    """The facts before the step; a tied tensor appears once, under its first name."""
     inventory = Inventory.of(model)
     groups = held_by(optimizer)
     order = {name: place for place, name in enumerate(inventory.modules)}
@@ -136,64 +169,40 @@ def gather(
             continue
         is_parameter = slot.key in slot.owner._parameters
         facts[slot.name] = TensorFacts(
-            slot,
-            mine,
-            tensor,
-            is_parameter,
-            groups.get(id(tensor)),
+            slot=slot,
+            names=mine,
+            tensor=tensor,
+            is_parameter=is_parameter,
+            group=groups.get(id(tensor)),
             declared=next((declared[name] for name in mine if name in declared), None),
-            held=_is_held(slot),
+            held=is_held(slot),
             flag_typo=_flag_typo(inventory, slot) if is_parameter else "",
             gradient_before=norm(tensor.grad) if is_parameter else None,
             has_moments=_has_moments(optimizer.state.get(tensor, {})),
         )
-    return inventory, facts
+    return StepFacts(inventory=inventory, optimizer=optimizer, tensors=facts)
 
 
 def norm(tensor: torch.Tensor | None) -> float | None:
-    """The Euclidean norm, or None for no tensor."""
+    """The Euclidean norm of a tensor of any shape, or None for no tensor."""
     return None if tensor is None else tensor.detach().float().norm().item()
 
 
 def difference(after: torch.Tensor, before: torch.Tensor) -> float:
-    """The largest absolute change of an element; infinite when NaN came or went."""
+    """The largest absolute change of an element; infinite where there is NaN.
+
+    Args:
+        after: of any shape; another one than before is an infinite change.
+        before: the same tensor earlier.
+    """
     if after.shape != before.shape:
         return float("inf")
     if after.numel() == 0:
         return 0.0
     wide = torch.complex128 if after.is_complex() else torch.float64
-    gap = (after.detach().to(wide) - before.detach().to(wide)).abs()
+    after, before = (each.detach().to_dense().to(wide) for each in (after, before))
+    gap = (after - before).abs()
     return gap.nan_to_num(nan=float("inf"), posinf=float("inf")).max().item()
-
-
-def strangers_in(optimizer: Optimizer, inventory: Inventory) -> list[torch.Tensor]:
-    """Parameters of the optimizer that the model doesn't have."""
-    known = {id(slot.tensor) for slot in inventory.parameters.values()}
-    held = [tensor for group in optimizer.param_groups for tensor in group["params"]]
-    return [tensor for tensor in held if id(tensor) not in known]
-
-
-def stray_groups_of(optimizer: Optimizer) -> set[int]:
-    """Groups that came after a scheduler was built: it wrote ``initial_lr`` into the others."""
-    lacking = {i for i, group in enumerate(optimizer.param_groups) if "initial_lr" not in group}
-    return lacking if len(lacking) < len(optimizer.param_groups) else set()
-
-
-def late_moments_of(tensors: Mapping[str, TensorFacts]) -> set[str]:
-    """Trainable tensors with moments that took no part in the last step.
-
-    Between two steps the gradients of the last one are still there. A tensor with moments and
-    without a gradient, among others that have one, has been away for a while.
-    """
-    training = [facts for facts in tensors.values() if facts.is_parameter and facts.trains]
-    if not any(facts.gradient_before for facts in training):
-        return set()
-    return {f.name for f in training if f.has_moments and f.gradient_before is None}
-
-
-def _is_held(slot: Slot) -> bool:
-    record = hold_of(slot.owner)
-    return record is not None and (slot.key in record.flags or slot.key in record.buffers)
 
 
 def _has_moments(state: Mapping[str, Any]) -> bool:

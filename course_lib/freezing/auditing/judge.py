@@ -1,11 +1,11 @@
-"""From facts to reasons: what is wrong with one tensor?
+"""From facts to a verdict: what does one tensor do, and what is wrong with that?
 
-Each function below looks at one kind of tensor and returns what it finds, the most telling reason
-first. They read like the questions one would ask at the keyboard.
+The functions below are each about one kind of tensor and return what they find, the most telling
+reason first. They read like the questions one would ask at the keyboard.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import nn
@@ -20,21 +20,99 @@ from course_lib.freezing.auditing.watch import ModuleSeen
 from course_lib.freezing.hold import hold_of
 
 Findings = Iterator[Finding]
+Say = Callable[..., Finding]  # a reason's code -> the finding about the tensor in question
 
 
-def judge(facts: TensorFacts, step: StepFacts) -> tuple[Finding, ...]:
-    """All findings about one tensor, worst first."""
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One parameter or buffer.
+
+    Attributes:
+        name, names: its first name, and all of them when it is tied or its module shared.
+        kind: ``"parameter"`` or ``"buffer"``.
+        shape, size: its shape, and how many numbers that are.
+        requires_grad: the flag before the step; None for a buffer.
+        group: index of its group in the optimizer, found by identity; None when it is in none.
+        gradient: Euclidean norm of the gradient it had at the optimizer's step; None for none.
+        changed: whether any bit differs after the step.
+        change: largest absolute change of an element.
+        state: what it is doing: trains, frozen, still, updates, moved.
+        findings: what is wrong with that, worst first.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    kind: str
+    shape: tuple[int, ...]
+    size: int
+    requires_grad: bool | None
+    group: int | None
+    gradient: float | None
+    changed: bool
+    change: float
+    state: str
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def level(self) -> str:
+        """The worst level among its findings: leak, stuck, risk, note or ok."""
+        return self.findings[0].level if self.findings else "ok"
+
+    @property
+    def reason(self) -> str:
+        """The code of the worst finding, or an empty string."""
+        return self.findings[0].code if self.findings else ""
+
+    @property
+    def verdict(self) -> str:
+        """The level of a finding, or what the tensor does when all is well."""
+        return self.state if self.level == "ok" else self.level
+
+
+def judge(facts: TensorFacts, step: StepFacts) -> Row:
+    """The row of one tensor, with all findings about it."""
+    findings = _findings(facts, step)
+    return Row(
+        name=facts.name,
+        names=facts.names,
+        kind="parameter" if facts.is_parameter else "buffer",
+        shape=tuple(facts.tensor.shape),
+        size=facts.tensor.numel(),
+        requires_grad=facts.requires_grad if facts.is_parameter else None,
+        group=facts.group,
+        gradient=facts.gradient,
+        changed=facts.changed,
+        change=facts.change,
+        state=_state(facts, findings),
+        findings=findings,
+    )
+
+
+def _state(facts: TensorFacts, findings: tuple[Finding, ...]) -> str:
+    if any(each.level == "leak" for each in findings):
+        return "moved"
     if not facts.is_parameter:
-        found = list(_buffer(facts, step))
+        held = facts.held or facts.declared == "frozen"
+        return "updates" if facts.changed else "frozen" if held else "still"
+    if facts.changed:
+        return "trains"
+    return "frozen" if facts.meant_frozen else "still"
+
+
+def _findings(facts: TensorFacts, step: StepFacts) -> tuple[Finding, ...]:
+    """What is wrong with one tensor, worst first."""
+    say = partial(_say, facts, step)
+    if not facts.is_parameter:
+        found = list(_buffer(facts, step, say))
     elif facts.meant_frozen:
-        found = list(_frozen(facts, step))
+        found = list(_frozen(facts, step, say))
     elif facts.trains:
-        found = list(_trained(facts, step))
+        found = list(_trained(facts, step, say))
     else:
-        found = list(_left_out(facts, step))
+        found = list(_left_out(facts, step, say))
     if facts.declared == "trainable" and not facts.changed:
         found = [replace(each, level="stuck") for each in found]
-    found += _either_way(facts, step)
+    found += _either_way(facts, step, say)
     return tuple(sorted(found, key=lambda each: LEVELS.index(each.level)))
 
 
@@ -58,8 +136,7 @@ def _say(
 # ---- buffers ---------------------------------------------------------------------------------
 
 
-def _buffer(facts: TensorFacts, step: StepFacts) -> Findings:
-    say = partial(_say, facts, step)
+def _buffer(facts: TensorFacts, step: StepFacts, say: Say) -> Findings:
     if not facts.changed:
         return
     layer = step.layer_of(facts)
@@ -92,13 +169,12 @@ def _writer(facts: TensorFacts) -> str:
 # ---- parameters that are meant to be frozen --------------------------------------------------
 
 
-def _frozen(facts: TensorFacts, step: StepFacts) -> Findings:
-    say = partial(_say, facts, step)
+def _frozen(facts: TensorFacts, step: StepFacts, say: Say) -> Findings:
     if facts.declared == "trainable":
         tie = f"; it is one tensor with {', '.join(facts.names[1:])}" if facts.names[1:] else ""
         yield say("not_trainable", tie=tie)
     if facts.changed:
-        yield _leak(facts, step)
+        yield _leak(facts, step, say)
         return
     if facts.address_changed:
         yield say("memory_exchanged")
@@ -108,12 +184,11 @@ def _frozen(facts: TensorFacts, step: StepFacts) -> Findings:
         yield say("left_out", level="risk")
     elif not facts.requires_grad and facts.gradient_before:
         yield say("gradient_waiting")
-    yield from _clipped(facts, step)
+    yield from _clipped(facts, say)
 
 
-def _leak(facts: TensorFacts, step: StepFacts) -> Finding:
+def _leak(facts: TensorFacts, step: StepFacts, say: Say) -> Finding:
     """Why did a frozen parameter move?"""
-    say = partial(_say, facts, step)
     by_optimizer = facts.seen.moved_by_optimizer
     if facts.held and facts.requires_grad:
         return say("undone")
@@ -129,16 +204,17 @@ def _leak(facts: TensorFacts, step: StepFacts) -> Finding:
         if facts.seen.gradient is None:
             return say("optimizer_memory")
         return say("stale_gradient" if facts.seen.gradient else "zeroed_gradient")
-    return _trained_in_spite(facts, step) or say("trained")
+    return _trained_in_spite(facts, step, say) or say("trained")
 
 
 def _has_max_norm(owner: nn.Module) -> bool:
     return isinstance(owner, (nn.Embedding, nn.EmbeddingBag)) and owner.max_norm is not None
 
 
-def _trained_in_spite(facts: TensorFacts, step: StepFacts, level: str = "leak") -> Finding | None:
+def _trained_in_spite(
+    facts: TensorFacts, step: StepFacts, say: Say, level: str = "leak"
+) -> Finding | None:
     """Signs that somebody meant a parameter to be frozen which trains."""
-    say = partial(_say, facts, step)
     if isinstance(facts.owner, nn.MultiheadAttention) and _out_projection_is_off(facts, step):
         return say("in_projection", level)
     off = [other.slot.key for other in step.siblings(facts) if not other.requires_grad]
@@ -153,25 +229,23 @@ def _trained_in_spite(facts: TensorFacts, step: StepFacts, level: str = "leak") 
 
 
 def _out_projection_is_off(facts: TensorFacts, step: StepFacts) -> bool:
-    inside = [p for p in step.parameters() if p.module_name == f"{facts.module_name}.out_proj"]
-    if not facts.module_name:
-        inside = [p for p in step.parameters() if p.module_name == "out_proj"]
+    name = f"{facts.module_name}.out_proj".lstrip(".")
+    inside = [p for p in step.parameters if p.module_name == name]
     return bool(inside) and not any(p.requires_grad for p in inside)
 
 
 # ---- parameters that are meant to train ------------------------------------------------------
 
 
-def _trained(facts: TensorFacts, step: StepFacts) -> Findings:
-    say = partial(_say, facts, step)
+def _trained(facts: TensorFacts, step: StepFacts, say: Say) -> Findings:
     if not facts.changed:
-        yield from _standing_still(facts, step)
+        yield from _standing_still(facts, step, say)
     elif facts.seen.alias_restored:
         yield say("alias")
     elif _has_max_norm(facts.owner) and not facts.seen.moved_by_optimizer:
         yield say("max_norm", level="note")
     else:
-        hint = _trained_in_spite(facts, step, level="note")
+        hint = _trained_in_spite(facts, step, say, level="note")
         if hint is not None:
             yield hint
     if facts.address_changed and not facts.changed:
@@ -182,13 +256,12 @@ def _trained(facts: TensorFacts, step: StepFacts) -> Findings:
         yield say("unscheduled")
 
 
-def _standing_still(facts: TensorFacts, step: StepFacts) -> Findings:
-    say = partial(_say, facts, step)
+def _standing_still(facts: TensorFacts, step: StepFacts, say: Say) -> Findings:
     seen, rate = facts.seen, step.optimizer.param_groups[facts.group or 0].get("lr")
     if not step.stepped:
         yield say("no_step")
     elif seen.gradient is None:
-        yield _no_gradient(facts, step)
+        yield _no_gradient(facts, step, say)
     elif seen.moved_by_optimizer:
         if not facts.address_changed:
             yield say("restored")
@@ -200,8 +273,7 @@ def _standing_still(facts: TensorFacts, step: StepFacts) -> Findings:
         yield say("too_small")
 
 
-def _no_gradient(facts: TensorFacts, step: StepFacts) -> Finding:
-    say = partial(_say, facts, step)
+def _no_gradient(facts: TensorFacts, step: StepFacts, say: Say) -> Finding:
     ran = step.modules.get(facts.module_name, ModuleSeen())
     if ran.ran and not ran.with_gradient:
         return say("under_no_grad")
@@ -213,34 +285,31 @@ def _no_gradient(facts: TensorFacts, step: StepFacts) -> Finding:
     return say("unused")
 
 
-def _left_out(facts: TensorFacts, step: StepFacts) -> Findings:
-    say = partial(_say, facts, step)
+def _left_out(facts: TensorFacts, step: StepFacts, say: Say) -> Findings:
     if facts.changed:
         code = "max_norm" if _has_max_norm(facts.owner) else "written"
         yield say(code)
     if facts.gradient is None:
-        yield _no_gradient(facts, step)
+        yield _no_gradient(facts, step, say)
     elif step.strangers:
-        yield _stranger(facts, step)
+        yield _stranger(facts, step, say)
     else:
         yield say("left_out")
     if facts.gradient_before:
         yield say("piled_up", before=facts.gradient_before)
-    yield from _clipped(facts, step)
+    yield from _clipped(facts, say)
 
 
-def _stranger(facts: TensorFacts, step: StepFacts) -> Finding:
-    say = partial(_say, facts, step)
+def _stranger(facts: TensorFacts, step: StepFacts, say: Say) -> Finding:
     shapes = [tensor.shape for tensor in step.strangers]
-    known = any(parameter.group is not None for parameter in step.parameters())
+    known = any(parameter.group is not None for parameter in step.parameters)
     if not known and facts.tensor.shape in shapes:
         return say("assigned")
     several = "a parameter" if len(shapes) == 1 else f"{len(shapes)} parameters"
     return say("replaced", strangers=several)
 
 
-def _clipped(facts: TensorFacts, step: StepFacts) -> Findings:
-    say = partial(_say, facts, step)
+def _clipped(facts: TensorFacts, say: Say) -> Findings:
     if facts.seen.clip is not None and facts.seen.clip < 1:
         yield say("clipped", coefficient=facts.seen.clip)
 
@@ -248,8 +317,7 @@ def _clipped(facts: TensorFacts, step: StepFacts) -> Findings:
 # ---- whatever it is meant to do --------------------------------------------------------------
 
 
-def _either_way(facts: TensorFacts, step: StepFacts) -> Findings:
-    say = partial(_say, facts, step)
+def _either_way(facts: TensorFacts, step: StepFacts, say: Say) -> Findings:
     if not facts.finite:
         yield say("not_finite")
     owners = [name.rpartition(".")[0] for name in facts.names]

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from course_lib.freezing.bits import same_bits
+
 
 def replica(model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
     """Copy both together, so that the optimizer's copy holds the parameters of the model's copy.
@@ -126,16 +128,6 @@ class Guard:
             for tensor, entry in self.state.items():
                 state[tensor] = {key: _put(old, value) for key, (old, value) in entry.items()}
         return found
-
-
-def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors agree in every bit: NaN equals itself, 0.0 and -0.0 differ."""
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    if one.layout != torch.strided or one.is_quantized:
-        return torch.equal(one.to_dense(), other.to_dense())
-    flat = [t.detach().contiguous().flatten().view(torch.uint8) for t in (one, other)]
-    return torch.equal(*flat)
 
 
 def _clone(value: Any) -> Any:

@@ -1,66 +1,33 @@
-"""The result of an audit: rows to read and to test, a text for the terminal."""
+"""The result of an audit: rows to read and to test, as text and as HTML."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING
 
-from course_lib.freezing.auditing import show
-from course_lib.freezing.auditing.facts import TensorFacts
+from course_lib.freezing.auditing.figure import MARKS, figure
+from course_lib.freezing.auditing.judge import Row
 from course_lib.freezing.auditing.reasons import LEVELS, Finding
 from course_lib.freezing.select import Inventory, Names, select_in
-from course_lib.text import counted
+from course_lib.text import counted, few, ruled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ALARMS = ("leak", "stuck", "risk")
 LONG = 40  # rows; a longer table is printed only when asked for
+HEAD = ("", "tensor", "kind", "requires_grad", "optimizer", "gradient", "change", "verdict", "why")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One parameter or buffer.
+class Group:
+    """One finding with all tensors it holds for, and one line that fixes all of them."""
 
-    Attributes:
-        name, names: its first name, and all of them when it is tied or its module shared.
-        kind: ``"parameter"`` or ``"buffer"``.
-        shape, size: its shape, and how many numbers that are.
-        requires_grad: the flag before the step; None for a buffer.
-        group: index of its group in the optimizer, found by identity; None when it is in none.
-        gradient: Euclidean norm of the gradient it had at the optimizer's step; None for none.
-        changed: whether any bit differs after the step.
-        change: largest absolute change of an element.
-        state: what it is doing: trains, frozen, still, updates, moved.
-        findings: what is wrong with that, worst first.
-    """
-
-    name: str
+    level: str
+    code: str
+    why: str
+    mend: str
     names: tuple[str, ...]
-    kind: str
-    shape: tuple[int, ...]
-    size: int
-    requires_grad: bool | None
-    group: int | None
-    gradient: float | None
-    changed: bool
-    change: float
-    state: str
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def level(self) -> str:
-        """The worst level among its findings: leak, stuck, risk, note or ok."""
-        return self.findings[0].level if self.findings else "ok"
-
-    @property
-    def reason(self) -> str:
-        """The code of the worst finding, or an empty string."""
-        return self.findings[0].code if self.findings else ""
-
-    @property
-    def verdict(self) -> str:
-        """The level of a finding, or what the tensor does when all is well."""
-        return self.state if self.level == "ok" else self.level
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,21 +69,33 @@ class AuditReport:
         """Names of all tensors that the step changed."""
         return tuple(row.name for row in self.rows if row.changed)
 
-    def targets(self, code: str) -> list[str]:
-        """The names that the mending line of a reason is about, ready for ``freeze``."""
+    def names_to_fix(self, code: str) -> list[str]:
+        """The names that the line to write for a reason is about, ready for ``freeze``."""
         found = [each for row in self.rows for each in row.findings if each.code == code]
-        return list(dict.fromkeys(each.target for each in found))
+        return list(dict.fromkeys(each.about for each in found))
 
     def assert_frozen(self, names: Names) -> None:
-        """Raise AssertionError, naming tensors and reasons, if anything named moved.
+        """For tests of your own training code: nothing named moved.
+
+        Args:
+            names: as for ``freeze``.
 
         Raises:
-            UnknownNameError, FreezingError: when the names can't be read.
+            AssertionError: something did; the message names tensors and reasons.
+            UnknownNameError, FreezingError: the names can't be read.
         """
         self._assert(names, lambda row: not row.changed, "moved in one step")
 
     def assert_trained(self, names: Names) -> None:
-        """Raise AssertionError if any *parameter* named stood still."""
+        """For tests of your own training code: no *parameter* named stood still.
+
+        Args:
+            names: as for ``freeze``.
+
+        Raises:
+            AssertionError: one did; the message names it, and the reason.
+            UnknownNameError, FreezingError: the names can't be read.
+        """
         self._assert(
             names, lambda row: row.changed or row.kind == "buffer", "stood still in one step"
         )
@@ -152,17 +131,35 @@ class AuditReport:
         lines.append("findings: " + (", ".join(counts) or "none"))
         return "; ".join(lines) + "."
 
+    def grouped(self) -> list[Group]:
+        """Each reason once, worst first. The sentence is the first tensor's, standing for all."""
+        found: dict[tuple[str, str], list[tuple[str, Finding]]] = {}
+        for row in self.rows:
+            for finding in row.findings:
+                found.setdefault((finding.level, finding.code), []).append((row.name, finding))
+        groups = [
+            Group(level, code, each[0][1].why, _mend_all(each), tuple(name for name, _ in each))
+            for (level, code), each in found.items()
+        ]
+        return sorted(groups, key=lambda group: LEVELS.index(group.level))
+
     def table(self, rows: Iterable[Row] | None = None) -> str:
-        """All rows, or the given ones, as a text table."""
-        return show.text_table(self.rows if rows is None else tuple(rows))
+        """All rows, or the given ones, as a text table; reasons by their short names."""
+        return ruled([HEAD, *map(_cells, self.rows if rows is None else rows)])
 
     def findings(self) -> str:
-        """The findings, each said once with the tensors it holds for, and how to mend them."""
-        return show.text_findings(self.rows, self.remarks)
+        """The findings, each said once with the tensors it holds for, and the line to write."""
+        lines = []
+        for group in self.grouped():
+            lines.append(f"{MARKS[group.level].sign} {group.level}: {few(group.names)}")
+            lines.append(f"    why:  {group.why} [{group.code}]")
+            lines.append(f"    mend: {group.mend}")
+        lines += [f"{MARKS['risk'].sign} {remark}" for remark in self.remarks]
+        return "\n".join(lines)
 
     def figure(self) -> "Figure":
         """The network by depth: how far each tensor moved, and the verdict on it."""
-        return show.figure(self.rows)
+        return figure(self.rows)
 
     def __str__(self) -> str:
         parts = [self.summary(), self.findings()]
@@ -173,38 +170,67 @@ class AuditReport:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return show.html(self.rows, self.summary(), self.remarks, open_table=len(self.rows) <= LONG)
-
-
-def row_of(facts: TensorFacts, findings: tuple[Finding, ...]) -> Row:
-    """The row for what is known about a tensor."""
-    return Row(
-        facts.name,
-        facts.names,
-        "parameter" if facts.is_parameter else "buffer",
-        tuple(facts.tensor.shape),
-        facts.tensor.numel(),
-        facts.requires_grad if facts.is_parameter else None,
-        facts.group,
-        facts.gradient,
-        facts.changed,
-        facts.change,
-        _state(facts, findings),
-        findings,
-    )
-
-
-def _state(facts: TensorFacts, findings: tuple[Finding, ...]) -> str:
-    if any(each.level == "leak" for each in findings):
-        return "moved"
-    if not facts.is_parameter:
-        held = facts.held or facts.declared == "frozen"
-        return "updates" if facts.changed else "frozen" if held else "still"
-    if facts.changed:
-        return "trains"
-    return "frozen" if facts.meant_frozen else "still"
+        """A summary, the findings and the table, folded when it is long. Needs no script."""
+        parts = [f"<p><b>Audit of one step.</b> {escape(self.summary())}</p>"]
+        for group in self.grouped():
+            parts.append(
+                f"<p>{_badge(group.level)} <code>{escape(few(group.names))}</code><br>"
+                f"{escape(group.why)}.<br>Mend: <code>{escape(group.mend)}</code></p>"
+            )
+        parts += [f"<p>{_badge('risk')} {escape(remark)}</p>" for remark in self.remarks]
+        head = "".join(f'<th scope="col" style="text-align:left">{each}</th>' for each in HEAD[1:])
+        body = "".join(map(_html_row, self.rows))
+        parts.append(
+            f"<details{' open' if len(self.rows) <= LONG else ''}>"
+            f"<summary>All {len(self.rows)} tensors</summary>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></details>"
+        )
+        return "\n".join(parts)
 
 
 def _line(row: Row) -> str:
     why = f": {row.findings[0].why}. Mend: {row.findings[0].mend}" if row.findings else ""
     return f"{row.name} (changed by {row.change:.3g}){why}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    """One row in words, in the order of ``HEAD``."""
+    parameter = row.kind == "parameter"
+    return (
+        MARKS[row.verdict].sign,
+        row.name,
+        row.kind,
+        str(row.requires_grad) if parameter else "",
+        ("no" if row.group is None else f"group {row.group}") if parameter else "",
+        ("None" if row.gradient is None else f"{row.gradient:.2g}") if parameter else "",
+        f"{row.change:.2g}" if row.changed else "0",
+        row.verdict,
+        row.reason,
+    )
+
+
+def _mend_all(found: Sequence[tuple[str, Finding]], limit: int = 4) -> str:
+    """The line to write for several tensors, ready to paste."""
+    first = found[0][1]
+    names = list(dict.fromkeys(finding.about for _, finding in found))
+    if len(names) == 1:
+        return first.mend
+    several = "[" + ", ".join(f'"{name}"' for name in names) + "]"
+    if len(names) > limit:
+        several = f'report.names_to_fix("{first.code}")'
+    return first.mend.replace(f'"{first.about}"', several)
+
+
+def _html_row(row: Row) -> str:
+    columns = _cells(row)[1:]
+    marked = [f"<td style='text-align:left'>{escape(text)}</td>" for text in columns]
+    marked[-2] = f"<td style='text-align:left'>{_badge(row.verdict)}</td>"
+    return "<tr>" + "".join(marked) + "</tr>"
+
+
+def _badge(word: str) -> str:
+    # The word stays in the page's own text colour, readable in light and dark; the bar colours it.
+    return (
+        f'<span style="border-left:0.5em solid {MARKS[word].colour};padding-left:0.4em;'
+        f'white-space:nowrap"><b>{MARKS[word].sign} {word}</b></span>'
+    )

@@ -9,20 +9,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from course_lib.errors import CourseError
-from course_lib.freezing.auditing.facts import (
-    StepFacts,
-    TensorFacts,
-    difference,
-    gather,
-    late_moments_of,
-    norm,
-    strangers_in,
-    stray_groups_of,
-)
+from course_lib.freezing.auditing.facts import StepFacts, TensorFacts, difference, gather, norm
 from course_lib.freezing.auditing.judge import judge
-from course_lib.freezing.auditing.replica import Guard, replica, same_bits, same_random_numbers
-from course_lib.freezing.auditing.report import AuditReport, row_of
+from course_lib.freezing.auditing.replica import Guard, replica, same_random_numbers
+from course_lib.freezing.auditing.report import AuditReport
 from course_lib.freezing.auditing.watch import Watch
+from course_lib.freezing.bits import address, same_bits
 from course_lib.freezing.select import FreezingError, Inventory, Names, select
 
 Step = Callable[[nn.Module, Optimizer], Any]
@@ -64,16 +56,27 @@ def audit(
         UnknownNameError, FreezingError: ``frozen`` or ``trainable`` can't be read.
     """
     _check(model, optimizer, step)
-    declared = _declared(model, frozen, trainable)
-    inventory, tensors = gather(model, optimizer, declared)
-    _check_optimizer(optimizer, inventory, tensors)
+    facts = gather(model, optimizer, _declared(model, frozen, trainable))
+    _check_optimizer(facts)
+    watch = _run_on_copies(model, optimizer, step, facts.tensors)
+    facts.modules, facts.stepped = watch.modules, watch.stepped
+    for tensor in facts.tensors.values():
+        _measure(tensor, watch)
+    rows = tuple(judge(tensor, facts) for tensor in facts.tensors.values())
+    return AuditReport(rows, _remarks(model), facts.inventory)
+
+
+def _run_on_copies(
+    model: nn.Module, optimizer: Optimizer, step: Step, tensors: dict[str, TensorFacts]
+) -> Watch:
+    """Run the step on copies, with the originals under guard; returns what was seen."""
     guard = Guard(model, optimizer)
     new_model, new_optimizer = replica(model, optimizer)
-    new_inventory = Inventory.of(new_model)
-    slots = new_inventory.parameters | new_inventory.buffers
-    addresses = {name: _address(slots[name].tensor) for name in tensors}
+    inventory = Inventory.of(new_model)
+    slots = inventory.parameters | inventory.buffers
+    named = {name: slots[name].tensor for name in tensors}
     start = {name: facts.tensor for name, facts in tensors.items()}
-    watch = Watch(new_model, new_optimizer, {n: slots[n].tensor for n in tensors}, start)
+    watch = Watch(new_model, new_optimizer, named, start)
     try:
         with same_random_numbers(), watch.looking():
             step(new_model, new_optimizer)
@@ -86,28 +89,18 @@ def audit(
             f"The step worked on the original ({', '.join(touched)}), which is as it was again. "
             "Use the model and the optimizer that the step is handed: step(model, optimizer)."
         )
+    return watch
 
-    for name, facts in tensors.items():
-        after = _after(new_model, name)
-        facts.seen = watch.tensors[name]
-        facts.changed = not same_bits(facts.tensor, after)
-        facts.change = difference(after, facts.tensor) if facts.changed else 0.0
-        facts.finite = not after.is_floating_point() or bool(after.isfinite().all())
-        facts.address_changed = facts.is_parameter and _address(after) != addresses[name]
-        facts.gradient_after = norm(after.grad) if facts.is_parameter else None
-    about_step = StepFacts(
-        inventory,
-        optimizer,
-        tensors,
-        watch.modules,
-        watch.stepped,
-        strangers_in(optimizer, inventory),
-        model.training,
-        stray_groups_of(optimizer),
-        late_moments_of(tensors),
-    )
-    rows = tuple(row_of(facts, judge(facts, about_step)) for facts in tensors.values())
-    return AuditReport(rows, _remarks(model), inventory)
+
+def _measure(facts: TensorFacts, watch: Watch) -> None:
+    """Add to the facts of a tensor what the step did to it."""
+    after = _after(watch.model, facts.name)
+    facts.seen = watch.tensors[facts.name]
+    facts.changed = not same_bits(facts.tensor, after)
+    facts.change = difference(after, facts.tensor) if facts.changed else 0.0
+    facts.finite = not after.is_floating_point() or bool(after.to_dense().isfinite().all())
+    facts.address_changed = facts.is_parameter and address(after) != watch.addresses[facts.name]
+    facts.gradient_after = norm(after.grad) if facts.is_parameter else None
 
 
 def _check(model: nn.Module, optimizer: Optimizer, step: Step) -> None:
@@ -133,18 +126,15 @@ def _declared(model: nn.Module, frozen: Names, trainable: Names) -> dict[str, st
     return declared
 
 
-def _check_optimizer(
-    optimizer: Optimizer, inventory: Inventory, tensors: dict[str, TensorFacts]
-) -> None:
+def _check_optimizer(facts: StepFacts) -> None:
     """An optimizer of another model is a mistake in the call, unless the shapes are the same.
 
     Then it was this model's before ``load_state_dict(assign=True)``, and that is a finding.
     """
-    if any(facts.group is not None for facts in tensors.values()):
+    if any(tensor.group is not None for tensor in facts.tensors.values()):
         return
-    shapes = {facts.tensor.shape for facts in tensors.values() if facts.is_parameter}
-    strangers = strangers_in(optimizer, inventory)
-    if strangers and not all(tensor.shape in shapes for tensor in strangers):
+    shapes = {parameter.tensor.shape for parameter in facts.parameters}
+    if any(tensor.shape not in shapes for tensor in facts.strangers):
         raise AuditError(
             "The optimizer holds no parameter of this model, nor any of the same shape: it was "
             "built for another model. Give the one built from this model's parameters."
@@ -161,10 +151,6 @@ def _after(model: nn.Module, name: str) -> torch.Tensor:
     if not isinstance(found, torch.Tensor):
         raise AuditError(f"The step took {name} out of the model: it can't be audited.")
     return found
-
-
-def _address(tensor: torch.Tensor) -> int:
-    return tensor.data_ptr() if tensor.layout == torch.strided else 0
 
 
 _HINTS = {

@@ -1,4 +1,4 @@
-"""What is looked at while the audited step runs on the copy."""
+"""What is observed while the audited step runs on the copy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from course_lib.freezing.auditing.replica import same_bits
+from course_lib.freezing.bits import address, same_bits
 
 
 @dataclass
@@ -41,6 +41,7 @@ class Watch:
     Attributes:
         named: the tensors of the copy, by name.
         start: their values before the step, by name.
+        addresses: where their memory was then.
     """
 
     model: nn.Module
@@ -53,6 +54,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         self.tensors = {name: TensorSeen() for name in self.named}
+        self.addresses = {name: address(tensor) for name, tensor in self.named.items()}
         self._untouched: set[str] = set()
         # Outputs that require a gradient, by the address of their memory. Holding on to them keeps
         # the address from being given to another tensor.
@@ -86,14 +88,14 @@ class Watch:
             if not torch.is_grad_enabled() and tensor.requires_grad:
                 seen.cuts = "under torch.no_grad()"
             elif torch.is_grad_enabled() and not tensor.requires_grad:
-                twin = self._outputs.get(_address(tensor))
+                twin = self._outputs.get(address(tensor))
                 if twin is not None and twin.shape.numel() == tensor.shape.numel():
                     seen.cuts = "after a detach()"
 
     def _after_forward(self, module: nn.Module, args: Any, output: Any) -> None:
         for tensor in _tensors_in(output):
             if tensor.requires_grad and tensor.numel():
-                self._outputs[_address(tensor)] = tensor.detach()
+                self._outputs[address(tensor)] = tensor.detach()
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         for name, tensor in self.named.items():
@@ -129,22 +131,18 @@ class _Writes(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
     def _copy(self, target: torch.Tensor, source: Any) -> None:
-        if isinstance(source, torch.Tensor) and _address(target) == _address(source) != 0:
+        if isinstance(source, torch.Tensor) and address(target) == address(source) != 0:
             for name, tensor in self.watch.named.items():
-                if _address(tensor) == _address(target):
+                if address(tensor) == address(target):
                     self.watch.tensors[name].alias_restored = True
 
     def _scale(self, targets: Any, factor: Any) -> None:
         if self.watch.stepped or isinstance(factor, (list, tuple)):
             return
-        addresses = {_address(target) for target in targets}
+        addresses = {address(target) for target in targets}
         for name, tensor in self.watch.named.items():
-            if tensor.grad is not None and _address(tensor.grad) in addresses:
+            if tensor.grad is not None and address(tensor.grad) in addresses:
                 self.watch.tensors[name].clip = float(factor)
-
-
-def _address(tensor: torch.Tensor) -> int:
-    return tensor.data_ptr() if tensor.layout == torch.strided else 0
 
 
 def _tensors_in(things: Any) -> Iterator[torch.Tensor]:

@@ -4,8 +4,8 @@
 PDF (``paper``), another as an HTML file without scripts (``page``).
 """
 
-from course_lib.publishing.handouts.build import build
 from course_lib.publishing.handouts.document import Document, HandoutError
 from course_lib.publishing.handouts.editions import STUDENT, TEACHER, make
+from course_lib.publishing.handouts.folder import build
 
 __all__ = ["STUDENT", "TEACHER", "Document", "HandoutError", "build", "make"]

@@ -223,6 +223,16 @@ class Document:
     one_page: bool = False
 
 
+def line(text: str) -> tuple[Inline, ...]:
+    """Plain words, as all that stands in a paragraph, a heading or a cell."""
+    return (Text(text),)
+
+
+def bold(text: str) -> tuple[Inline, ...]:
+    """The same, standing out."""
+    return (Strong(line(text)),)
+
+
 def walk(blocks: Iterable[Block]) -> Iterator[Block]:
     """Every block, those inside of others too, in reading order."""
     for block in blocks:

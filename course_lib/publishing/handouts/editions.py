@@ -25,14 +25,14 @@ from course_lib.publishing.handouts.document import (
     Paragraph,
     Program,
     Room,
-    Strong,
     Table,
     Text,
+    bold,
+    line,
     words,
 )
 
 STUDENT, TEACHER = "student edition", "teacher edition"
-NO_GUESS = "You wrote down no prediction"
 
 
 @dataclass
@@ -87,7 +87,11 @@ class _Maker:
         self.asked: list[Question] = []
 
     def sections(self, notebook: Any) -> tuple[str, list[_Section]]:
-        """The title, and the sections in order."""
+        """The title, and the sections in order.
+
+        Raises:
+            HandoutError: there is no title.
+        """
         title, found = "", [_Section(None)]
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
@@ -129,7 +133,7 @@ class _Maker:
                 title = "Your prediction"
                 return [Box("prediction", title, tuple(map(Blank, guesses)))], 0.0
         shown: list[Block] = [Program(cell.source)] if cell.source.strip() else []
-        shown += [_without_guess(block) for block in outputs.blocks_of(cell.get("outputs", ()))]
+        shown += outputs.blocks_of(cell.get("outputs", ()))
         return [block for block in shown if words(block).strip()], 0.0
 
     def exercise(self, exercise: Exercise) -> list[Block]:
@@ -164,8 +168,8 @@ class _Maker:
             return []
         found: list[Block] = [
             NewPage(),
-            Heading(2, (Text("Answers to the questions"),)),
-            Paragraph((Text("Tick your answers first; then read why, also of those you didn't."),)),
+            Heading(2, line("Answers to the questions")),
+            Paragraph(line("Tick your answers first; then read why, also of those you didn't.")),
         ]
         for question in self.asked:
             title = f"Question {question.number}"
@@ -176,25 +180,18 @@ class _Maker:
 def _for_teachers(name: str, sections: Sequence[_Section]) -> list[Block]:
     """The timings first; then the sections, each with what to say."""
     points = talking.points(name)
-    rows = [(section.title or "Opening", _minutes(section)) for section in sections]
-    table = Table(
-        ((Text("section"),), (Text("minutes"),), (Text("yours"),)),
-        (
-            *(((Text(title),), (Text(str(number)),), ()) for title, number in rows),
-            (
-                (Strong((Text("all of it"),)),),
-                (Strong((Text(str(sum(number for _, number in rows))),)),),
-                (),
-            ),
-        ),
-        (False, True, False),
-    )
+    minutes = [_minutes(section) for section in sections]
+    rows = [
+        (line(s.title or "Opening"), line(str(n)), ())
+        for s, n in zip(sections, minutes, strict=True)
+    ]
+    rows.append((bold("all of it"), bold(str(sum(minutes))), ()))
     found: list[Block] = [
-        Heading(2, (Text("For the teacher"),)),
+        Heading(2, line("For the teacher")),
         *points.opening,
-        Heading(3, (Text("Expected timings"),)),
-        Paragraph((Text(timing.RULE),)),
-        table,
+        Heading(3, line("Expected timings")),
+        Paragraph(line(timing.RULE)),
+        Table(tuple(map(line, ("section", "minutes", "yours"))), tuple(rows), (False, True, False)),
     ]
     unplaced = points.missing({section.title for section in sections})
     if unplaced:
@@ -224,9 +221,9 @@ def _solution(exercise: Exercise) -> Box:
     inside: list[Block] = [
         Program(exercise.solution_code),
         *markdown.read_little(exercise.why),
-        Paragraph((Strong((Text("Hints, in this order:"),)),)),
+        Paragraph(bold("Hints, in this order:")),
         Bullets(hints, numbered=True),
-        Paragraph((Strong((Text("Likely wrong answers, and what the check says:"),)),)),
+        Paragraph(bold("Likely wrong answers, and what the check says:")),
     ]
     for wrong in exercise.wrongs.values():
         inside += [Program(wrong.code), *markdown.read_little(wrong.message)]
@@ -234,12 +231,11 @@ def _solution(exercise: Exercise) -> Box:
 
 
 def _explained(question: Question) -> tuple[Block, ...]:
-    right = question.right
     items = tuple(
         (
             Paragraph(
                 (
-                    Strong((Text(f"{letter}) {'right' if option.right else 'wrong'}: "),)),
+                    *bold(f"{letter}) {'right' if option.right else 'wrong'}: "),
                     *markdown.little_line(option.text),
                     Text(" "),
                     *markdown.little_line(f"({option.why.strip()})"),
@@ -248,7 +244,7 @@ def _explained(question: Question) -> tuple[Block, ...]:
         )
         for letter, option in question.options.items()
     )
-    return (Paragraph((Text("Right: "), Strong((Text(right),)))), Bullets(items))
+    return (Paragraph((*line("Right: "), *bold(question.right))), Bullets(items))
 
 
 def _lines_to_write(exercise: Exercise) -> int:
@@ -324,10 +320,3 @@ def _with_room_to_predict(blocks: Sequence[Block]) -> list[Block]:
         if asked and not isinstance(following, Box):
             found.append(Box("prediction", "Your prediction", (Room(2),)))
     return found
-
-
-def _without_guess(block: Block) -> Block:
-    """What happened, without the remark that nothing was predicted: on paper it may have been."""
-    if isinstance(block, Paragraph) and words(block).startswith(NO_GUESS):
-        return Paragraph(())
-    return block

@@ -8,24 +8,8 @@ from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from course_lib.exercises import prose
-from course_lib.publishing.handouts.document import (
-    Block,
-    Break,
-    Bullets,
-    Code,
-    Emphasis,
-    Formula,
-    HandoutError,
-    Heading,
-    Inline,
-    Link,
-    Math,
-    Paragraph,
-    Program,
-    Strong,
-    Table,
-    Text,
-)
+from course_lib.publishing.handouts import document as doc
+from course_lib.publishing.handouts.document import Block, HandoutError, Inline
 
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _READER = (
@@ -44,28 +28,22 @@ def read(text: str) -> tuple[Block, ...]:
     return _blocks(_READER.parse(_with_fenced_align(COMMENT.sub("", text))))
 
 
-def read_line(text: str) -> tuple[Inline, ...]:
-    """The inlines of one line of Markdown."""
-    (token,) = _READER.parseInline(COMMENT.sub("", text))
-    return _inlines(token.children or [])
-
-
 def read_little(text: str) -> tuple[Block, ...]:
     """The blocks of a text in the little Markdown of exercises: paragraphs, items, code."""
     found: list[Block] = []
     for kind, content in prose.blocks(text):
         if kind == "code":
-            if found and isinstance(found[-1], Program):
+            if found and isinstance(found[-1], doc.Program):
                 content = f"{found.pop().code}\n\n{content}"  # type: ignore[union-attr]
-            found.append(Program(content))
+            found.append(doc.Program(content))
         elif kind == "item":
-            item: tuple[Block, ...] = (Paragraph(little_line(content)),)
-            if found and isinstance(found[-1], Bullets):
-                found[-1] = Bullets((*found[-1].items, item))
+            item: tuple[Block, ...] = (doc.Paragraph(little_line(content)),)
+            if found and isinstance(found[-1], doc.Bullets):
+                found[-1] = doc.Bullets((*found[-1].items, item))
             else:
-                found.append(Bullets((item,)))
+                found.append(doc.Bullets((item,)))
         else:
-            found.append(Paragraph(little_line(content)))
+            found.append(doc.Paragraph(little_line(content)))
     return tuple(found)
 
 
@@ -73,7 +51,7 @@ def little_line(text: str) -> tuple[Inline, ...]:
     """One line of that Markdown: words, and code between backticks."""
     parts = re.split(r"`([^`]+)`", " ".join(text.split()))
     return tuple(
-        Code(part) if place % 2 else Text(part) for place, part in enumerate(parts) if part
+        doc.Code(part) if place % 2 else doc.Text(part) for place, part in enumerate(parts) if part
     )
 
 
@@ -94,18 +72,18 @@ def _blocks(tokens: Sequence[Token]) -> tuple[Block, ...]:
         inside = tokens[place + 1 : end]
         match token.type:
             case "heading_open":
-                found.append(Heading(int(token.tag[1]), _inlines(inside[0].children or [])))
+                found.append(doc.Heading(int(token.tag[1]), _inlines(inside[0].children or [])))
             case "paragraph_open":
                 found += _paragraph(inside[0].children or [])
             case "bullet_list_open" | "ordered_list_open":
                 items = tuple(_blocks(each) for each in _items(inside))
                 start = int(token.attrGet("start") or 1)
-                found.append(Bullets(items, token.type.startswith("ordered"), start))
+                found.append(doc.Bullets(items, token.type.startswith("ordered"), start))
             case "fence" | "code_block":
                 language = token.info.strip() or "text"
-                found.append(Program(token.content.rstrip("\n"), language))
+                found.append(doc.Program(token.content.rstrip("\n"), language))
             case "math_block":
-                found.append(Formula(token.content.strip()))
+                found.append(doc.Formula(token.content.strip()))
             case "table_open":
                 found.append(_table(inside))
             case "blockquote_open":
@@ -147,15 +125,15 @@ def _paragraph(tokens: Sequence[Token]) -> list[Block]:
             continue
         inlines = _trimmed(_inlines(part))
         if inlines:
-            found.append(Paragraph(inlines))
+            found.append(doc.Paragraph(inlines))
         if token is not None:
-            found.append(Formula(token.content.strip()))
+            found.append(doc.Formula(token.content.strip()))
         part = []
     return found
 
 
 def _trimmed(inlines: tuple[Inline, ...]) -> tuple[Inline, ...]:
-    blank = [isinstance(each, Text) and not each.text.strip() for each in inlines]
+    blank = [isinstance(each, doc.Text) and not each.text.strip() for each in inlines]
     return () if all(blank) else inlines
 
 
@@ -167,21 +145,21 @@ def _inlines(tokens: Sequence[Token]) -> tuple[Inline, ...]:
         inside = tokens[place + 1 : end]
         match token.type:
             case "text" | "text_special":
-                found.append(Text(token.content))
+                found.append(doc.Text(token.content))
             case "softbreak":
-                found.append(Text(" "))
+                found.append(doc.Text(" "))
             case "hardbreak":
-                found.append(Break())
+                found.append(doc.Break())
             case "code_inline":
-                found.append(Code(token.content))
+                found.append(doc.Code(token.content))
             case "math_inline" | "math_inline_double":
-                found.append(Math(token.content.strip()))
+                found.append(doc.Math(token.content.strip()))
             case "strong_open":
-                found.append(Strong(_inlines(inside)))
+                found.append(doc.Strong(_inlines(inside)))
             case "em_open":
-                found.append(Emphasis(_inlines(inside)))
+                found.append(doc.Emphasis(_inlines(inside)))
             case "link_open":
-                found.append(Link(_inlines(inside), str(token.attrGet("href") or "")))
+                found.append(doc.Link(_inlines(inside), str(token.attrGet("href") or "")))
             case "image":
                 raise HandoutError(
                     f"The picture {token.attrGet('src')!r} is linked in prose. Show it from a "
@@ -190,10 +168,10 @@ def _inlines(tokens: Sequence[Token]) -> tuple[Inline, ...]:
             case other:
                 raise HandoutError(f"There is no way to set Markdown's {other!r} in a line.")
         place = end + 1
-    return tuple(each for each in found if each != Text(""))
+    return tuple(each for each in found if each != doc.Text(""))
 
 
-def _table(tokens: Sequence[Token]) -> Table:
+def _table(tokens: Sequence[Token]) -> doc.Table:
     rows: list[list[tuple[Inline, ...]]] = []
     right: list[bool] = []
     for place, token in enumerate(tokens):
@@ -203,4 +181,4 @@ def _table(tokens: Sequence[Token]) -> Table:
             rows[-1].append(_inlines(tokens[place + 1].children or []))
             if len(rows) == 1:
                 right.append("right" in str(token.attrGet("style") or ""))
-    return Table(tuple(rows[0]), tuple(map(tuple, rows[1:])), tuple(right))
+    return doc.Table(tuple(rows[0]), tuple(map(tuple, rows[1:])), tuple(right))

@@ -8,24 +8,10 @@ from typing import Any
 from bs4 import BeautifulSoup, NavigableString, Tag
 from PIL import Image
 
+from course_lib.exercises import predictions
+from course_lib.publishing.handouts import document as doc
 from course_lib.publishing.handouts import markdown
-from course_lib.publishing.handouts.document import (
-    Block,
-    Break,
-    Bullets,
-    Code,
-    Emphasis,
-    HandoutError,
-    Inline,
-    Output,
-    Paragraph,
-    Picture,
-    Program,
-    Strong,
-    Table,
-    Text,
-    words,
-)
+from course_lib.publishing.handouts.document import Block, HandoutError, Inline, words
 
 PICTURES = {"image/png": "png", "image/jpeg": "jpeg"}
 DOTS_PER_INCH = 100  # on the screen, as in course_lib.display.plots
@@ -39,9 +25,9 @@ def blocks_of(outputs: Iterable[Any]) -> list[Block]:
     for output in outputs:
         if output.output_type == "stream":
             if output.name == "stdout" and output.text.strip():
-                found.append(Output(output.text.strip("\n")))
+                found.append(doc.Output(output.text.strip("\n")))
         elif output.output_type == "error":
-            found.append(Output(f"{output.ename}: {output.evalue}"))
+            found.append(doc.Output(f"{output.ename}: {output.evalue}"))
         else:
             found += _shown(output)
     return found
@@ -57,17 +43,19 @@ def _shown(output: Any) -> list[Block]:
     if "application/vnd.jupyter.widget-view+json" in data:
         return []  # what needs a running program; the static picture stands beside it
     if "text/html" in data:
-        return from_html(data["text/html"])
+        found = from_html(data["text/html"])
+        # Nothing was predicted when the page was executed; on paper it may have been.
+        return found[:1] if output.metadata.get(predictions.NO_GUESS) else found
     if "text/markdown" in data:
         return list(markdown.read(data["text/markdown"].replace("<br>", " · ")))
     text = data.get("text/plain", "")
-    return [Output(text)] if text.strip() else []
+    return [doc.Output(text)] if text.strip() else []
 
 
-def picture(data: bytes, kind: str, about: Any) -> Picture:
+def picture(data: bytes, kind: str, about: Any) -> doc.Picture:
     """A notebook's picture, as wide as its author made it."""
     pixels = float(about.get("width") or Image.open(io.BytesIO(data)).width)
-    return Picture(data, kind, about.get("alt", ""), pixels / DOTS_PER_INCH)
+    return doc.Picture(data, kind, about.get("alt", ""), pixels / DOTS_PER_INCH)
 
 
 def from_html(html: str) -> list[Block]:
@@ -84,7 +72,7 @@ def _blocks(node: Tag) -> list[Block]:
 
     def end_line() -> None:
         if words(tuple(line)).strip():
-            found.append(Paragraph(tuple(line)))
+            found.append(doc.Paragraph(tuple(line)))
         line.clear()
 
     for child in node.children:
@@ -108,13 +96,13 @@ def _block(tag: Tag) -> list[Block] | None:
     if tag.name in ("p", "summary", "h1", "h2", "h3", "h4", "h5", "h6", "caption"):
         inside = _inlines(tag)
         if tag.name != "p":
-            inside = (Strong(inside),)
-        return [Paragraph(inside)] if words(inside).strip() else []
+            inside = (doc.Strong(inside),)
+        return [doc.Paragraph(inside)] if words(inside).strip() else []
     if tag.name == "pre":
-        return [Program(tag.get_text().strip("\n"), "text")]
+        return [doc.Program(tag.get_text().strip("\n"), "text")]
     if tag.name in ("ul", "ol"):
         items = tuple(tuple(_blocks(item)) for item in tag.find_all("li", recursive=False))
-        return [Bullets(items, tag.name == "ol")]
+        return [doc.Bullets(items, tag.name == "ol")]
     if tag.name == "table":
         return [_table(tag)]
     return [] if tag.name == "hr" else None
@@ -131,26 +119,26 @@ def _inline(node: Any) -> Sequence[Inline]:
         text = " ".join(str(node).split())
         before = " " if str(node)[:1].isspace() else ""
         after = " " if text and str(node)[-1:].isspace() else ""
-        return (Text(before + text + after),)
+        return (doc.Text(before + text + after),)
     if node.name == "br":
-        return (Break(),)
+        return (doc.Break(),)
     if node.name in ("code", "tt", "kbd"):
-        return (Code(node.get_text()),)
+        return (doc.Code(node.get_text()),)
     if node.name in ("strong", "b"):
-        return (Strong(_inlines(node)),)
+        return (doc.Strong(_inlines(node)),)
     if node.name in ("em", "i"):
-        return (Emphasis(_inlines(node)),)
+        return (doc.Emphasis(_inlines(node)),)
     if node.name == "img":
         raise HandoutError("A picture stands inside of HTML. Show it as an image of its own.")
     return _inlines(node)
 
 
-def _table(tag: Tag) -> Table:
+def _table(tag: Tag) -> doc.Table:
     """A table: pandas' too, whose first column is the index and whose header may have two rows."""
     rows = [row.find_all(["th", "td"]) for row in tag.find_all("tr")]
     rows = [row for row in rows if row]
     if not rows:
-        return Table((), ())
+        return doc.Table((), ())
     width = max(len(row) for row in rows)
     cells = [
         [_inlines(cell) for cell in row] + [()] * (width - len(row)) for row in rows
@@ -159,7 +147,7 @@ def _table(tag: Tag) -> Table:
     body = cells[1:] if has_header else cells
     header = cells[0] if has_header else [()] * width
     right = [bool(body) and all(_is_number(row[place]) for row in body) for place in range(width)]
-    return Table(
+    return doc.Table(
         tuple(header),
         tuple(map(tuple, body)),
         tuple(right),

@@ -11,32 +11,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
-from course_lib.publishing.handouts.document import (
-    Blank,
-    Block,
-    Box,
-    Break,
-    Bullets,
-    Choices,
-    Code,
-    Document,
-    Emphasis,
-    Formula,
-    Heading,
-    Inline,
-    Link,
-    Math,
-    NewPage,
-    Output,
-    Paragraph,
-    Picture,
-    Program,
-    Room,
-    Strong,
-    Table,
-    Text,
-    words,
-)
+from course_lib.publishing.handouts import document as doc
+from course_lib.publishing.handouts.document import Block, Document, Inline, words
 from course_lib.publishing.handouts.formulas import mathml
 from course_lib.publishing.handouts.frame import COURSE, LICENCE, qr_code
 
@@ -75,37 +51,37 @@ def blocks(inside: Iterable[Block]) -> str:
 def block(one: Block) -> str:
     """One block."""
     match one:
-        case Heading(level, inside):
+        case doc.Heading(level, inside):
             return f"<h{level}>{inlines(inside)}</h{level}>"
-        case Paragraph(inside):
+        case doc.Paragraph(inside):
             return f"<p>{inlines(inside)}</p>"
-        case Bullets(items, numbered, start):
+        case doc.Bullets(items, numbered, start):
             tag, at = ("ol", f' start="{start}"' if start != 1 else "") if numbered else ("ul", "")
             inner = "".join(f"<li>{blocks(item)}</li>" for item in items)
             return f"<{tag}{at}>{inner}</{tag}>"
-        case Program(code, language):
+        case doc.Program(code, language):
             return f'<pre class="program"><code>{_coloured(code, language)}</code></pre>'
-        case Output(text):
+        case doc.Output(text):
             return f'<pre class="output"><samp>{escape(text)}</samp></pre>'
-        case Formula(latex):
+        case doc.Formula(latex):
             return f'<p class="formula">{mathml(latex, display=True)}</p>'
-        case Picture(data, kind, alt, inches):
+        case doc.Picture(data, kind, alt, inches):
             source, width = _embedded(data, kind), round(inches * 100)
             return (
                 f'<p class="picture"><img src="{source}" alt="{escape(alt)}" width="{width}"></p>'
             )
-        case Table():
+        case doc.Table():
             return _table(one)
-        case Box(kind, title, inside):
+        case doc.Box(kind, title, inside):
             top = f'<p class="title">{escape(title)}</p>'
             return f'<div class="box {kind}">{top}{blocks(inside)}</div>'
-        case Room(lines):
+        case doc.Room(lines):
             return f'<div class="room" style="height: {8 * lines}mm"></div>'
-        case Blank(label):
+        case doc.Blank(label):
             return f'<p class="blank"><span>{escape(label)}:</span><span class="line"></span></p>'
-        case Choices(options, right):
+        case doc.Choices(options, right):
             return _choices(options, right)
-        case NewPage():
+        case doc.NewPage():
             return '<div class="new-page"></div>'
 
 
@@ -117,19 +93,19 @@ def inlines(inside: Iterable[Inline]) -> str:
 def inline(one: Inline) -> str:
     """One piece of a line."""
     match one:
-        case Text(text):
+        case doc.Text(text):
             return escape(text, quote=False)
-        case Code(code):
+        case doc.Code(code):
             return f"<code>{escape(code, quote=False)}</code>"
-        case Math(latex):
+        case doc.Math(latex):
             return mathml(latex, display=False)
-        case Break():
+        case doc.Break():
             return "<br>"
-        case Strong(inside):
+        case doc.Strong(inside):
             return f"<strong>{inlines(inside)}</strong>"
-        case Emphasis(inside):
+        case doc.Emphasis(inside):
             return f"<em>{inlines(inside)}</em>"
-        case Link(inside, to):
+        case doc.Link(inside, to):
             there = re.sub(r"\.ipynb(?=$|#)", ".html", to)
             if re.match(r"https?://", to) or re.fullmatch(r"[\w./-]+\.(html|pdf)", there):
                 return f'<a href="{escape(there)}">{inlines(inside)}</a>'
@@ -149,7 +125,7 @@ def _coloured(code: str, language: str) -> str:
     return highlight(code, lexer, HtmlFormatter(nowrap=True)).rstrip("\n")
 
 
-def _table(table: Table) -> str:
+def _table(table: doc.Table) -> str:
     right = table.right or (False,) * len(table.header)
     sides = [' class="right"' if each else "" for each in right]
     header = "".join(

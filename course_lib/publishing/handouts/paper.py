@@ -12,33 +12,8 @@ from pathlib import Path
 
 import typst
 
-from course_lib.publishing.handouts.document import (
-    Blank,
-    Block,
-    Box,
-    Break,
-    Bullets,
-    Choices,
-    Code,
-    Document,
-    Emphasis,
-    Formula,
-    HandoutError,
-    Heading,
-    Inline,
-    Link,
-    Math,
-    NewPage,
-    Output,
-    Paragraph,
-    Picture,
-    Program,
-    Room,
-    Strong,
-    Table,
-    Text,
-    words,
-)
+from course_lib.publishing.handouts import document as doc
+from course_lib.publishing.handouts.document import Block, Document, HandoutError, Inline, words
 from course_lib.publishing.handouts.formulas import typst_math
 from course_lib.publishing.handouts.frame import COURSE, LICENCE, qr_code
 
@@ -152,44 +127,44 @@ class _Writer:
         for place, each in enumerate(listed):
             text = self.block(each)
             following = listed[place + 1] if place + 1 < len(listed) else None
-            if isinstance(each, Paragraph) and isinstance(following, Room):
+            if isinstance(each, doc.Paragraph) and isinstance(following, doc.Room):
                 text = f"#block(sticky: true)[{text}]"  # lines to write on follow what they are for
             found.append(text)
         return "\n\n".join(found)
 
     def block(self, block: Block) -> str:
         match block:
-            case Heading(level, inside):
+            case doc.Heading(level, inside):
                 return f"#heading(level: {level})[{self.inlines(inside)}]"
-            case Paragraph(inside):
+            case doc.Paragraph(inside):
                 return self.inlines(inside)
-            case Bullets(items, numbered, start):
+            case doc.Bullets(items, numbered, start):
                 each = "".join(f"[{self.blocks(item)}]" for item in items)
                 return f"#enum(start: {start}){each}" if numbered else f"#list{each}"
-            case Program(code, language):
+            case doc.Program(code, language):
                 return self._code("program", code, f", language: {string(language)}")
-            case Output(text):
+            case doc.Output(text):
                 return self._code("output", text)
-            case Formula(latex):
+            case doc.Formula(latex):
                 formula = typst_math(latex, display=True)
                 return f"#math.equation(block: true, alt: {string(latex)}, {formula})"
-            case Picture():
+            case doc.Picture():
                 return self._picture(block)
-            case Table():
+            case doc.Table():
                 return self._table(block)
-            case Box(kind, title, inside):
+            case doc.Box(kind, title, inside):
                 return f"#box-of({string(kind)}, {string(title)})[{self.blocks(inside)}]"
-            case Room(lines):
+            case doc.Room(lines):
                 return f"#room({lines})"
-            case Blank(label):
+            case doc.Blank(label):
                 return f"#blank({string(label)})"
-            case Choices(options, right):
+            case doc.Choices(options, right):
                 return "".join(
                     f"#choice({string(letter)}, {str(letter == right).lower()})"
                     f"[{self.inlines(inside)}]\n"
                     for letter, inside in options
                 )
-            case NewPage():
+            case doc.NewPage():
                 return "#pagebreak(weak: true)"
 
     def inlines(self, inlines: Iterable[Inline]) -> str:
@@ -197,20 +172,20 @@ class _Writer:
 
     def inline(self, inline: Inline) -> str:
         match inline:
-            case Text(text):
+            case doc.Text(text):
                 return escaped(text)
-            case Code(code):
+            case doc.Code(code):
                 return f"#raw({string(code)});"
-            case Math(latex):
+            case doc.Math(latex):
                 formula = typst_math(latex, display=False)
                 return f"#math.equation(alt: {string(latex)}, {formula});"
-            case Break():
+            case doc.Break():
                 return "#linebreak();"
-            case Strong(inside):
+            case doc.Strong(inside):
                 return f"#strong[{self.inlines(inside)}];"
-            case Emphasis(inside):
+            case doc.Emphasis(inside):
                 return f"#emph[{self.inlines(inside)}];"
-            case Link(inside, to):
+            case doc.Link(inside, to):
                 if re.match(r"https?://", to):
                     return f"#link({string(to)})[{self.inlines(inside)}];"
                 return self.inlines(inside)  # a file beside the page is no place on paper
@@ -221,14 +196,14 @@ class _Writer:
         whole = str(text.count("\n") < LONG).lower()
         return f"#{kind}(size: {size}pt, whole: {whole}{more}, {string(text)})"
 
-    def _picture(self, picture: Picture) -> str:
+    def _picture(self, picture: doc.Picture) -> str:
         self.pictures += 1
         name = f"picture{self.pictures}.{picture.kind}"
         (self.folder / name).write_bytes(picture.data)
         width = min(picture.inches * SCALE, WIDEST)
         return f"#picture({string(name)}, {width:.3f}in, {string(picture.alt)})"
 
-    def _table(self, table: Table) -> str:
+    def _table(self, table: doc.Table) -> str:
         count = len(table.header)
         right = table.right or (False,) * count
         columns = ", ".join(_widths(table))
@@ -241,7 +216,7 @@ class _Writer:
         )
 
 
-def _widths(table: Table) -> list[str]:
+def _widths(table: doc.Table) -> list[str]:
     """Narrow columns as wide as they need, wide ones sharing what is left by their text."""
     longest = [
         max(len(words(cell)) for cell in column)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.publishing.handouts import markdown
-from course_lib.publishing.handouts.document import Block, Heading, Paragraph, Strong, Text, words
+from course_lib.publishing.handouts.document import Block, Heading, Paragraph, bold, words
 
 FOLDER = Path(__file__).parent / "content" / "talking"
 
@@ -35,7 +35,7 @@ class Points:
         found: list[Block] = []
         for title, blocks in self.sections.items():
             if title not in titles:
-                found += [Paragraph((Strong((Text(title),)),)), *blocks]
+                found += [Paragraph(bold(title)), *blocks]
         return found
 
 

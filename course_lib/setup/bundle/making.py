@@ -1,13 +1,12 @@
 """Make a bundle: wheels, course, handouts, installer, checksums."""
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from course_lib.paths import repo_root
+from course_lib.paths import repo_root, write_file
 from course_lib.setup import bootstrap
 from course_lib.setup.bundle import scripts
 from course_lib.setup.bundle.systems import chosen
@@ -133,7 +132,5 @@ def _copy_course(root: Path, target: Path) -> None:
 def _write_sums(out: Path) -> None:
     """The digest of every file of the bundle, in the format of ``sha256sum -c``."""
     files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
-    partial = out / f".{SUMS}.{os.getpid()}"
     lines = [f"{digest(files[name])}  {name}\n" for name in sorted(files) if name != SUMS]
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.replace(out / SUMS)
+    write_file(out / SUMS, "".join(lines))

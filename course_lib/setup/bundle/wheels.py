@@ -6,7 +6,6 @@ not fetched again: a run that was stopped goes on where it was.
 """
 
 import email.parser
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from course_lib.errors import CourseError
+from course_lib.paths import file_hash
 from course_lib.setup import bootstrap
 from course_lib.setup.bundle.systems import System
 
@@ -122,8 +122,7 @@ def digest(path: Path) -> str:
 
 @cache
 def _digest(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_hash(path)
 
 
 def oldest_python(wheels: Iterable[Path], python: str) -> str:

@@ -9,7 +9,6 @@ overwrites a file of yours, and joins the progress with the one that is there.
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from course_lib import paths
-from course_lib.paths import data_dir, repo_root
+from course_lib.paths import atomic_write, data_dir, file_hash, repo_root
 from course_lib.setup.hosting.errors import HostingError
 from course_lib.text import counted
 
@@ -48,22 +47,21 @@ def export_work(path: Path | str = NAME) -> Path:
     files = {name: file for name, file in _files() if file.resolve() != target.resolve()}
     if not texts and not files:
         raise HostingError("There is nothing to export yet: no exercise tried, nothing saved.")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    digests = {}
     try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            digests = {}
+        with (
+            atomic_write(target) as out,
+            zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
             for name, text in texts.items():
                 archive.writestr(name, text)
                 digests[name] = hashlib.sha256(text.encode()).hexdigest()
             for name, file in files.items():
                 archive.write(file, name)
-                digests[name] = _digest(file)
+                digests[name] = file_hash(file)
             archive.writestr(LIST, json.dumps({"version": VERSION, "files": digests}, indent=1))
-        partial.replace(target)
     except OSError as error:
         raise HostingError(f"{target} can't be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     print(f"{counted(len(digests), 'file of your work is', 'files of your work are')} in {target}.")
     _download(target)
     return target
@@ -179,7 +177,7 @@ def _checked(archive: zipfile.ZipFile, folder: Path) -> list[str]:
         target.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(name) as packed, target.open("wb") as out:
             shutil.copyfileobj(packed, out)
-        if _digest(target) != digest:
+        if file_hash(target) != digest:
             raise ValueError(f"{name} is damaged")
     return list(digests)
 
@@ -219,23 +217,13 @@ def _place(file: Path, target: Path) -> Path | None:
     """Put a file under its name, or the next free one; None when it is there already."""
     candidate, number = target, 1
     while candidate.exists():
-        if candidate.is_file() and _digest(candidate) == _digest(file):
+        if candidate.is_file() and file_hash(candidate) == file_hash(file):
             return None
         number += 1
         candidate = target.with_name(f"{target.stem}-{number}{target.suffix}")
-    candidate.parent.mkdir(parents=True, exist_ok=True)
-    partial = candidate.with_name(f".{candidate.name}.partial")
-    try:
-        shutil.copyfile(file, partial)
-        partial.replace(candidate)
-    finally:
-        partial.unlink(missing_ok=True)
+    with file.open("rb") as source, atomic_write(candidate) as copy:
+        shutil.copyfileobj(source, copy)
     return candidate
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _download(file: Path) -> None:

@@ -51,6 +51,9 @@ def resize_positions(embedding: torch.Tensor, count: int) -> torch.Tensor:
     Returns:
         Shape (1, count, D) or (count, D); the p other tokens are kept as they are.
 
+    Raises:
+        ValueError: N - p and count - p are no two square numbers for any p up to 2.
+
     Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, section 3.2.
     """
     *lead, tokens, width = embedding.shape
@@ -85,7 +88,7 @@ def input_channels(weight: torch.Tensor, channels: int, how: str) -> torch.Tenso
         channels: the new C.
         how: ``"repeat"``: the kernels in turn, scaled by C / channels, so that the sum over equal
             channels stays the same; ``"zeros"``: the kernels as they are, and zero for further
-            channels, so that at first these are not looked at.
+            channels, so that at first these don't count.
 
     Returns:
         Shape (out, channels, ...). For one channel, both give the sum over the channels: a grey

@@ -7,11 +7,10 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from course_lib.weights.loading.load import Source, first_of_each_memory, load_weights, prepare
+from course_lib.weights.loading.load import Source, load_weights, prepare
+from course_lib.weights.loading.model_tensors import ModelTensors
 from course_lib.weights.loading.plan import Options
 from course_lib.weights.loading.report import LoadReport
-from course_lib.weights.loading.stage import Staged
-from course_lib.weights.loading.targets import Targets, targets
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -38,15 +37,16 @@ def load_model(
 
     Raises:
         CheckpointError, LoadError, UnknownNameError: as :func:`load_weights`.
+        TypeError: there is no such option.
     """
+    checked = Options.of_call("load_model", options)
     model = _build_on_meta(factory)
     if model is not None:
-        goal = targets(model)
-        staged, made = prepare(goal, source, Options(**options), where)
-        ready = {goal.leader[each.item.name] for each in staged}
-        if ready == set(goal.leader.values()) and not goal.extra:
-            _fill(model, goal, first_of_each_memory(staged, goal))
-            return model, made
+        into = ModelTensors.of(model)
+        values, report = prepare(into, source, checked, where)
+        if values.keys() == set(into.leader.values()) and not into.extra:
+            _fill(model, into, {name: each.value for name, each in values.items()})
+            return model, report
     model = factory()
     return model, load_weights(model, source, where=where, **options)
 
@@ -78,7 +78,7 @@ def _build_on_meta(factory: Callable[[], Model]) -> Model | None:
         with torch.device("meta"), _NoFilling():
             model = factory()
     except Exception:
-        return None  # it looks at its values while it is built; so it is built as usual
+        return None  # it needs its values while it is built, so it is built as usual
     saved = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
     for module in model.modules():
         inside = [*module._buffers.values(), *_held(vars(module))]
@@ -101,13 +101,12 @@ def _held(attributes: dict[str, Any]) -> Iterator[Any]:
             yield value
 
 
-def _fill(model: nn.Module, goal: Targets, staged: list[Staged]) -> None:
+def _fill(model: nn.Module, into: ModelTensors, values: dict[str, torch.Tensor]) -> None:
     """Put the values where the meta tensors were; what was one object stays one object."""
-    values = {goal.leader[each.item.name]: each.value for each in staged}
     made: dict[int, torch.Tensor] = {}
-    for name, old in goal.tensors.items():
+    for name, old in into.tensors.items():
         if id(old) not in made:
-            made[id(old)] = _like(old, values[goal.leader[name]])
+            made[id(old)] = _like(old, values[into.leader[name]])
     for module in model.modules():
         stores: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         for store in stores:

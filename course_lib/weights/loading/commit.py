@@ -1,13 +1,22 @@
-"""Give tensors their new values: all of them, or on any trouble none."""
+"""Give tensors their new values: all of them, or on any trouble none.
+
+A tensor that is the only user of its memory gets other memory instead of being written to, and
+nobody notices. A view, a state dict, a NumPy array, a graph that waits for its backward pass or
+another process would notice: it would go on seeing the old values.
+"""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from types import FrameType
 
 import torch
+
+from course_lib.freezing.bits import same_bits, words
 
 _CHUNK = 1 << 18  # bytes: old and new values of a chunk fit into the processor's cache
 
@@ -61,7 +70,7 @@ def _exchange(change: Change, spare: torch.Tensor) -> None:
         change.target.data = change.value.to(target.device)
         change.value = target
     elif target.is_contiguous() and target.device.type == "cpu":
-        old, new = _bits(target), _bits(change.value)
+        old, new = words(target), words(change.value)
         if old.dtype != new.dtype:  # one begins at an odd place in its memory
             old, new = old.view(torch.uint8), new.view(torch.uint8)
         spare = spare.view(old.dtype)
@@ -96,28 +105,6 @@ def _undo(change: Change) -> None:
         change.target.detach().copy_(change.value)
 
 
-def same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Whether two tensors of one shape and type hold the same bits, NaN for NaN."""
-    if first.shape != second.shape or first.dtype != second.dtype:
-        return False
-    if first.dtype in (torch.int64, torch.uint8) and first.device == second.device:
-        return torch.equal(first, second)
-    a, b = (_bits(each.detach().cpu().contiguous()) for each in (first, second))
-    return (
-        torch.equal(a.view(torch.uint8), b.view(torch.uint8))
-        if a.dtype != b.dtype
-        else (torch.equal(a, b))
-    )
-
-
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The memory of a contiguous tensor as whole numbers, eight bytes at a time if it can be."""
-    flat = tensor.view(-1)
-    size, start = flat.numel() * flat.itemsize, flat.storage_offset() * flat.itemsize
-    whole = size % 8 == 0 and size and start % 8 == 0
-    return flat.view(torch.int64 if whole else torch.uint8)
-
-
 @contextmanager
 def interrupts_delayed() -> Iterator[None]:
     """Keep Ctrl-C until the block is through (in the main thread; others never get it)."""
@@ -132,3 +119,51 @@ def interrupts_delayed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
         if caught and callable(before):
             before(*caught[0])
+
+
+def is_alone(tensor: torch.Tensor) -> bool:
+    """Whether nothing else refers to the memory of a tensor on the CPU, as far as torch can tell.
+
+    torch counts who uses a tensor and who uses its memory, and marks memory whose address it gave
+    to NumPy. Those counts aren't part of its documented interface: where they are missing or don't
+    tell views from lone tensors, the answer is False. An address from ``data_ptr()`` isn't counted
+    by anyone.
+
+    Args:
+        tensor: of any device, shape and type.
+
+    Returns:
+        False in doubt: other devices and layouts, tensors of other classes, memory with gaps.
+    """
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.device.type != "cpu":
+        return False
+    if tensor.layout is not torch.strided or not tensor.is_contiguous() or tensor.is_inference():
+        return False
+    alone = _counts_of_a_lone_tensor()
+    return alone is not None and _counts(tensor) == alone
+
+
+def _counts(tensor: torch.Tensor) -> tuple[object, ...]:
+    """Users of the tensor, of its memory and of the Python object for it; and who may resize it."""
+    memory = tensor.untyped_storage()
+    return (
+        tensor._use_count(),  # type: ignore[attr-defined]
+        torch._C._storage_Use_Count(memory._cdata),
+        sys.getrefcount(memory),
+        memory.resizable(),
+        memory.is_shared(),
+    )
+
+
+@cache
+def _counts_of_a_lone_tensor() -> tuple[object, ...] | None:
+    """What :func:`_counts` says of a tensor that nothing else refers to; None if it can't tell."""
+    try:
+        lone, seen, read = (torch.empty(4) for _ in range(3))
+        view, array = seen.detach(), read.numpy()
+        counts = _counts(lone)
+        telling = counts not in (_counts(seen), _counts(read))
+        del view, array
+    except (AttributeError, TypeError, RuntimeError):
+        return None
+    return counts if telling else None

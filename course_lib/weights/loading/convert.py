@@ -14,13 +14,11 @@ class Cost:
 
     Attributes:
         text: in words: ``exact``, ``rounded, by up to 5.9e-08 of a number``, ...
-        exact: whether converting back gives the same bits.
         destructive: whether more than rounding was lost: numbers that became infinite, imaginary
             parts, fractions cut off.
     """
 
     text: str
-    exact: bool
     destructive: bool
 
 
@@ -39,7 +37,7 @@ def convert(tensor: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, Cos
         lost = int((tensor.imag != 0).sum())
         if lost:
             return tensor.real.to(dtype), Cost(
-                f"{counted(lost, 'number')} lost an imaginary part", False, True
+                f"{counted(lost, 'number')} lost an imaginary part", True
             )
         tensor = tensor.real
     result = tensor.to(dtype, copy=True)
@@ -48,25 +46,25 @@ def convert(tensor: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, Cos
     else:
         back = result.to(tensor.dtype)
     if _same(back, tensor):
-        return result, Cost("exact", True, False)
+        return result, Cost("exact", False)
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex:
         finite = torch.isfinite(tensor)
         if not (dtype.is_floating_point or dtype.is_complex):
             lost = int((_wide(back) != _wide(tensor)).sum())
-            return result, Cost(f"{counted(lost, 'number')} lost a fraction or more", False, True)
+            return result, Cost(f"{counted(lost, 'number')} lost a fraction or more", True)
         burst = int((finite & ~torch.isfinite(_wide(result))).sum())
         if burst:
-            return result, Cost(f"{counted(burst, 'number')} became infinite", False, True)
+            return result, Cost(f"{counted(burst, 'number')} became infinite", True)
         wide, near = _wide(tensor)[finite], _wide(back)[finite]
         error = ((wide - near).abs() / wide.abs().clamp_min(1e-300)).max().item()
         if error >= 1:
             gone = int(((near == 0) & (wide != 0)).sum())
-            return result, Cost(f"rounded; {counted(gone, 'number')} became zero", False, False)
-        return result, Cost(f"rounded, by up to {error:.1e} of a number", False, False)
+            return result, Cost(f"rounded; {counted(gone, 'number')} became zero", False)
+        return result, Cost(f"rounded, by up to {error:.1e} of a number", False)
     lost = int((back != tensor).sum())
     if dtype.is_floating_point:
-        return result, Cost(f"{counted(lost, 'number')} rounded", False, False)
-    return result, Cost(f"{counted(lost, 'number')} changed", False, True)
+        return result, Cost(f"{counted(lost, 'number')} rounded", False)
+    return result, Cost(f"{counted(lost, 'number')} changed", True)
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
@@ -80,7 +78,10 @@ def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
 
 
 def count_nonfinite(tensor: torch.Tensor) -> int:
-    """How many elements are NaN or infinite. One pass over the memory when there are none."""
+    """How many elements of a tensor of any shape are NaN or infinite.
+
+    One pass over the memory when there are none.
+    """
     if tensor.numel() == 0 or not (tensor.is_floating_point() or tensor.is_complex()):
         return 0
     if tensor.dtype.itemsize == 1 or tensor.is_complex():

@@ -1,6 +1,6 @@
 """Load weights into a model: everything that fits, exactly as you said, or nothing at all."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,12 @@ import torch
 from torch import nn
 
 from course_lib.weights.errors import LoadError
-from course_lib.weights.loading.aliases import is_alone
-from course_lib.weights.loading.commit import Change, commit
-from course_lib.weights.loading.plan import Dtype, Options, make_plan
+from course_lib.weights.loading.commit import Change, commit, is_alone
+from course_lib.weights.loading.model_tensors import ModelTensors
+from course_lib.weights.loading.plan import Dtype, Names, Options, Plan, make_plan
 from course_lib.weights.loading.report import LoadReport
-from course_lib.weights.loading.stage import Staged, report, stage
-from course_lib.weights.loading.targets import Targets, targets
+from course_lib.weights.loading.stage import Staged, one_of_each_memory, stage
 from course_lib.weights.matching.match import Rename
-from course_lib.weights.matching.select import Names
 from course_lib.weights.reading import locate
 from course_lib.weights.reading.checkpoint import Checkpoint, open_catalogue
 from course_lib.weights.reading.stored import Stamps, Stored
@@ -46,7 +44,7 @@ def load_weights(
 
     The file's names are matched with the model's in this order: the same names; the same names
     without, or with, one wrapper's prefix (``module.`` of DataParallel, say); then, on request,
-    by order and shape. All values are read, converted and looked at before the first tensor of
+    by order and shape. All values are read, converted and checked before the first tensor of
     the model changes. Then a tensor that is the only user of its memory gets the new memory, and
     into every other one the values are copied and verified bit for bit, so that views and NumPy
     arrays of it see them; if anything goes wrong, the old values go back. The parameters stay the
@@ -81,7 +79,7 @@ def load_weights(
         where: the place of the weights in the file, when there are several.
 
     Returns:
-        The report; print it, and see :meth:`LoadReport.raise_if`.
+        The report; print it.
 
     Raises:
         CheckpointError: the file can't be read; see :func:`read_checkpoint`.
@@ -90,13 +88,14 @@ def load_weights(
         In all cases the model is as it was, bit for bit.
     """
     options = Options(
-        rename, prefix, by_order, strict, keep, drop, skip_mismatched, adapt_input,
-        resize_positions, dtype, lossy, nonfinite,
+        rename=rename, prefix=prefix, by_order=by_order, strict=strict, keep=keep, drop=drop,
+        skip_mismatched=skip_mismatched, adapt_input=adapt_input, dtype=dtype, lossy=lossy,
+        resize_positions=resize_positions, nonfinite=nonfinite,
     )  # fmt: skip
-    goal = targets(model)
-    _refuse_meta(goal)
-    staged, made = prepare(goal, source, options, where)
-    changes = [_change(each, goal) for each in first_of_each_memory(staged, goal)]
+    into = ModelTensors.of(model)
+    _refuse_meta(into)
+    values, report = prepare(into, source, options, where)
+    changes = [_change(each, into) for each in values.values()]
     try:
         commit(changes)
     except RuntimeError as error:
@@ -104,31 +103,51 @@ def load_weights(
             f"The model refused its new values ({str(error).splitlines()[0]}) and has its old ones "
             "again, bit for bit."
         ) from error
-    return made
+    return report
 
 
-def _change(staged: Staged, goal: Targets) -> Change:
-    target = goal.tensors[staged.item.name]
+def _change(staged: Staged, into: ModelTensors) -> Change:
+    name = staged.loaded.name
+    target = into.tensors[name]
     moved = staged.value.dtype != target.dtype or is_alone(target)
-    return Change(staged.item.name, target, staged.value, moved)
+    return Change(name, target, staged.value, moved)
 
 
 def prepare(
-    goal: Targets, source: Source, options: Options, where: str | None
-) -> tuple[list[Staged], LoadReport]:
-    """Find, match, read and check: everything but the change itself."""
+    into: ModelTensors, source: Source, options: Options, where: str | None
+) -> tuple[dict[str, Staged], LoadReport]:
+    """Find, match, read and check: everything but the change itself.
+
+    Returns:
+        The leader of each memory in the model -> its new value; and the report.
+
+    Raises:
+        CheckpointError, LoadError, UnknownNameError: as :func:`load_weights`.
+    """
     text, place, stamps = _open(source, where)
-    plan = make_plan(goal, place.tensors, options)
-    staged = stage(plan, stamps, goal, options)
-    return staged, report(plan, staged, goal, text, tuple(place.odd))
+    plan = make_plan(into, place.tensors, options)
+    staged = stage(plan, stamps, options)
+    values = one_of_each_memory(staged, into)
+    return values, _report(plan, staged, into, text, place.odd)
 
 
-def first_of_each_memory(staged: list[Staged], goal: Targets) -> list[Staged]:
-    """One value for each memory: tied names have agreed by now."""
-    first: dict[str, Staged] = {}
-    for each in staged:
-        first.setdefault(goal.leader[each.item.name], each)
-    return list(first.values())
+def _report(
+    plan: Plan, staged: list[Staged], into: ModelTensors, source: str, odd: Iterable[str]
+) -> LoadReport:
+    done = {each.loaded.name: each.loaded for each in staged}
+    return LoadReport(
+        source=source,
+        how=plan.matching.how,
+        loaded=tuple(done[name] for name in into.tensors if name in done),
+        missing=plan.missing,
+        unexpected=plan.matching.unexpected,
+        mismatched=plan.mismatched,
+        kept=plan.kept,
+        ignored=(*plan.matching.ignored, *odd),
+        tied=tuple(group for group in into.ties if done.keys() & set(group)),
+        total=len(into.tensors),
+        total_numbers=sum(into.tensors[name].numel() for name in set(into.leader.values())),
+    )
 
 
 def _open(source: Source, where: str | None) -> tuple[str, locate.Place, Stamps]:
@@ -139,13 +158,10 @@ def _open(source: Source, where: str | None) -> tuple[str, locate.Place, Stamps]
         text = catalogue.path.name + (f" at {place.where!r}" if place.where else "")
         return text, place, catalogue.stamps
     if isinstance(source, Checkpoint):
-        stored = {name: Stored.of(tensor) for name, tensor in source.tensors.items()}
         text = source.path.name + (f" at {source.where!r}" if source.where else "")
-        return text, locate.Place((), stored, {}), {}
+        return text, _in_memory(source.tensors), {}
     if isinstance(source, nn.Module):
-        stored = {name: Stored.of(each) for name, each in source.state_dict().items()
-                  if isinstance(each, torch.Tensor)}  # fmt: skip
-        return f"a {type(source).__name__}", locate.Place((), stored, {}), {}
+        return f"a {type(source).__name__}", _in_memory(source.state_dict()), {}
     if isinstance(source, Mapping):
         tree = replace_tensors(dict(source), Stored.of)
         return "a state dict", locate.find(tree, "The state dict", where)[0], {}
@@ -155,8 +171,13 @@ def _open(source: Source, where: str | None) -> tuple[str, locate.Place, Stamps]
     )
 
 
-def _refuse_meta(goal: Targets) -> None:
-    for name, tensor in goal.tensors.items():
+def _in_memory(tensors: Mapping[str, Any]) -> locate.Place:
+    stored = {n: Stored.of(each) for n, each in tensors.items() if isinstance(each, torch.Tensor)}
+    return locate.Place((), stored, {})
+
+
+def _refuse_meta(into: ModelTensors) -> None:
+    for name, tensor in into.tensors.items():
         if tensor.device.type == "meta":
             raise LoadError(
                 f"{name!r} is on the meta device: it has a shape but no memory. "

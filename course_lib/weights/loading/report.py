@@ -1,19 +1,16 @@
-"""What a load did, tensor by tensor: as data, as a table, and as a condition to insist on."""
+"""What a load did, tensor by tensor: as data and as a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from math import prod
 
-from course_lib.errors import UnknownNameError
-from course_lib.text import counted
-from course_lib.weights.errors import LoadError
-from course_lib.weights.matching.select import Names, select
+from course_lib.text import counted, few
 
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Loaded:
     """One tensor of the model that got new values.
 
@@ -23,6 +20,7 @@ class Loaded:
         shape: in the model.
         parameter: True for a parameter, False for a buffer.
         converted: the change of type and its cost, such as ``float64 -> float32: exact``, or "".
+        lossy: whether that lost more than rounding does: numbers became infinite, for example.
         adapted: how its shape was changed, or "".
         nonfinite: how many of its numbers are NaN or infinite.
     """
@@ -32,6 +30,7 @@ class Loaded:
     shape: Shape
     parameter: bool
     converted: str = ""
+    lossy: bool = False
     adapted: str = ""
     nonfinite: int = 0
 
@@ -51,7 +50,7 @@ class Mismatched:
     in_model: Shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoadReport:
     """What :func:`course_lib.weights.load_weights` did.
 
@@ -108,53 +107,6 @@ class LoadReport:
         """Whether every tensor of the model was loaded and every one of the file was used."""
         return not (self.missing or self.unexpected or self.mismatched or self.kept)
 
-    def raise_if(
-        self,
-        *,
-        missing: bool | Names = False,
-        unexpected: bool | Names = False,
-        mismatched: bool | Names = False,
-        converted: bool | Names = False,
-        adapted: bool | Names = False,
-        nonfinite: bool | Names = False,
-        tied: bool | Names = False,
-    ) -> "LoadReport":
-        """Insist: an error if there is any of these, or any in the part of the model you name.
-
-        Args:
-            missing: True, or names, modules or patterns: ``raise_if(missing="layer4")``.
-            unexpected: the same, of names in the file.
-            mismatched: the same, as all that follow.
-            converted: tensors whose type was changed.
-            adapted: tensors whose shape was changed.
-            nonfinite: tensors with NaN or infinite numbers.
-            tied: names that share memory.
-
-        Returns:
-            This report.
-
-        Raises:
-            LoadError: there is one. The model has been loaded by now: to have it untouched
-                instead, use the arguments of ``load_weights``.
-        """
-        found = {
-            "missing": (missing, self.missing),
-            "unexpected": (unexpected, self.unexpected),
-            "mismatched": (mismatched, [each.name for each in self.mismatched]),
-            "converted": (converted, [each.name for each in self.converted]),
-            "adapted": (adapted, [each.name for each in self.adapted]),
-            "non-finite": (nonfinite, [each.name for each in self.nonfinite]),
-            "tied": (tied, [name for group in self.tied for name in group]),
-        }
-        problems = []
-        for what, (wanted, names) in found.items():
-            hit = _among(wanted, names)
-            if hit:
-                problems.append(f"{len(hit)} {what}: {shorten(hit)}")
-        if problems:
-            raise LoadError(f"The weights were loaded, but with {'; '.join(problems)}.")
-        return self
-
     def rows(self) -> list[tuple[str, int, str]]:
         """The table: what, how many, and which (the first few)."""
         mismatched = [f"{each.name} {each.in_file} in the file, {each.in_model} in the model"
@@ -170,7 +122,7 @@ class LoadReport:
         ]  # fmt: skip
         return [
             ("loaded", len(self.loaded), f"{self.numbers:,} of {self.total_numbers:,} numbers")
-        ] + [(what, len(names), shorten(names)) for what, names in rows]
+        ] + [(what, len(names), few(names, 3)) for what, names in rows]
 
     def __str__(self) -> str:
         lines = [
@@ -192,21 +144,3 @@ class LoadReport:
             for what, count, names in self.rows()
         )
         return f"<p>{escape(str(self).splitlines()[0])}</p><table>{body}</table>"
-
-
-def _among(wanted: bool | Names, names: Sequence[str]) -> Sequence[str]:
-    if isinstance(wanted, bool):
-        return names if wanted else ()
-    hit: list[str] = []
-    for each in [wanted] if isinstance(wanted, str) else wanted:
-        try:
-            hit += [name for name in select(each, names, "the report") if name not in hit]
-        except UnknownNameError:
-            continue  # nothing of this part is concerned, which is what was asked for
-    return hit
-
-
-def shorten(names: Sequence[str], limit: int = 3) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

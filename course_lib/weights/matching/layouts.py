@@ -14,8 +14,7 @@ from torch import nn
 
 from course_lib.errors import suggest
 from course_lib.weights.errors import LoadError
-from course_lib.weights.matching.match import Rename
-from course_lib.weights.matching.names import load_names
+from course_lib.weights.matching.match import Rename, renaming
 
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _CONV_TRANSPOSE = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -35,7 +34,7 @@ def to_torch_layout(
             depthwise ones (height, width, channels, multiplier), transposed ones (height, width,
             out, in), dense layers (in, out), all else as in PyTorch. An ``.npz`` file comes
             so from ``read_checkpoint(path).tensors``.
-        model: who shall receive them.
+        model: the one that gets them.
         names: their names -> the model's: a dictionary, the name of a table, or a function.
             None if they agree.
         flattened: dense layers that see flattened pictures: module name -> (channels, height,
@@ -48,14 +47,14 @@ def to_torch_layout(
 
     Raises:
         LoadError: a name leads nowhere, a shape doesn't fit, or a layer's axes aren't known here.
+        UnknownNameError: there is no name table ``names``.
     """
-    if isinstance(names, str):
-        names = load_names(names)
+    change = renaming({} if names is None else names)
     shapes = {name: tuple(each.shape) for name, each in model.state_dict().items()}
     modules = dict(model.named_modules())
     result: dict[str, torch.Tensor] = {}
     for source, array in arrays.items():
-        name = _new_name(source, names)
+        name = change(source)
         if name is None:
             continue
         if name not in shapes:
@@ -74,15 +73,6 @@ def to_torch_layout(
             )
         result[name] = moved.contiguous()
     return {name: result[name] for name in shapes if name in result}
-
-
-def _new_name(source: str, names: Rename | None) -> str | None:
-    if names is None:
-        return source
-    if isinstance(names, Mapping):
-        return names.get(source, source)
-    assert not isinstance(names, str)
-    return names(source)
 
 
 def _move_axes(

@@ -6,13 +6,13 @@ Each step either has one answer or is an error.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from course_lib.errors import suggest
 from course_lib.text import counted
 from course_lib.weights.errors import LoadError
-from course_lib.weights.matching.names import load_names
+from course_lib.weights.matching.names import name_table
 
 Shape = tuple[int, ...]
 Rename = Mapping[str, str] | Callable[[str], str | None] | str
@@ -52,9 +52,17 @@ class Matching:
 
 @dataclass
 class _Names:
-    """File names on their way: current name -> name in the file."""
+    """The names of a file on their way to those of a model.
+
+    Attributes:
+        current: the name by now -> the name in the file.
+        outside: names in the file that lack the prefix of all others: no model has these.
+        ignored: names in the file that were left out on purpose.
+        how: what was done, in words.
+    """
 
     current: dict[str, str]
+    outside: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     how: list[str] = field(default_factory=list)
 
@@ -66,8 +74,8 @@ def match(
     rename: Rename | None = None,
     prefix: str | None = None,
     by_order: bool = False,
-    dropped: Iterable[str] = (),
-    kept: Iterable[str] = (),
+    dropped: Collection[str] = (),
+    kept: Collection[str] = (),
 ) -> Matching:
     """Pair the tensors of a file with those of a model, by name.
 
@@ -82,37 +90,47 @@ def match(
 
     Raises:
         LoadError: no tensor has a partner, or there are several ways and nothing to choose by.
+        UnknownNameError: ``rename`` names a table that doesn't exist.
     """
     left_out = set(dropped)
-    names = _Names({name: name for name in source if name not in left_out}, sorted(left_out))
+    names = _Names({name: name for name in source if name not in left_out})
+    names.ignored += sorted(left_out)
     if prefix is not None:
         _remove_prefix(names, prefix)
     if rename is not None:
         _rename(names, rename, model)
     if prefix is None and not names.current.keys() & model.keys():
         _find_prefix(names, model)
-    pairs = {name: names.current[name] for name in model if name in names.current}
-    if pairs and not names.how:
+    return _pair(names, source, model, by_order, set(kept))
+
+
+def _pair(
+    names: _Names,
+    source: Mapping[str, Shape],
+    model: Mapping[str, Shape],
+    by_order: bool,
+    kept: set[str],
+) -> Matching:
+    """Pair equal names, and on request what is left by order."""
+    same = {name: names.current[name] for name in model if name in names.current}
+    if same and not names.how:
         names.how.append("the same names")
-    rest = {name: first for name, first in names.current.items() if name not in pairs}
-    spared = set(kept)
-    names.ignored += [first for name, first in pairs.items() if name in spared]
-    pairs = {name: first for name, first in pairs.items() if name not in spared}
-    open_model = {
-        name: shape for name, shape in model.items() if name not in pairs and name not in spared
+    names.ignored += [first for name, first in same.items() if name in kept]
+    rest = [first for name, first in names.current.items() if name not in same] + names.outside
+    pairs = {name: first for name, first in same.items() if name not in kept}
+    wanting = {
+        name: shape for name, shape in model.items() if name not in pairs and name not in kept
     }
-    if by_order and rest and open_model:
-        pairs |= pair_by_order({first: source[first] for first in rest.values()}, open_model)
+    if by_order and rest and wanting:
+        pairs |= pair_by_order({first: source[first] for first in rest}, wanting)
         names.how.append("order and shape")
     if not pairs:
-        raise LoadError(_nothing_fits(list(names.current), list(model)))
+        raise LoadError(_nothing_fits([*names.current, *names.outside], list(model)))
     used = set(pairs.values())
     return Matching(
         pairs={name: pairs[name] for name in model if name in pairs},
-        missing=tuple(name for name in model if name not in pairs and name not in spared),
-        unexpected=tuple(
-            first for first in names.current.values() if first not in used | set(names.ignored)
-        ),
+        missing=tuple(name for name in wanting if name not in pairs),
+        unexpected=tuple(first for first in rest if first not in used),
         ignored=tuple(names.ignored),
         how=", ".join(names.how),
     )
@@ -121,8 +139,7 @@ def match(
 def _remove_prefix(names: _Names, prefix: str) -> None:
     kept = {name: first for name, first in names.current.items() if name.startswith(prefix)}
     if not kept:
-        known = {name[: at + 1] for name in names.current for at, sign in enumerate(name)
-                 if sign == "."}  # fmt: skip
+        known = {start for name in names.current for start, _ in _splits(name)}
         raise LoadError(
             f"No name in the file begins with {prefix!r}.{suggest(prefix, sorted(known))}"
         )
@@ -132,32 +149,26 @@ def _remove_prefix(names: _Names, prefix: str) -> None:
         names.how.append(f"names without the prefix {prefix!r}")
 
 
+def renaming(rename: Rename) -> Callable[[str], str | None]:
+    """A table or its name as a function: a name that isn't in the table stays as it is.
+
+    Raises:
+        UnknownNameError: there is no table of that name.
+    """
+    table = name_table(rename) if isinstance(rename, str) else rename
+    return (lambda name: table.get(name, name)) if isinstance(table, Mapping) else table
+
+
 def _rename(names: _Names, rename: Rename, model: Mapping[str, Shape]) -> None:
-    shipped = isinstance(rename, str)
     if isinstance(rename, str):
         names.how.append(f"the name table {rename!r}")
-        rename = load_names(rename)
+        _check_table(name_table(rename), names, model, shipped=True)
+    elif isinstance(rename, Mapping):
+        names.how.append("a rename table")
+        _check_table(rename, names, model)
     else:
-        kind = "table" if isinstance(rename, Mapping) else "function"
-        names.how.append(f"a rename {kind}")
-    if isinstance(rename, Mapping):
-        unknown = [name for name in rename if name not in names.current]
-        strangers = [name for name in rename.values() if name not in model]
-        if (unknown and not shipped) or len(unknown) == len(rename):  # a shipped table has a head
-            hint = suggest(unknown[0], names.current) if unknown else ""
-            raise LoadError(
-                f"The rename table has {len(unknown)} of {len(rename)} names that are not in the "
-                f"file, such as {[*unknown, ''][0]!r}.{hint}"
-            )
-        if len(strangers) == len(rename):
-            raise LoadError(
-                f"The rename table leads to no name of the model, for example to "
-                f"{strangers[0]!r}.{suggest(strangers[0], model)}"
-            )
-        table = rename
-        change: Callable[[str], str | None] = lambda name: table.get(name, name)  # noqa: E731
-    else:
-        change = rename
+        names.how.append("a rename function")
+    change = renaming(rename)
     renamed: dict[str, str] = {}
     for name, first in names.current.items():
         new = change(name)
@@ -175,6 +186,25 @@ def _rename(names: _Names, rename: Rename, model: Mapping[str, Shape]) -> None:
         else:
             renamed[new] = first
     names.current = renamed
+
+
+def _check_table(
+    table: Mapping[str, str], names: _Names, model: Mapping[str, Shape], shipped: bool = False
+) -> None:
+    """A table that names what isn't there is a mistake (a shipped one has a head, for example)."""
+    unknown = [name for name in table if name not in names.current]
+    strangers = [name for name in table.values() if name not in model]
+    if (unknown and not shipped) or len(unknown) == len(table):
+        hint = suggest(unknown[0], names.current) if unknown else ""
+        raise LoadError(
+            f"The rename table has {len(unknown)} of {len(table)} names that are not in the "
+            f"file, such as {[*unknown, ''][0]!r}.{hint}"
+        )
+    if len(strangers) == len(table):
+        raise LoadError(
+            f"The rename table leads to no name of the model, for example to "
+            f"{strangers[0]!r}.{suggest(strangers[0], model)}"
+        )
 
 
 def _find_prefix(names: _Names, model: Mapping[str, Shape]) -> None:
@@ -199,23 +229,16 @@ def _find_prefix(names: _Names, model: Mapping[str, Shape]) -> None:
             f"The names fit in more than one way when a prefix is changed: {fits}. {advice}"
         )
     kind, start = best
-    if kind == "remove":
-        changed = {
-            name.removeprefix(start): first
-            for name, first in names.current.items()
-            if name.startswith(start)
-        }
-        outside = {name: first for name, first in names.current.items()
-                   if not name.startswith(start)}  # fmt: skip
-        names.ignored += [first for name, first in outside.items() if name in _BOOKKEEPING]
-        changed |= {
-            f"\0{name}": first for name, first in outside.items() if name not in _BOOKKEEPING
-        }  # a name that no model has: it counts as unexpected
-        names.how.append(f"the same names without the prefix {start!r}")
-    else:
-        changed = {start + name: first for name, first in names.current.items()}
+    if kind == "add":
+        names.current = {start + name: first for name, first in names.current.items()}
         names.how.append(f"the same names with the prefix {start!r} added")
-    names.current = changed
+        return
+    for name, first in names.current.items():
+        if not name.startswith(start):
+            (names.ignored if name in _BOOKKEEPING else names.outside).append(first)
+    inside = {n: first for n, first in names.current.items() if n.startswith(start)}
+    names.current = {name.removeprefix(start): first for name, first in inside.items()}
+    names.how.append(f"the same names without the prefix {start!r}")
 
 
 def _splits(name: str) -> list[tuple[str, str]]:
@@ -287,11 +310,11 @@ def _earliest(short: Sequence[tuple[str, Shape]], long: Sequence[tuple[str, Shap
 
 
 def _nothing_fits(source: list[str], model: list[str]) -> str:
-    file_names = ", ".join(repr(name.removeprefix("\0")) for name in source[:3])
+    theirs = ", ".join(map(repr, source[:3])) or "nothing left"
+    ours = ", ".join(map(repr, model[:3])) or "nothing that wants weights"
     return (
         f"Not one of the file's {len(source)} names is in the model, nor with a prefix added or "
-        f"removed. The file has {file_names or 'nothing left'} ...; the model has "
-        f"{', '.join(map(repr, model[:3])) or 'nothing that wants weights'} .... Other names: give "
+        f"removed. The file has {theirs} ...; the model has {ours} .... Other names: give "
         "rename= a table (propose_names helps) or a function, or by_order=True. Another "
         "architecture: no loader can help."
     )

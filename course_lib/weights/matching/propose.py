@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from course_lib.text import counted
+from course_lib.paths import write_file
+from course_lib.text import counted, few
 from course_lib.weights.errors import LoadError
 from course_lib.weights.matching.match import Shape, compatible, kind_of, pair_by_order
 from course_lib.weights.reading.checkpoint import Checkpoint, open_catalogue
-from course_lib.weights.saving.save import atomic_write
 
 SAME_NAME, ONLY_SHAPE, ORDER, GUESS = (
     "same name",
@@ -83,11 +83,8 @@ class Proposal:
 
     def to_csv(self, path: str | Path) -> Path:
         """Write the table (columns ``source``, ``target``) to read, correct and keep as data."""
-        with atomic_write(path) as file:
-            lines = [["source", "target"], *([pair.source, pair.target] for pair in self.pairs)]
-            for line in lines:
-                text = _csv_line(line)
-                file.write(text.encode())
+        lines = [["source", "target"], *([pair.source, pair.target] for pair in self.pairs)]
+        write_file(path, "".join(map(_csv_line, lines)))
         return Path(path)
 
     def __str__(self) -> str:
@@ -106,8 +103,7 @@ class Proposal:
             lines.append(f"   and {len(guesses or self.pairs) - 8} more")
         for side, names in (("file", self.open_source), ("model", self.open_model)):
             if names:
-                more = " ..." if len(names) > 4 else ""
-                lines.append(f"open in the {side}: {len(names)}: {', '.join(names[:4])}{more}")
+                lines.append(f"open in the {side}: {len(names)}: {few(names)}")
         return "\n".join(lines)
 
 
@@ -144,16 +140,12 @@ def propose_names(source: Any, model: nn.Module) -> Proposal:
     _by_only_shape(entries, targets, found)
     _by_order(entries, targets, found)
     _by_similarity(entries, targets, found)
-    used = {target for target, _ in found.values()}
-    return Proposal(
-        pairs=tuple(
-            Pair(name, *found[name][:1], entries[name], found[name][1],
-                 round(_similarity(name, found[name][0]), 2))
-            for name in entries if name in found
-        ),
-        open_source=tuple(name for name in entries if name not in found),
-        open_model=tuple(name for name in targets if name not in used),
-    )  # fmt: skip
+    left, right = _left(entries, targets, found)
+    pairs = (
+        Pair(name, other, entries[name], why, round(_similarity(name, other), 2))
+        for name, (other, why) in ((name, found[name]) for name in entries if name in found)
+    )
+    return Proposal(tuple(pairs), tuple(left), tuple(right))
 
 
 def _shapes(source: Any) -> dict[str, Shape]:
@@ -163,16 +155,22 @@ def _shapes(source: Any) -> dict[str, Shape]:
     return {name: tuple(each.shape) for name, each in tensors.items()}
 
 
+def _left(
+    entries: dict[str, Shape], targets: dict[str, Shape], found: dict[str, tuple[str, str]]
+) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """What has no partner yet, on both sides."""
+    used = {target for target, _ in found.values()}
+    return (
+        {name: shape for name, shape in entries.items() if name not in found},
+        {name: shape for name, shape in targets.items() if name not in used},
+    )
+
+
 def _by_only_shape(
     entries: dict[str, Shape], targets: dict[str, Shape], found: dict[str, tuple[str, str]]
 ) -> None:
-    used = {target for target, _ in found.values()}
-    sides = [
-        {name: shape for name, shape in entries.items() if name not in found},
-        {name: shape for name, shape in targets.items() if name not in used},
-    ]
     by_shape: list[dict[Shape, list[str]]] = [defaultdict(list), defaultdict(list)]
-    for side, groups in zip(sides, by_shape, strict=True):
+    for side, groups in zip(_left(entries, targets, found), by_shape, strict=True):
         for name, shape in side.items():
             groups[shape].append(name)
     for shape, names in by_shape[0].items():
@@ -211,20 +209,16 @@ def _by_similarity(
     entries: dict[str, Shape], targets: dict[str, Shape], found: dict[str, tuple[str, str]]
 ) -> None:
     """The most similar names first; nothing below a third of agreement."""
-    used = {target for target, _ in found.values()}
-    rest: dict[Shape, list[str]] = defaultdict(list)
-    for name, shape in targets.items():
-        if name not in used:
-            rest[shape].append(name)
+    left, right = _left(entries, targets, found)
     ranked = sorted(
         (-_similarity(name, other), name, other)
-        for name, shape in entries.items() if name not in found
-        for other in rest.get(shape, ()) if compatible((name, shape), (other, shape))
+        for name, shape in left.items() for other, its in right.items()
+        if shape == its and compatible((name, shape), (other, its))
     )  # fmt: skip
     for score, name, other in ranked:
-        if -score >= 1 / 3 and name not in found and other not in used:
+        if -score >= 1 / 3 and name in left and other in right:
             found[name] = (other, GUESS)
-            used.add(other)
+            del left[name], right[other]
 
 
 def _similarity(first: str, second: str) -> float:

@@ -1,6 +1,6 @@
 """Read a checkpoint, whatever it is, without running a line of code from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights of a file, in memory, with the story of where they were.
+    """The weights of a file, in memory, and where in it they were.
 
     Attributes:
         path: the file.
@@ -116,8 +116,14 @@ def read_checkpoint(
             or holds weights in several places with nothing to tell which.
     """
     catalogue = open_catalogue(path, where, sha256)
-    tensors = read_all(catalogue, catalogue.stored)
     place = catalogue.place
+    read = read_in_threads(
+        [(stored, (name, stored)) for name, stored in place.tensors.items()],
+        lambda reader, named: (named[0], reader.read(named[1])),
+        catalogue.stamps,
+    )
+    by_name = dict(read)
+    tensors = {name: by_name[name] for name in place.tensors}
     return Checkpoint(
         path=catalogue.path,
         format=catalogue.format,
@@ -131,24 +137,17 @@ def read_checkpoint(
     )
 
 
-def read_all(catalogue: Catalogue, wanted: Mapping[str, Stored]) -> dict[str, torch.Tensor]:
-    """Read these tensors, each byte of the file once, into memory of their own."""
-
-    def job(name: str, each: Stored) -> Callable[[Reader], tuple[str, torch.Tensor]]:
-        return lambda reader: (name, reader.read(each, each.empty()))
-
-    read = dict(
-        read_in_threads(
-            ((each, job(name, each)) for name, each in wanted.items()), catalogue.stamps
-        )
-    )
-    return {name: read[name] for name in wanted}
-
-
 def open_catalogue(
     path: str | Path, where: str | None = None, sha256: str | None = None
 ) -> Catalogue:
-    """Look what a file holds. Arguments and errors as for :func:`read_checkpoint`."""
+    """What a file holds, with the tensors not read yet.
+
+    Args:
+        path, where, sha256: as for :func:`read_checkpoint`.
+
+    Raises:
+        CheckpointError: as :func:`read_checkpoint`.
+    """
     path = Path(path).expanduser()
     try:
         format = formats.sniff(path)
@@ -168,7 +167,11 @@ def open_catalogue(
 
 
 def content(path: Path, format: str) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
-    """The tree of a file, its metadata, and the further files that belong to it."""
+    """The tree of a file, its metadata, and the further files that belong to it.
+
+    Raises:
+        CheckpointError: the file, or a shard that it names, is damaged or wants to run code.
+    """
     if format == formats.ZIP:
         return torchfile.open_zip(path), {}, ()
     if format == formats.LEGACY:
@@ -234,7 +237,7 @@ def read_object(path: Path) -> Any:
 
 def _read_leaves(tree: Any, reader: Reader) -> Any:
     if isinstance(tree, Stored):
-        return reader.read(tree, tree.empty())
+        return reader.read(tree)
     if isinstance(tree, dict):
         for key, each in tree.items():
             tree[key] = _read_leaves(each, reader)

@@ -1,9 +1,9 @@
 """Is this the very file that its author published?"""
 
-import hashlib
 import re
 from pathlib import Path
 
+from course_lib.paths import file_hash
 from course_lib.weights.errors import CheckpointError
 
 
@@ -23,8 +23,7 @@ def check_sha256(path: Path, expected: str) -> None:
         raise CheckpointError(
             f"sha256={expected!r} is no SHA-256: expected 8 to 64 hexadecimal digits."
         )
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_hash(path)
     if not found.startswith(wanted):
         raise CheckpointError(
             f"{path} is another file than expected: its SHA-256 is {found}, expected "

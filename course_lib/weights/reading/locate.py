@@ -36,16 +36,8 @@ _NOT_WEIGHTS = re.compile(
 )
 _DEEPEST = 4
 
-# What wrappers put before every name.
-PREFIXES = {
-    "module.": "nn.DataParallel, DistributedDataParallel or AveragedModel",
-    "_orig_mod.": "torch.compile",
-    "model.": "a Lightning module or another wrapper",
-    "net.": "a wrapper",
-    "network.": "a wrapper",
-    "backbone.": "a larger model",
-    "encoder.": "a larger model",
-}
+# What wrappers put before every name: DataParallel, torch.compile, Lightning and others.
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.")
 
 
 @dataclass(frozen=True)
@@ -145,14 +137,10 @@ def describe(place: Place) -> str:
 
 def common_prefix(names: list[str]) -> str:
     """A wrapper's prefix that all names share, such as ``"module."``; else an empty string."""
-    found = ""
-    while True:
-        for prefix in PREFIXES:
-            if names and all(name.startswith(found + prefix) for name in names):
-                found += prefix
-                break
-        else:
-            return found
+    for prefix in PREFIXES:
+        if names and all(name.startswith(prefix) for name in names):
+            return prefix + common_prefix([name.removeprefix(prefix) for name in names])
+    return ""
 
 
 def outline(tree: Any, depth: int = 0) -> Any:

@@ -11,6 +11,7 @@ import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterator
 
+from course_lib.text import few
 from course_lib.weights.errors import UnsafeCheckpointError
 
 _TENSOR_NAMES = re.compile(
@@ -35,7 +36,7 @@ _USUAL = {
 def wanted_names(program: bytes) -> tuple[str, ...]:
     """The names that a pickle would import, other than those that tensors need, in its order.
 
-    Files of torch before 1.6 are several pickles in a row: all of them are looked through.
+    Files of torch before 1.6 are several pickles in a row: all of them are searched.
     """
     found = (name for name in _imports(program) if not _TENSOR_NAMES.fullmatch(name))
     return tuple(dict.fromkeys(found))
@@ -79,7 +80,7 @@ def refusal(where: str, program: bytes, reason: str) -> UnsafeCheckpointError:
             f"damaged ({_first_sentence(reason)}). Nothing of it was run. Get the file again, or "
             "ask its author for a .safetensors file."
         )
-    shown = ", ".join(wanted[:5]) + (" ..." if len(wanted) > 5 else "")
+    shown = few(wanted, 5)
     usual = [f"{name} is {what}" for name in wanted[:5] for start, what in _USUAL.items()
              if name == start or name.startswith(f"{start}.")]  # fmt: skip
     if len(usual) == len(wanted):

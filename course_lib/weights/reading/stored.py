@@ -63,7 +63,7 @@ class Stored:
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> "Stored":
-        """A tensor in memory."""
+        """A tensor in memory, of any shape."""
         return cls(tuple(tensor.shape), tensor.dtype, tensor=tensor)
 
     @property
@@ -75,10 +75,6 @@ class Stored:
     def nbytes(self) -> int:
         """Size in bytes."""
         return self.numel * self.dtype.itemsize
-
-    def empty(self) -> torch.Tensor:
-        """Memory of its own for its values, on the CPU whatever the default device is."""
-        return torch.empty(self.shape, dtype=self.dtype, device="cpu")
 
     @property
     def whole(self) -> bool:
@@ -116,12 +112,17 @@ class Reader:
             file.close()
         self._last = None
 
-    def read(self, stored: Stored, out: torch.Tensor) -> torch.Tensor:
-        """Fill ``out`` (CPU, contiguous, same shape and dtype) and return it.
+    def read(self, stored: Stored) -> torch.Tensor:
+        """The values of a stored tensor.
+
+        Returns:
+            Its shape and type, contiguous, in memory of its own on the CPU, whatever the default
+            device is.
 
         Raises:
             CheckpointError: the bytes can't be read, are too few, or differ from their checksum.
         """
+        out = torch.empty(stored.shape, dtype=stored.dtype, device="cpu")
         if stored.tensor is not None:
             return out.copy_(stored.tensor)
         assert stored.block is not None
@@ -198,7 +199,11 @@ def stamp(file: int | Path) -> tuple[int, int]:
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a damaged file makes a parser raise into a :class:`CheckpointError`."""
+    """Turn whatever a damaged file makes a parser raise into a :class:`CheckpointError`.
+
+    Raises:
+        CheckpointError: anything was raised in the block.
+    """
     try:
         yield
     except CheckpointError:

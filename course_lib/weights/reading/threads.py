@@ -16,33 +16,37 @@ THREADS = min(4, os.cpu_count() or 1)
 SHARE = 1 << 23  # bytes that a thread takes at a time
 LARGE = 1 << 25  # bytes from which on threads save more than they cost
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
-Job: TypeAlias = tuple[Stored, Callable[[Reader], Result]]  # what is read, and how
+Job: TypeAlias = tuple[Stored, Item]  # what is read, and what it is read for
 
 
-def read_in_threads(jobs: Iterable[Job[Result]], stamps: Stamps) -> list[Result]:
+def read_in_threads(
+    jobs: Iterable[Job[Item]], do: Callable[[Reader, Item], Result], stamps: Stamps
+) -> list[Result]:
     """Do every job, in the order of the file.
 
     Args:
-        jobs: what each reads; and what it does with the reader of its thread.
+        jobs: what is read, and an item for ``do`` that it is read for.
+        do: reads with the reader of its thread, and makes something of it.
         stamps: of the files.
 
     Returns:
-        What the jobs gave, in the order of the file.
+        What ``do`` gave for the items, in the order of the file.
 
     Raises:
-        Whatever a job raises: of several, the error of the first in the file. What hadn't begun by
+        Whatever ``do`` raises: of several, the error of the first in the file. What hadn't begun by
         then isn't begun.
     """
     in_order = sorted(jobs, key=lambda job: _position(job[0]))
-    shares = _shares(in_order)
 
-    def work(share: Sequence[Job[Result]]) -> list[Result]:
+    def work(share: Sequence[Job[Item]]) -> list[Result]:
         with Reader(stamps) as reader:
-            return [do(reader) for _, do in share]
+            return [do(reader, item) for _, item in share]
 
     if THREADS == 1 or sum(stored.nbytes for stored, _ in in_order) < LARGE:
         return work(in_order)
+    shares = _shares(in_order)
     with ThreadPoolExecutor(min(THREADS, len(shares))) as pool:
         return [each for done in pool.map(work, shares) for each in done]
 
@@ -51,12 +55,12 @@ def _position(stored: Stored) -> tuple[str, int]:
     return (str(stored.block.path), stored.block.start) if stored.block else ("", 0)
 
 
-def _shares(jobs: Sequence[Job[Result]]) -> list[list[Job[Result]]]:
+def _shares(jobs: Sequence[Job[Item]]) -> list[list[Job[Item]]]:
     """The jobs, cut where a share is large enough and the next tensor has a storage of its own."""
-    shares: list[list[Job[Result]]] = [[]]
+    shares: list[list[Job[Item]]] = [[]]
     size, last = 0, None
     for job in jobs:
-        stored = job[0]
+        stored, _ = job
         if size >= SHARE and stored.block != last:
             shares.append([])
             size = 0

@@ -20,7 +20,7 @@ from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading.pickles import refusal
 from course_lib.weights.reading.stored import Block, Reader, Stored, reading
 
-_PROGRAM_LIMIT = 1 << 24  # bytes of pickle that are looked through to explain a refusal
+_PROGRAM_LIMIT = 1 << 24  # bytes of pickle that are searched to explain a refusal
 
 
 def open_zip(path: Path) -> Any:
@@ -52,10 +52,7 @@ def _read_at_once(path: Path, file: BinaryIO, program: bytes, blocks: dict[str, 
     """For files that another program packed, or with sparse tensors: read it all in one go."""
     with Reader({}) as reader:
         for block in blocks.values():
-            reader.read(
-                Stored((block.nbytes,), torch.uint8, block),
-                torch.empty(block.nbytes, dtype=torch.uint8),
-            )  # for its checksum
+            reader.read(Stored((block.nbytes,), torch.uint8, block))  # for its checksum
     file.seek(0)
     return replace_tensors(_load(path, file, program, "cpu"), Stored.of)
 
@@ -155,11 +152,21 @@ def _load(path: Path, file: BinaryIO, program: bytes, device: str) -> Any:
 
 
 def replace_tensors(tree: Any, make: Any, depth: int = 0) -> Any:
-    """The same tree of dicts, lists and tuples with ``make(tensor)`` for each tensor."""
+    """The same tree of dictionaries, lists and tuples, with something else for each tensor.
+
+    Args:
+        tree: what a file holds.
+        make: is called with each plain tensor, of any shape; its result takes the place. Sparse,
+            quantised and nested tensors stay: they are an error only among the weights.
+        depth: how deep in the tree this is.
+
+    Raises:
+        CheckpointError: nested more than 50 deep.
+    """
     if isinstance(tree, torch.Tensor):
         plain = type(tree) in (torch.Tensor, torch.nn.Parameter)
         if not plain or tree.layout is not torch.strided or tree.is_quantized or tree.is_nested:
-            return tree  # sparse, quantised ...: said so if it turns out to be among the weights
+            return tree
         return make(tree.detach())
     if depth > 50:
         raise CheckpointError("objects nested more than 50 deep")

@@ -14,17 +14,18 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from course_lib.paths import atomic_write
 from course_lib.weights.errors import CheckpointError, LoadError
 from course_lib.weights.loading.load import load_weights
 from course_lib.weights.reading.checkpoint import read_object
-from course_lib.weights.saving.save import TORCH_ENDINGS, atomic_write
+from course_lib.weights.saving.save import TORCH_ENDINGS, check_ending
 
 _KIND = "course_lib training checkpoint"
 _MOMENTS = ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg")
 
 
-@dataclass(frozen=True)
-class Progress:
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
     """How far a resumed run had come.
 
     Attributes:
@@ -76,10 +77,7 @@ def save_checkpoint(
         CheckpointError: another ending, or something that can only be read back by running code.
     """
     path = Path(path).expanduser()
-    if path.suffix not in TORCH_ENDINGS:
-        raise CheckpointError(
-            f"{path.name!r} ends in {path.suffix!r}; expected one of {', '.join(TORCH_ENDINGS)}."
-        )
+    check_ending(path, TORCH_ENDINGS)
     content = {
         "kind": _KIND,
         "model": model.state_dict(),
@@ -109,7 +107,7 @@ def resume_checkpoint(
     *,
     scaler: Any = None,
     generators: Mapping[str, torch.Generator] | None = None,
-) -> Progress:
+) -> Resumed:
     """Bring a training run back to where :func:`save_checkpoint` left it, all or nothing.
 
     Build everything as for the first start, then call this. The steps that follow give the same
@@ -131,27 +129,9 @@ def resume_checkpoint(
         CheckpointError: the file can't be read, or is no checkpoint of ``save_checkpoint``.
         LoadError: it doesn't fit what you gave. Everything is as it was before the call.
     """
-    path = Path(path).expanduser()
-    content = read_object(path)
-    if not isinstance(content, dict) or content.get("kind") != _KIND:
-        raise CheckpointError(
-            f"{path} is no checkpoint of save_checkpoint. For weights alone there is load_weights."
-        )
     parts = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
-    for name, part in parts.items():
-        if (part is None) != (content[name] is None):
-            have, lack = ("the file", "the call") if part is None else ("the call", "the file")
-            raise LoadError(
-                f"{path}: {have} has a {name}, {lack} has none. A run is resumed whole."
-            )
-    if optimizer is not None:
-        _check_optimizer(optimizer, model, content)
     own = generators or {}
-    if own.keys() != content["random"]["generators"].keys():
-        saved = ", ".join(content["random"]["generators"]) or "none"
-        raise LoadError(
-            f"{path} has the generators {saved}; the call has {', '.join(own) or 'none'}."
-        )
+    content = _read_fitting(Path(path).expanduser(), model, parts, own)
     with _undone_on_error([each for each in parts.values() if each is not None], own):
         for name, part in parts.items():
             if part is not None:
@@ -159,9 +139,41 @@ def resume_checkpoint(
         skipped = _set_random_states(content["random"], own)
         load_weights(model, content["model"], dtype="exact", nonfinite=True)
     _set_flags(model, content)
-    return Progress(
-        content["epoch"], content["step"], content["metrics"], content["extra"], skipped
+    return Resumed(
+        epoch=content["epoch"],
+        step=content["step"],
+        metrics=content["metrics"],
+        extra=content["extra"],
+        skipped=skipped,
     )
+
+
+def _read_fitting(
+    path: Path,
+    model: nn.Module,
+    parts: Mapping[str, Any],
+    generators: Mapping[str, torch.Generator],
+) -> dict[str, Any]:
+    """The content of a training checkpoint that has what the call has, no less and no more."""
+    content = read_object(path)
+    if not isinstance(content, dict) or content.get("kind") != _KIND:
+        raise CheckpointError(
+            f"{path} is no checkpoint of save_checkpoint. For weights alone there is load_weights."
+        )
+    for name, part in parts.items():
+        if (part is None) != (content[name] is None):
+            have, lack = ("the file", "the call") if part is None else ("the call", "the file")
+            raise LoadError(
+                f"{path}: {have} has a {name}, {lack} has none. A run is resumed whole."
+            )
+    if parts["optimizer"] is not None:
+        _check_optimizer(parts["optimizer"], model, content)
+    if generators.keys() != content["random"]["generators"].keys():
+        saved = ", ".join(content["random"]["generators"]) or "none"
+        raise LoadError(
+            f"{path} has the generators {saved}; the call has {', '.join(generators) or 'none'}."
+        )
+    return content
 
 
 def _names_in(optimizer: Optimizer, model: nn.Module) -> list[list[str]]:

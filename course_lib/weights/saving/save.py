@@ -1,86 +1,34 @@
 """Save weights so that there is always a whole file: the old one or the new one."""
 
-import contextlib
 import json
-import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import nn
 from zlib_ng import zlib_ng
 
+from course_lib.freezing.bits import same_bits
+from course_lib.paths import atomic_write, write_file
 from course_lib.weights.errors import CheckpointError
-from course_lib.weights.loading.commit import same_bits
 from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS
 
-SAFETENSORS_ENDINGS = (".safetensors",)
 TORCH_ENDINGS = (".pth", ".pt", ".bin", ".ckpt")
+ENDINGS = (".safetensors", *TORCH_ENDINGS)
 
 
-@contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of ``path`` only when all is on the disk.
+def check_ending(path: Path, endings: Sequence[str] = ENDINGS) -> None:
+    """Refuse a file name that doesn't say which format is meant.
 
-    The bytes go to a temporary file beside it; they are forced to the disk; then one renaming,
-    which the file system does wholly or not at all, puts it into place. Killed at any moment, the
-    process leaves the old file or the new one (and perhaps a temporary one, which the next save
-    removes). On an error the old file stays.
+    Raises:
+        CheckpointError: the name has another ending.
     """
-    path = Path(os.path.realpath(path))  # through links: replace the file, not the link
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    mode = path.stat().st_mode & 0o777 if path.exists() else None
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if mode is not None:
-            temporary.chmod(mode)
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove temporary files of processes that no longer live."""
-    for each in path.parent.glob(f".{_escape(path.name)}.*.tmp"):
-        found = re.fullmatch(r"\.(\d+)\.tmp", each.name.removeprefix(f".{path.name}"))
-        if found and not _lives(int(found[1])):
-            each.unlink(missing_ok=True)
-
-
-def _escape(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
-
-
-def _lives(process: int) -> bool:
-    if os.name == "nt":
-        return True  # asking would end it there; an old temporary file does no harm
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself last through a power cut, where the system allows it."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    if path.suffix not in endings:
+        raise CheckpointError(
+            f"{path.name!r} ends in {path.suffix!r}; expected {', '.join(endings)}."
+        )
 
 
 def save_weights(
@@ -112,6 +60,7 @@ def save_weights(
         CheckpointError: another ending; something that isn't a tensor; metadata that aren't JSON.
     """
     path = Path(path).expanduser()
+    check_ending(path)
     about = _about(model, what, source, metrics, extra)
     state = model.state_dict() if isinstance(model, nn.Module) else dict(model)
     for name, tensor in state.items():
@@ -120,22 +69,15 @@ def save_weights(
                 f"{name!r} is a {type(tensor).__name__}; only tensors can be saved as weights. "
                 "For a whole training run there is save_checkpoint."
             )
-    if path.suffix in SAFETENSORS_ENDINGS:
+    if path.suffix not in TORCH_ENDINGS:
         tensors, names = _without_ties(state)
         metadata = {"format": "pt", ABOUT: json.dumps(about), **names}
         metadata[CHECKSUMS] = json.dumps({name: _crc(each) for name, each in tensors.items()})
-        content = safetensors.torch.save(tensors, metadata)
-        with atomic_write(path) as file:
-            file.write(content)
-    elif path.suffix in TORCH_ENDINGS:
+        write_file(path, safetensors.torch.save(tensors, metadata))
+    else:
         compact = {name: _compact(tensor) for name, tensor in state.items()}
         with atomic_write(path) as file:
             torch.save({"state_dict": compact, "metadata": about}, file)
-    else:
-        raise CheckpointError(
-            f"{path.name!r} ends in {path.suffix!r}; expected "
-            f"{', '.join((*SAFETENSORS_ENDINGS, *TORCH_ENDINGS))}."
-        )
     return path
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from course_lib import freezing
+from course_lib.display.panels import FreezingPanel
 from course_lib.display.panels import freezing as room
-from course_lib.display.panels import freezing_panel
 from course_lib.errors import UnknownNameError
 from course_lib.exercises.models import SmallResNet
 from course_lib.freezing.costs import cost_of_step
@@ -39,7 +39,7 @@ def model():
 
 @pytest.fixture
 def panel(model):
-    return freezing_panel(model, sgd, step)
+    return FreezingPanel(model, sgd, step)
 
 
 def find(widget, kind, description=None):
@@ -117,7 +117,7 @@ def test_nothing_changes_in_what_the_panel_was_given(model, built):
     before = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
     gradients = [each.grad.clone() for each in model.parameters()]
     modules, random = list(model.modules()), torch.get_rng_state()
-    panel = freezing_panel(model, optimizer if built else sgd, step)
+    panel = FreezingPanel(model, optimizer if built else sgd, step)
     panel.widget  # noqa: B018 - it is built when asked for
     for way in room.WAYS:
         find(panel.widget, "Dropdown")[0].value = way
@@ -139,7 +139,7 @@ def test_nothing_changes_in_what_the_panel_was_given(model, built):
 def test_an_optimizer_from_before_the_freeze_is_audited_as_it_is(model):
     optimizer = sgd(model)
     step(model, optimizer)
-    panel = freezing_panel(model, optimizer, step, frozen=["fc"])
+    panel = FreezingPanel(model, optimizer, step, frozen=["fc"])
     assert "Audit: no leak." in panel.text
 
 
@@ -158,7 +158,7 @@ def test_unknown_names(panel, model):
         panel.pick(["conv1", "conv3"])
     assert panel.frozen == []
     with pytest.raises(UnknownNameError):
-        freezing_panel(model, sgd, step, names=["conv9"])
+        FreezingPanel(model, sgd, step, names=["conv9"])
 
 
 def test_layers_offered_lie_side_by_side():
@@ -174,7 +174,7 @@ def test_layers_offered_lie_side_by_side():
 
 def test_a_name_stands_for_the_layers_inside_it():
     deep = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(108, 4), nn.Linear(4, 4)))
-    panel = freezing_panel(deep, sgd, step, frozen=["1.0"])
+    panel = FreezingPanel(deep, sgd, step, frozen=["1.0"])
     assert panel.frozen == ["1.0"]
     with pytest.raises(UnknownNameError):
         panel.pick("1.")
@@ -194,4 +194,4 @@ def test_every_control_is_labelled_and_every_picture_described(panel):
 
 def test_outside_a_notebook_it_is_a_text(panel):
     assert repr(panel) == panel.text
-    assert panel.look().fixed == panel.text
+    assert panel.view().fixed == panel.text

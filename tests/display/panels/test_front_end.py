@@ -10,7 +10,7 @@ from course_lib.publishing import notebooks
 CELL = """
 import torch
 from torch import nn
-from course_lib.display.panels import freezing_panel
+from course_lib.display.panels import FreezingPanel
 
 torch.manual_seed(0)
 model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 2))
@@ -25,7 +25,7 @@ def step(model, optimizer):
     nn.functional.cross_entropy(model(x), y).backward()
     optimizer.step()
 
-freezing_panel(model, sgd, step, frozen=["0", "1"])
+FreezingPanel(model, sgd, step, frozen=["0", "1"])
 """
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from course_lib.backbones import Preprocessing
 from course_lib.data import ImageError
-from course_lib.display.panels import picture_panel
+from course_lib.display.panels import PicturePanel
 from course_lib.errors import DataError
 from tests.display.panels.test_freezing_panel import find, says
 
@@ -57,7 +57,7 @@ def model():
 
 @pytest.fixture
 def panel(model):
-    return picture_panel(model, SEE, CLASSES, picture("red"))
+    return PicturePanel(model, SEE, CLASSES, picture("red"))
 
 
 def upload(panel, name, content):
@@ -121,7 +121,7 @@ def test_nothing_changes_in_the_model(model, training):
     model.train(training)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.conv.weight.grad = torch.ones_like(model.conv.weight)
-    panel = picture_panel(model, SEE, CLASSES, picture("red"))
+    panel = PicturePanel(model, SEE, CLASSES, picture("red"))
     upload(panel, "a.png", png("green"))
     upload(panel, "b.png", b"nonsense")
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
@@ -131,7 +131,7 @@ def test_nothing_changes_in_the_model(model, training):
 
 
 def test_the_fixed_text_has_no_digits_that_another_machine_may_change(panel):
-    view = panel.look()
+    view = panel.view()
     assert view.fixed == (
         "the bundled picture: the network says hotdog.\n"
         "The map shows which places speak for hotdog."
@@ -142,15 +142,15 @@ def test_the_fixed_text_has_no_digits_that_another_machine_may_change(panel):
 
 def test_a_wrong_set_up_is_an_error_at_once(model, tmp_path):
     with pytest.raises(DataError, match=r"gives \(2,\) scores a picture, and 3 class names"):
-        picture_panel(model, SEE, ["a", "b", "c"], picture("red"))
+        PicturePanel(model, SEE, ["a", "b", "c"], picture("red"))
     with pytest.raises(ImageError, match="there is no such file"):
-        picture_panel(model, SEE, CLASSES, tmp_path / "none.jpg")
+        PicturePanel(model, SEE, CLASSES, tmp_path / "none.jpg")
 
 
 def test_many_classes_show_the_likeliest():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 9, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    panel = picture_panel(
+    panel = PicturePanel(
         model, lambda image: torch.ones(3, 8, 8), list("abcdefghi"), picture("red")
     )
     line = panel.text.splitlines()[1]
@@ -168,7 +168,7 @@ def test_every_control_is_labelled(panel):
 
 def test_a_picture_may_be_an_array_free_preprocessing(model):
     """A preprocessing that can't be undone is shown stretched."""
-    panel = picture_panel(
+    panel = PicturePanel(
         model, lambda image: torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1) / 255,
         CLASSES, picture("red"),
     )  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
+from course_lib.exercises.predictions import NO_GUESS
 from course_lib.publishing import notebooks
 from course_lib.publishing.handouts import STUDENT, TEACHER, make
 
@@ -26,9 +27,9 @@ def png():
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def shown(**data):
-    about = {"image/png": {"alt": "A white rectangle."}} if "image/png" in data else {}
-    return new_output("display_data", data=data, metadata=about)
+def shown(about=None, **data):
+    about = {"image/png": {"alt": "A white rectangle."}} if "image/png" in data else about
+    return new_output("display_data", data=data, metadata=about or {})
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +52,8 @@ def small():
                 new_output("stream", name="stdout", text=f"{'wide ' * 60}\n{UNBROKEN}\n"),
                 shown(**{"text/html": FRAME, "text/plain": "rows first 12"}),
                 shown(**{"image/png": png()}),
-                shown(**{"text/html": "<p>What happened: 3.</p>"
-                         "<p>You wrote down no prediction for how many.</p>"}),
+                shown({NO_GUESS: True}, **{"text/html": "<p>What happened: 3.</p>"
+                      "<p>You wrote down no prediction for how many.</p>"}),
             ],
         ),
         new_markdown_cell("## Exercises"),

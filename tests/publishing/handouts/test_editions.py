@@ -153,6 +153,13 @@ def test_predictions_have_a_line_and_what_happened_stays(small):
     assert "none yet" not in said
 
 
+def test_no_page_says_that_nothing_was_predicted(editions):
+    """On paper it may have been. The stored outputs say so by a mark, which `compare` gives."""
+    for document in editions.values():
+        assert "What happened" in words(document.blocks)
+        assert "no prediction" not in words(document.blocks)
+
+
 def test_a_request_to_predict_without_blanks_gets_room(small):
     small = small.copy()
     small.cells = [cell for cell in small.cells if "predict(" not in cell.source]

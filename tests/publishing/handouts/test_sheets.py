@@ -1,6 +1,7 @@
 """Cheat sheets and the plan: all there, one page each, and what they name exists."""
 
 import importlib
+import itertools
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from course_lib import evidence
 from course_lib.chapters import CHAPTERS
 from course_lib.errors import UnknownNameError
 from course_lib.publishing.handouts import paper, plan, sheets
-from course_lib.publishing.handouts.document import Table, walk, words
+from course_lib.publishing.handouts.document import Heading, Table, walk, words
 from tests.publishing.handouts.conftest import Pages
 
 ROOMS = "backbones|data|features|freezing|training|weights"
@@ -62,26 +63,46 @@ def test_verdicts_are_those_of_the_ledger():
     assert f"**{evidence.entry('C14').verdict}**" in made
 
 
-def test_timetables_fit_their_days():
-    for timetable, (hours, ends) in zip(
-        plan.TIMETABLES, ((3.5, 12 * 60 + 30), (8, 17 * 60), (8, 17 * 60)), strict=True
-    ):
-        for day in timetable.days:
-            assert day.ends <= ends
-            assert day.ends - day.begins <= hours * 60
-            stretch = 0
-            for slot in day.slots:
-                stretch = 0 if slot in (plan.BREAK, plan.LUNCH) else stretch + slot.minutes
-                assert stretch <= 135, f"{timetable.title}: no break for {stretch} minutes"
-    assert [len(each.days) for each in plan.TIMETABLES] == [1, 1, 2]
+def timetables():
+    """Title of each timetable to its days; a day is its rows as (begins, minutes, what)."""
+    found, title = {}, ""
+    for block in walk(plan.make().blocks):
+        if isinstance(block, Heading) and block.level == 2:
+            title = words(block)
+        if isinstance(block, Table) and words(block.header) == "atminwhatskip":
+            found.setdefault(title, []).append([tuple(map(words, row)) for row in block.rows])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("title", "days", "hours", "ends"),
+    [("Half a day", 1, 3.5, "12:30"), ("One day", 1, 8, "17:00"), ("Two days", 2, 8, "17:00")],
+)
+def test_timetables_fit_their_days(title, days, hours, ends):
+    assert len(timetables()[title]) == days
+    for *slots, end in timetables()[title]:
+        assert len(end[0]) == 5
+        assert end[0] <= ends
+        assert sum(int(minutes) for _, minutes, *_ in slots) <= hours * 60
+        stretch = 0
+        for at, minutes, what, _ in slots:
+            stretch = 0 if what in ("Break", "Lunch") else stretch + int(minutes)
+            assert stretch <= 135, f"{title}, {at}: no break for {stretch} minutes"
+
+
+def test_each_time_is_the_one_before_and_its_minutes():
+    def minutes(clock):
+        hours, rest = clock.split(":")
+        return 60 * int(hours) + int(rest)
+
+    for day in (each for days in timetables().values() for each in days):
+        assert day[0][0] == "9:00"
+        for (at, took, *_), (following, *_) in itertools.pairwise(day):
+            assert minutes(following) == minutes(at) + int(took)
 
 
 def test_the_plan_says_when_what_and_what_to_skip():
-    document = plan.make()
-    tables = [each for each in walk(document.blocks) if isinstance(each, Table)]
-    timetables = [each for each in tables if words(each.header) == "atminwhatskip"]
-    assert len(timetables) == 4
-    for table in timetables:
-        assert words(table.rows[0][0]) == "9:00"
-        assert any(words(row[3]) for row in table.rows)
-    paper.pdf(document)
+    days = [each for days in timetables().values() for each in days]
+    assert len(days) == 4
+    assert all(any(skip for *_, skip in day) for day in days)
+    paper.pdf(plan.make())

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 # Colab in August 2026; what the course's notebooks meet there.
 VERSIONS = """torch==2.11.0 torchvision==0.26.0 numpy==2.1.* pandas==2.2.* matplotlib==3.10.*
-scipy==1.16.* scikit-learn==1.6.* ipython==7.34.0 ipywidgets==7.7.* ipykernel==6.17.1 timm pooch
+scipy==1.16.* scikit-learn==1.6.* ipython==7.34.0 ipywidgets==7.7.* ipykernel==6.17.1 timm
 requests tqdm pillow==11.* filelock safetensors""".split()
 NEVER_TOUCHED = ("torch", "torchvision", "numpy")
 

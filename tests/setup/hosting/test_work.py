@@ -77,7 +77,7 @@ def test_progress_is_joined_and_nothing_of_yours_is_overwritten(home):
     some_work(home)
     archive = hosting.export_work()
     (home / "notebooks" / "my_notes.ipynb").write_text("newer")
-    progress_file.forget()
+    progress_file.location().unlink()
     progress_file.join({"4.1": {**ENTRY, "passed": False, "attempts": 5, "hints": 1}, "2.1": ENTRY})
     hosting.import_work(archive)
     assert progress_file.entries() == {
@@ -95,6 +95,20 @@ def rewritten(archive, target, change):
         for name, content in members.items():
             new.writestr(name, content)
     return target
+
+
+def test_an_export_that_fails_leaves_the_one_before(home, monkeypatch):
+    some_work(home)
+    hosting.export_work()
+    before = files_below(home)
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(work, "file_hash", full)
+    with pytest.raises(HostingError, match=r"can't be written: No space left"):
+        hosting.export_work()
+    assert files_below(home) == before
 
 
 def listing(members, name, digest="0" * 64):
@@ -122,7 +136,7 @@ def test_a_damaged_or_strange_file_changes_nothing(home, tmp_path, change, said)
     some_work(home)
     strange = rewritten(hosting.export_work(), home / "here" / "strange.zip", change)
     (home / "notebooks" / "my_notes.ipynb").unlink()
-    progress_file.forget()
+    progress_file.location().unlink()
     before = files_below(tmp_path)
     with pytest.raises(HostingError, match=said):
         hosting.import_work(strange)

@@ -20,7 +20,7 @@ def tables() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".csv") for name in found))
 
 
-def load_names(name: str) -> dict[str, str]:
+def name_table(name: str) -> dict[str, str]:
     """Read a name table.
 
     Args:

@@ -36,7 +36,7 @@ class TensorInfo:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Contents:
     """What is in a file; prints as a tree.
 
     Attributes:
@@ -79,7 +79,7 @@ class Inspection:
         return "\n".join([*lines, *(f"  {name:<{width}}  {text}".rstrip() for name, text in rows)])
 
 
-def inspect(path: str | Path, depth: int | None = 2) -> Inspection:
+def inspect(path: str | Path, depth: int | None = 2) -> Contents:
     """What a checkpoint holds, as a tree, without reading the tensors.
 
     (Files of torch before 1.6 and NumPy archives are read all the same: they tell their shapes
@@ -112,7 +112,7 @@ def inspect(path: str | Path, depth: int | None = 2) -> Inspection:
     if metadata:
         nested["(metadata)"] = metadata
     tensors = dict(_flat(nested))
-    return Inspection(path, format, size, tensors, places, nested, depth)
+    return Contents(path, format, size, tensors, places, nested, depth)
 
 
 def _nest(tree: Mapping[Any, Any]) -> dict[str, Any]:

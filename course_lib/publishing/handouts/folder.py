@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from course_lib.errors import UnknownNameError, suggest
 from course_lib.paths import repo_root
 from course_lib.publishing import notebooks
 from course_lib.publishing.addresses import Address
@@ -18,7 +17,7 @@ from course_lib.publishing.handouts.document import (
     Link,
     Paragraph,
     Table,
-    Text,
+    line,
 )
 
 FOLDERS = {editions.STUDENT: "student", editions.TEACHER: "teacher"}
@@ -44,19 +43,14 @@ def documents(
         UnknownNameError: there is no such chapter.
     """
     known = [name for name in notebooks.sources() if notebooks.read(name) is not None]
-    wanted = list(names)
-    for name in wanted:
-        if name not in known:
-            raise UnknownNameError(
-                f"There is no chapter {name!r}; there are {', '.join(known)}.{suggest(name, known)}"
-            )
+    wanted = notebooks.checked(names, known)
     for name in wanted or known:
-        notebook, address = notebooks.read(name), where and where.page(name)
+        notebook, address = notebooks.read(name), where.page(name) if where else None
         for edition, folder in FOLDERS.items():
             yield f"{folder}/{name}", editions.make(name, notebook, edition, address)
     for name in sheets.names():
         if not wanted or name in wanted:
-            address = where and where.page(name) if name in known else None
+            address = where.page(name) if where and name in known else None
             yield f"sheets/{name}", sheets.make(name, address)
     if not wanted:
         yield "teacher/plan", plan.make()
@@ -114,19 +108,19 @@ def _index(listed: list[tuple[str, Document]]) -> Document:
         "sheets": "Cheat sheets: one page each",
     }
     blocks: list[Block] = [
-        Paragraph((Text("Each as a PDF to print (A4) and as a page that needs no network."),))
+        Paragraph(line("Each as a PDF to print (A4) and as a page that needs no network."))
     ]
     for folder, title in titles.items():
         rows = tuple(
             (
-                (Text(document.title),),
-                (Link((Text(f"PDF of {document.title}"),), f"{place}.pdf"),),
-                (Link((Text(f"page of {document.title}"),), f"{place}.html"),),
+                line(document.title),
+                (Link(line(f"PDF of {document.title}"), f"{place}.pdf"),),
+                (Link(line(f"page of {document.title}"), f"{place}.html"),),
             )
             for place, document in listed
             if place.startswith(f"{folder}/")
         )
         if rows:
-            header = ((Text("handout"),), (Text("to print"),), (Text("to read"),))
-            blocks += [Heading(2, (Text(title),)), Table(header, rows)]
+            header = tuple(map(line, ("handout", "to print", "to read")))
+            blocks += [Heading(2, line(title)), Table(header, rows)]
     return Document("Handouts", "index", "", tuple(blocks))

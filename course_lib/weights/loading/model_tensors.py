@@ -13,7 +13,7 @@ from course_lib.weights.errors import LoadError
 
 
 @dataclass(frozen=True)
-class Targets:
+class ModelTensors:
     """The live tensors behind a model's state dict.
 
     Attributes:
@@ -28,6 +28,37 @@ class Targets:
     parameters: frozenset[str]
     extra: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, model: nn.Module) -> "ModelTensors":
+        """What of a model can be loaded: parameters and persistent buffers.
+
+        Raises:
+            LoadError: a tensor can't be written to: it has no shape yet (lazy modules), no values
+                (meta device), is no plain tensor, or shares only a part of its memory.
+        """
+        live: dict[str, torch.Tensor] = {}
+        live |= model.named_parameters(remove_duplicate=False)
+        parameters = frozenset(live)
+        live |= model.named_buffers(remove_duplicate=False)
+        tensors: dict[str, torch.Tensor] = {}
+        extra: list[str] = []
+        state: dict[str, Any] = model.state_dict(keep_vars=True)
+        for name, value in state.items():
+            if name.endswith("_extra_state"):
+                extra.append(name)
+                continue
+            if name not in live or value is not live[name]:
+                raise LoadError(
+                    f"{type(model).__name__} computes {name!r} when it is asked for its state "
+                    "dict; only tensors that are parameters or buffers can be loaded. Use the "
+                    "model's own load_state_dict."
+                )
+            _check(name, value)
+            tensors[name] = value
+        if not tensors:
+            raise LoadError(f"{type(model).__name__} has no parameters and no buffers to load.")
+        return cls(tensors, _leaders(tensors), parameters & tensors.keys(), tuple(extra))
+
     @property
     def ties(self) -> tuple[tuple[str, ...], ...]:
         """Names of the same memory, such as an embedding and an output layer, in groups."""
@@ -35,38 +66,6 @@ class Targets:
         for name, first in self.leader.items():
             groups[first].append(name)
         return tuple(tuple(group) for group in groups.values() if len(group) > 1)
-
-
-def targets(model: nn.Module) -> Targets:
-    """What of a model can be loaded: parameters and persistent buffers.
-
-    Raises:
-        LoadError: a tensor can't be written to: it has no shape yet (lazy modules), no values
-            (meta device), is no plain tensor, or shares only a part of its memory.
-    """
-    live: dict[str, torch.Tensor] = {}
-    live |= model.named_parameters(remove_duplicate=False)
-    parameters = frozenset(live)
-    live |= model.named_buffers(remove_duplicate=False)
-    tensors: dict[str, torch.Tensor] = {}
-    extra: list[str] = []
-    state: dict[str, Any] = model.state_dict(keep_vars=True)
-    for name, value in state.items():
-        if name.endswith("_extra_state"):
-            extra.append(name)
-            continue
-        alive = value is live.get(name)
-        if not alive:
-            raise LoadError(
-                f"{type(model).__name__} computes {name!r} when it is asked for its state dict; "
-                "only tensors that are parameters or buffers can be loaded. Use the model's own "
-                "load_state_dict."
-            )
-        _check(name, value)
-        tensors[name] = value
-    if not tensors:
-        raise LoadError(f"{type(model).__name__} has no parameters and no buffers to load.")
-    return Targets(tensors, _leaders(tensors), parameters & tensors.keys(), tuple(extra))
 
 
 def _check(name: str, tensor: torch.Tensor) -> None:
