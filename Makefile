@@ -5,17 +5,24 @@ TORCH ?= default# or cpu: PyTorch's CPU build, a third of the download
 JOBS  ?= 2
 BIN    = $(VENV)/bin
 
-# The first Python on the path that the course is tested on; PYTHON=... names another.
+# The first Python on the path that the course is tested on; else one that can start uv, which then
+# brings one that fits; else, with uv on the path, uv's own. PYTHON=... names another.
 FITS   = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
-	$$p -c '$(FITS)' >/dev/null 2>&1 && { echo $$p; break; }; done)
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c '$(FITS)' >/dev/null 2>&1 && { echo $$p; exit; }; done; \
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1 && \
+	{ echo python3; exit; }; \
+	uv python find --system 3.12 2>/dev/null || \
+	{ uv python install -q 3.12 >/dev/null 2>&1 && uv python find --system 3.12; })
+endif
 
 # One thread a process: results are bit-identical only at equal thread counts, and parallel tests
 # that each use all cores slow each other down. The network is blocked: the course works offline.
 # No exercise that a test plays is entered into the progress of the person who runs it.
 OFFLINE = OMP_NUM_THREADS=1 COURSE_PROGRESS=off PYTHONPATH=tests/offline
 
-.PHONY: help lab test test-all lint types unit notebooks handouts check-notebooks install clean
+.PHONY: help lab test test-all lint types unit notebooks handouts check-notebooks install lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -32,6 +39,9 @@ test-all: install lint types ## the same, with the slow tests: about half an hou
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	@test ! -d .github/workflows || \
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
 
 types: install
 	$(BIN)/mypy
@@ -52,7 +62,13 @@ handouts: install ## chapters on paper and as pages, cheat sheets, a plan for te
 install: ## make .venv and install everything (nothing to do: returns at once)
 	@test -n "$(PYTHON)" || { echo "course: no Python 3.11, 3.12 or 3.13 was found. Install one \
 	from python.org or your package manager, or name it: make lab PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@$(PYTHON) -m course_lib.setup.bootstrap --venv $(VENV) --torch $(TORCH)
+	@$(PYTHON) course_lib/setup/bootstrap.py --venv $(VENV) --torch $(TORCH)
 
-clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+lock: ## bring requirements.lock in step with pyproject.toml (UPGRADE=--upgrade: newest versions)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --custom-compile-command "make lock" $(UPGRADE) \
+		--extra dev --group without-dependencies --group installers \
+		--output-file requirements.lock pyproject.toml > /dev/null
+
+clean: ## remove the virtual environments and caches
+	rm -rf $(VENV) $(VENV)-uv install.log .pytest_cache .mypy_cache .ruff_cache .hypothesis

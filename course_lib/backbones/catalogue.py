@@ -157,7 +157,7 @@ def imagenet_classes() -> tuple[str, ...]:
         raise CourseError(
             f"This torchvision ({torchvision.__version__}) lists ImageNet's classes in another "
             f"order: expected 1000, with 'hotdog' at {HOTDOG_CLASS}. Install the version in the "
-            "course's constraints.txt."
+            "course's requirements.lock."
         )
     return classes
 

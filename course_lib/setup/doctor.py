@@ -119,12 +119,8 @@ def _packages() -> Iterator[Check]:
             old.append(f"{requirement.name} {version} (needs {requirement.specifier})")
         elif requirement.name in shown:
             yield Check(requirement.name, version)
-    if "d2l" in missing:
-        missing.remove("d2l")
-        advice = "pip install --no-deps -r requirements-nodeps.txt"
-        yield Check("d2l", "not installed", PROBLEM, advice)
     if missing or old:
-        advice = 'In the course\'s folder: pip install -c constraints.txt -e ".[dev]"'
+        advice = "In the course's folder: make install (or the two pip commands of README.md)"
         found = "; ".join(filter(None, [", ".join(missing) and f"missing {', '.join(missing)}",
                                         ", ".join(old)]))  # fmt: skip
         yield Check("packages", found, PROBLEM, advice)

@@ -48,4 +48,4 @@ def test_a_missing_package_is_found(monkeypatch):
     (problem,) = [each for each in doctor._packages() if each.state == PROBLEM]
     assert "missing timm" in problem.found
     assert "torch 2.0 (needs >=2.9)" in problem.found
-    assert "pip install" in problem.advice
+    assert "make install" in problem.advice

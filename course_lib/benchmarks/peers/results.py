@@ -161,7 +161,7 @@ def run(
     for behaviour in behaviours:
         for library in libraries:
             if not versions[library.title]:
-                verdict, why = NOT_INSTALLED, 'pip install -c constraints.txt -e ".[bench]"'
+                verdict, why = NOT_INSTALLED, 'pip install -e ".[bench]"'
             else:
                 outcome = behaviour(library)
                 verdict, why = outcome.verdict, outcome.why

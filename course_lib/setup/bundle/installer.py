@@ -93,14 +93,11 @@ def install(target: Path) -> Path:
     log.write_text("", encoding="utf-8")
     print(f"Installing into {target} ...", flush=True)
     python = bootstrap.make_venv(target / ".venv")
-    pip = [str(python), "-m", "pip", "--isolated", "install", "--disable-pip-version-check",
-           "--no-input", "--no-index", "--find-links", str(HERE / "wheels")]  # fmt: skip
+    pip = [*bootstrap.pip_install(python), "--isolated", "--no-index",
+           "--find-links", str(HERE / "wheels")]  # fmt: skip
     try:
-        for words in (
-            ["-c", "constraints.txt", "-e", ".[dev]"],
-            ["--no-deps", "-r", "requirements-nodeps.txt"],
-        ):
-            bootstrap.run_logged([*pip, *words], log, "Installing")
+        for command in bootstrap.commands(pip, target / ".venv", about["torch"]):
+            bootstrap.run_logged(command, log, "Installing")
     except subprocess.CalledProcessError:
         reason = bootstrap.explain(log.read_text(encoding="utf-8", errors="replace"), "default")
         raise InstallError(f"{reason} (Full log: {log})") from None

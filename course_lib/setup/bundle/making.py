@@ -3,25 +3,14 @@
 import json
 import shutil
 import subprocess
-import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
-
-from course_lib.paths import file_hash, repo_root, write_file
+from course_lib.paths import repo_root, write_file
+from course_lib.setup import bootstrap
 from course_lib.setup.bundle import scripts
 from course_lib.setup.bundle.systems import chosen
-from course_lib.setup.bundle.wheels import (
-    BundleError,
-    Target,
-    Wants,
-    collect,
-    is_whole,
-    oldest_python,
-)
+from course_lib.setup.bundle.wheels import BundleError, Target, collect, digest, oldest_python
 
 GIGABYTE = 10**9
 SPACE = {"cpu": 1 * GIGABYTE, "default": 5 * GIGABYTE}  # a target; measured, with room to spare
@@ -68,16 +57,11 @@ def make(
     try:
         wheels.mkdir(parents=True, exist_ok=True)
         _check_space(out, targets, torch)
-        known = _still_good(out)
-        wants = what_is_wanted(root)
         needed, oldest = {}, {}
         for target in targets:
-            found = collect(wheels, target, wants)
+            found = collect(wheels, target, root / bootstrap.LOCK)
             needed[target.name] = [each.name for each in found]
             oldest[target.name] = oldest_python(found, target.python)
-            known |= {f"wheels/{each.name}": file_hash(each) for each in found
-                      if f"wheels/{each.name}" not in known}  # fmt: skip
-            _write_sums(out, known)
         _drop_others(wheels, needed)
         _copy_course(root, out / "course")
         if printed.is_dir():
@@ -86,35 +70,13 @@ def make(
         about = {"torch": torch, "targets": needed, "oldest_python": oldest}
         (out / "bundle.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         scripts.write(out, oldest)
-        _write_sums(out, _all_sums(out, known, needed))
+        _write_sums(out)
     except OSError as error:
         raise BundleError(f"{error.filename or out}: {error.strerror}.") from error
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     count = len({name for names in needed.values() for name in names})
     print(f"{out}: {count} wheels and the course, {size / GIGABYTE:.1f} GB. Next: README.html.")
     return out
-
-
-def what_is_wanted(root: Path) -> Wants:
-    """The requirements of the checkout: its own, its tools', what builds it, and d2l alone."""
-    pyproject = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    project = pyproject["project"]
-    lines = [
-        *project["dependencies"],
-        *project.get("optional-dependencies", {}).get("dev", ()),
-        *pyproject["build-system"]["requires"],
-    ]
-    pins: dict[str, SpecifierSet] = {
-        canonicalize_name(each.name): each.specifier
-        for each in _listed(root / "constraints.txt")
-    }  # fmt: skip
-    alone = _listed(root / "requirements-nodeps.txt")
-    return Wants(tuple(map(Requirement, lines)), tuple(alone), pins)
-
-
-def _listed(file: Path) -> list[Requirement]:
-    lines = (line.partition("#")[0].strip() for line in file.read_text("utf-8").splitlines())
-    return [Requirement(line) for line in lines if line]
 
 
 def _check_space(out: Path, targets: list[Target], torch: str) -> None:
@@ -128,25 +90,8 @@ def _check_space(out: Path, targets: list[Target], torch: str) -> None:
         )
 
 
-def _still_good(out: Path) -> dict[str, str]:
-    """Digests of the wheels of an earlier run that are as they were; damaged ones are deleted."""
-    known: dict[str, str] = {}
-    if (out / SUMS).exists():
-        lines = (out / SUMS).read_text(encoding="utf-8").splitlines()
-        known = {line[66:]: line[:64] for line in lines if line[66:].startswith("wheels/")}
-    good = {}
-    for wheel in sorted((out / "wheels").glob("*.whl")):
-        name, digest = f"wheels/{wheel.name}", file_hash(wheel)
-        if known.get(name, digest) == digest and (name in known or is_whole(wheel)):
-            good[name] = digest
-        else:
-            print(f"{wheel.name} is damaged and will be fetched again.")
-            wheel.unlink()
-    return good
-
-
 def _drop_others(wheels: Path, needed: dict[str, list[str]]) -> None:
-    """Delete what no target needs: versions that turned out too new, another build of PyTorch."""
+    """Delete what no target needs: versions of an older lock, another build of PyTorch."""
     kept = {name for names in needed.values() for name in names}
     for wheel in wheels.glob("*.whl"):
         if wheel.name not in kept:
@@ -184,19 +129,8 @@ def _copy_course(root: Path, target: Path) -> None:
     fresh.replace(target)
 
 
-def _all_sums(out: Path, known: dict[str, str], needed: dict[str, list[str]]) -> dict[str, str]:
-    """The digest of every file of the bundle; wheels that no target needs are left out."""
-    sums = {
-        f"wheels/{name}": known[f"wheels/{name}"] for names in needed.values() for name in names
-    }
-    for path in sorted(out.rglob("*")):
-        name = path.relative_to(out).as_posix()
-        if path.is_file() and name != SUMS and not name.startswith("wheels/"):
-            sums[name] = file_hash(path)
-    return sums
-
-
-def _write_sums(out: Path, sums: dict[str, str]) -> None:
-    """In the format of ``sha256sum -c``."""
-    lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
+def _write_sums(out: Path) -> None:
+    """The digest of every file of the bundle, in the format of ``sha256sum -c``."""
+    files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
+    lines = [f"{digest(files[name])}  {name}\n" for name in sorted(files) if name != SUMS]
     write_file(out / SUMS, "".join(lines))

@@ -1,10 +1,8 @@
 """Collect every wheel that one system needs, on whatever system this runs.
 
-pip can download for another system, but it reads the markers of requirements (``; sys_platform ==
-"win32"``) as if for this one. So the walk from package to package is made here: read a wheel's
-requirements, keep those whose marker holds over there, fetch what is not in the folder yet, and
-begin again, until nothing is missing. What is in the folder already is not fetched again: a run
-that was stopped goes on where it was.
+The lock says which: of its entries, those whose marker (``; sys_platform == "win32"``) holds over
+there. pip downloads them and compares them with the lock's hashes. What is in the folder already is
+not fetched again: a run that was stopped goes on where it was.
 """
 
 import email.parser
@@ -14,8 +12,8 @@ import sys
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from email.message import Message
-from functools import lru_cache
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -23,30 +21,17 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from course_lib.errors import CourseError
-from course_lib.setup.bootstrap import CPU_INDEX
+from course_lib.paths import file_hash
+from course_lib.setup import bootstrap
 from course_lib.setup.bundle.systems import System
 
 LATEST = 40  # no Python has had more bug-fix releases; see :func:`oldest_python`
-ROUNDS = 40  # far more than the longest chain of requirements
+AT_ONCE = 20  # wheels that pip fetches in one go: what a run that is stopped may lose
+CPU_BUILD = "+cpu"
 
 
 class BundleError(CourseError):
     """A bundle that can't be made."""
-
-
-@dataclass(frozen=True)
-class Wants:
-    """What is to be collected.
-
-    Attributes:
-        whole: requirements, each with all that it requires in turn.
-        alone: requirements without what they require.
-        pins: the tested version of each package, by canonical name.
-    """
-
-    whole: tuple[Requirement, ...]
-    alone: tuple[Requirement, ...]
-    pins: dict[str, SpecifierSet]
 
 
 @dataclass(frozen=True)
@@ -62,22 +47,30 @@ class Target:
         """Such as ``"linux-x86_64-3.12"``."""
         return f"{self.system.name}-{self.python}"
 
-    @property
-    def cpu_build(self) -> bool:
-        """Whether PyTorch comes as a build of another name; elsewhere PyPI's own is for CPUs."""
-        return self.torch == "cpu" and self.system.name.startswith("linux")
+    def wanted(self, lock: Path) -> dict[str, tuple[str, ...]]:
+        """The lock's entries for it, such as ``"six==1.17.0"``, each with its hashes.
 
-    def pinned(self, name: str, pins: dict[str, SpecifierSet]) -> SpecifierSet:
-        """The versions of a package that are allowed; one build of PyTorch excludes the other."""
-        allowed = pins.get(name, SpecifierSet())
-        if name not in ("torch", "torchvision"):
-            return allowed
-        if self.cpu_build:
-            return SpecifierSet(",".join(f"{each}+cpu" for each in allowed))
-        return allowed & SpecifierSet(",".join(f"!={each.version}+cpu" for each in allowed))
+        PyTorch's CPU build for Linux has another name and no hash in the lock. Elsewhere PyPI's own
+        build is for CPUs.
+        """
+        cpu = self.torch == "cpu" and self.system.name.startswith("linux")
+        environment = self.system.environment(self.python)
+        found: dict[str, tuple[str, ...]] = {}
+        for line, hashes in bootstrap.locked(lock):
+            each = Requirement(line)
+            name = canonicalize_name(each.name)
+            if each.marker and not each.marker.evaluate(environment):
+                continue
+            if not cpu:
+                found[f"{name}{each.specifier}"] = tuple(hashes)
+            elif name in bootstrap.BUILT_FOR_CPU:
+                found[f"{name}{each.specifier}{CPU_BUILD}"] = ()
+            elif not name.startswith(bootstrap.CUDA):
+                found[f"{name}{each.specifier}"] = tuple(hashes)
+        return found
 
 
-def collect(folder: Path, target: Target, wants: Wants) -> list[Path]:
+def collect(folder: Path, target: Target, lock: Path) -> list[Path]:
     """Fill the folder with all wheels that a target needs.
 
     Returns:
@@ -87,81 +80,49 @@ def collect(folder: Path, target: Target, wants: Wants) -> list[Path]:
         BundleError: pip found no wheel, or can't reach its index.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    allowed: dict[str, SpecifierSet] = {}
-    for _ in range(ROUNDS):
-        chosen, missing = _walk(folder, target, wants, allowed)
-        if not missing:
-            return sorted(chosen.values())
-        print(f"{target.name}: {len(chosen)} wheels are there, fetching {len(missing)} more.")
-        requirements = [f"{name}{allowed[name]}" for name in sorted(missing)]
-        for cpu in (True, False):  # the CPU build first: it is the one that may be out of reach
-            some = [each for each in requirements if ("+cpu" in each and target.cpu_build) == cpu]
-            if some:
-                _fetch(folder, target, some, cpu)
-    raise BundleError(f"The requirements for {target.name} don't come to an end: {missing}.")
+    wanted = target.wanted(lock)
+    there = _fitting(folder, target, wanted)
+    # The CPU build first: it is the one that may be out of reach.
+    missing = sorted(wanted.keys() - there, key=lambda each: (CPU_BUILD not in each, each))
+    if missing:
+        print(f"{target.name}: {len(there)} wheels are there, fetching {len(missing)} more.")
+    for cpu, group in groupby(missing, lambda each: CPU_BUILD in each):
+        some = list(group)
+        for start in range(0, len(some), AT_ONCE):
+            entries = [(each, list(wanted[each])) for each in some[start : start + AT_ONCE]]
+            _fetch(folder, target, entries, cpu)
+    there = _fitting(folder, target, wanted)
+    if left := sorted(wanted.keys() - there):
+        raise BundleError(f"pip brought no wheel for {target.name} of {', '.join(left)}.")
+    return sorted(there.values())
 
 
-def _walk(
-    folder: Path, target: Target, wants: Wants, allowed: dict[str, SpecifierSet]
-) -> tuple[dict[str, Path], set[str]]:
-    """Follow the requirements through the wheels that are there; narrow ``allowed`` on the way.
-
-    Returns:
-        The wheel of each package, and the packages whose wheel is missing.
-    """
-    there = _fitting(folder, target)
-    chosen: dict[str, Path] = {}
-    missing: set[str] = set()
-    environment = target.system.environment(target.python)
-    queue = [(each, True) for each in wants.whole] + [(each, False) for each in wants.alone]
-    seen: set[tuple[str, bool]] = set()
-    while queue:
-        requirement, further = queue.pop()
-        name = canonicalize_name(requirement.name)
-        before = allowed.get(name, target.pinned(name, wants.pins))
-        allowed[name] = before & requirement.specifier
-        wheel = _newest(there.get(name, ()), allowed[name])
-        if wheel is None:
-            missing.add(name)
-            continue
-        chosen[name] = wheel
-        missing.discard(name)
-        for extra in ("", *sorted(requirement.extras)) if further else ():
-            if (f"{name}[{extra}]", further) in seen:
-                continue
-            seen.add((f"{name}[{extra}]", further))
-            queue += [
-                (each, True)
-                for each in requirements_of(wheel)
-                if _holds(each, environment, extra)
-            ]  # fmt: skip
-    return {name: wheel for name, wheel in chosen.items() if name not in missing}, missing
-
-
-def _holds(requirement: Requirement, environment: dict[str, str], extra: str) -> bool:
-    marker = requirement.marker
-    if marker is None:
-        return extra == ""
-    if extra and marker.evaluate({**environment, "extra": ""}):
-        return False  # asked for without the extra already
-    return marker.evaluate({**environment, "extra": extra})
-
-
-def _fitting(folder: Path, target: Target) -> dict[str, list[Path]]:
-    """The wheels in the folder that run on the target, by package."""
-    found: dict[str, list[Path]] = {}
+def _fitting(folder: Path, target: Target, wanted: dict[str, tuple[str, ...]]) -> dict[str, Path]:
+    """The wheels in the folder that the target wants; damaged ones are deleted."""
+    found: dict[str, Path] = {}
     tags = target.system.tags(target.python)
     for path in sorted(folder.glob("*.whl")):
-        name, _, _, own = parse_wheel_filename(path.name)
-        if own & tags:
-            found.setdefault(name, []).append(path)
+        name, version, _, own = parse_wheel_filename(path.name)
+        hashes = wanted.get(entry := f"{name}=={version}")
+        if hashes is None or not own & tags:
+            continue
+        if f"--hash=sha256:{digest(path)}" in hashes if hashes else is_whole(path):
+            found[entry] = path
+        else:
+            print(f"{path.name} is damaged and will be fetched again.")
+            path.unlink()
     return found
 
 
-def _newest(wheels: Iterable[Path], allowed: SpecifierSet) -> Path | None:
-    versions = [(parse_wheel_filename(path.name)[1], path) for path in wheels]
-    fitting = [each for each in versions if allowed.contains(each[0], prereleases=True)]
-    return max(fitting)[1] if fitting else None
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, computed once while the file stays as it is."""
+    facts = path.stat()
+    return _digest(path, facts.st_size, facts.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, size: int, changed: int) -> str:
+    return file_hash(path)
 
 
 def oldest_python(wheels: Iterable[Path], python: str) -> str:
@@ -170,20 +131,14 @@ def oldest_python(wheels: Iterable[Path], python: str) -> str:
     Some say in their metadata that 3.11 is too little and 3.11.5 is enough; a machine with an older
     one then can't install them.
     """
-    limits = [SpecifierSet(_metadata(each).get("Requires-Python", "")) for each in wheels]
+    limits = [SpecifierSet(_required_python(each)) for each in wheels]
     for patch in range(LATEST):
         if all(limit.contains(f"{python}.{patch}") for limit in limits):
             return f"{python}.{patch}"
     raise BundleError(f"No Python {python} suits all of the wheels.")
 
 
-@lru_cache(maxsize=2048)
-def requirements_of(wheel: Path) -> tuple[Requirement, ...]:
-    """What a wheel says that it requires, markers included."""
-    return tuple(Requirement(line) for line in _metadata(wheel).get_all("Requires-Dist", ()))
-
-
-def _metadata(wheel: Path) -> Message:
+def _required_python(wheel: Path) -> str:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [
             each
@@ -191,31 +146,29 @@ def _metadata(wheel: Path) -> Message:
             if each.endswith(".dist-info/METADATA") and each.count("/") == 1
         ]
         text = archive.read(name).decode("utf-8", errors="replace")
-    return email.parser.HeaderParser().parsestr(text)
+    return email.parser.HeaderParser().parsestr(text).get("Requires-Python", "")
 
 
-def _fetch(folder: Path, target: Target, requirements: list[str], cpu: bool) -> None:
-    """Let pip download (it compares each file with the index's hash); move in what is whole."""
+def _fetch(folder: Path, target: Target, entries: list[tuple[str, list[str]]], cpu: bool) -> None:
+    """Let pip download, which compares each file with its hash; move in what came."""
     arriving = folder / ".arriving"
     shutil.rmtree(arriving, ignore_errors=True)
+    arriving.mkdir()
+    bootstrap.write_lock(arriving / "wanted.lock", entries)
     command = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
         "--no-input", "--no-deps", "--only-binary=:all:", "--dest", str(arriving),
         "--implementation", "cp", "--python-version", f"{target.python}.{LATEST}",
+        "-r", str(arriving / "wanted.lock"),
     ]  # fmt: skip
     for tag in target.system.platforms:
         command += ["--platform", tag]
-    if cpu:
-        command += ["--extra-index-url", CPU_INDEX]
+    command += ["--index-url", bootstrap.CPU_INDEX] if cpu else ["--require-hashes"]
     try:
-        done = subprocess.run(
-            [*command, *requirements], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BundleError(_explain(done.stderr, target, cpu))
         for wheel in sorted(arriving.glob("*.whl")):
-            if not is_whole(wheel):
-                raise BundleError(f"{wheel.name} arrived damaged. Run the command again.")
             wheel.replace(folder / wheel.name)
     finally:
         shutil.rmtree(arriving, ignore_errors=True)
@@ -235,8 +188,8 @@ def _explain(log: str, target: Target, cpu: bool) -> str:
         return "The disk is full. Free some space and run the command again: it goes on from here."
     if cpu:
         return (
-            f"PyTorch's CPU build for {target.name} can't be fetched from {CPU_INDEX}. Is the "
-            "network on? Run the command again, or take the default build: --torch default"
+            f"PyTorch's CPU build for {target.name} can't be fetched from {bootstrap.CPU_INDEX}. "
+            "Is the network on? Run the command again, or take the default build: --torch default"
         )
     errors = [line.removeprefix("ERROR: ") for line in log.splitlines() if line[:5] == "ERROR"]
     return (

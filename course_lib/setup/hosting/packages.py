@@ -2,10 +2,12 @@
 
 Colab and Kaggle come with hundreds of packages that fit together, torch and its drivers first. So
 every installed package is pinned to the version that is there while pip looks for the missing
-ones. If that can't be done, pip stops, and nothing has changed.
+ones, and what it finds is compared with the lock's hashes. If that can't be done, pip stops, and
+nothing has changed.
 """
 
 import importlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -14,11 +16,12 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from course_lib.paths import repo_root
+from course_lib.setup import bootstrap
 from course_lib.setup.hosting.errors import HostingError
 
 NEVER = frozenset({"torch", "torchvision", "numpy"})  # used as they are, or not at all
@@ -27,10 +30,9 @@ FROM_HOST = frozenset({"jupyterlab", "ipykernel", "ipython", "ipywidgets"})  # i
 
 def required(root: Path) -> tuple[list[Requirement], list[Requirement]]:
     """What the checkout in ``root`` needs: with dependencies, and without (d2l: old pins)."""
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [Requirement(line) for line in project["dependencies"]], _listed(
-        root / "requirements-nodeps.txt"
-    )
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    alone = project["dependency-groups"]["without-dependencies"]
+    return [*map(Requirement, project["project"]["dependencies"])], [*map(Requirement, alone)]
 
 
 def present() -> dict[str, str]:
@@ -58,20 +60,17 @@ def install_missing() -> list[str]:
     wanted = [each for each in whole if canonicalize_name(each.name) not in NEVER | FROM_HOST]
     whole = [each for each in wanted if not _satisfied(each, there)]
     alone = [each for each in alone if not _satisfied(each, there)]
-    if whole:
-        changing = {canonicalize_name(each.name) for each in whole}
-        pins = {name: version for name, version in there.items() if name not in changing}
-        tested = [
-            each
-            for each in _listed(root / "constraints.txt")
-            if canonicalize_name(each.name) not in pins
-        ]
+    if whole or alone:
+        tested = _locked(root)
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "constraints.txt"
-            file.write_text("\n".join([*_pinned(pins), *map(str, tested)]), encoding="utf-8")
-            _pip(["-c", str(file)], whole)
-    if alone:
-        _pip(["--no-deps"], alone)
+            chosen = _resolved(whole, tested, there, Path(folder)) if whole else []
+            chosen += [str(each) for each in alone]
+            lines = [(each, tested.get(each, [])) for each in chosen]
+            bootstrap.write_lock(Path(folder) / "chosen.lock", lines)
+            _pip(
+                ["--no-deps", "--require-hashes", "-r", str(Path(folder) / "chosen.lock")],
+                [each.name for each in (*whole, *alone)],
+            )
     importlib.invalidate_caches()
     return [each.name for each in (*whole, *alone)]
 
@@ -105,29 +104,42 @@ def _pinned(there: dict[str, str]) -> list[str]:
     return lines
 
 
-def _pip(options: list[str], requirements: list[Requirement]) -> None:
-    command = [
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-        "--no-input", *options, *map(str, requirements),
-    ]  # fmt: skip
+def _resolved(
+    wanted: list[Requirement], tested: dict[str, list[str]], there: dict[str, str], folder: Path
+) -> list[str]:
+    """What pip would install, such as ``"six==1.17.0"``; what is there holds its place."""
+    changing = {canonicalize_name(each.name) for each in wanted}
+    pins = {name: version for name, version in there.items() if name not in changing}
+    limits = [*_pinned(pins), *(each for each in tested if each.partition("==")[0] not in pins)]
+    constraints, report = folder / "constraints.txt", folder / "report.json"
+    constraints.write_text("\n".join(limits), encoding="utf-8")
+    _pip(
+        ["--dry-run", "--report", str(report), "-c", str(constraints), *map(str, wanted)],
+        [each.name for each in wanted],
+    )
+    found = json.loads(report.read_text(encoding="utf-8"))["install"]
+    names = [(each["metadata"]["name"], each["metadata"]["version"]) for each in found]
+    return [f"{canonicalize_name(name)}=={version}" for name, version in names]
+
+
+def _pip(words: list[str], names: list[str]) -> None:
+    command = [*bootstrap.pip_install(Path(sys.executable)), "--quiet", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        names = ", ".join(each.name for each in requirements)
         raise HostingError(
-            f"{names} could not be installed. Is the Internet on (on Kaggle: Settings > Internet)? "
-            f"pip says: {said[-1].removeprefix('ERROR: ') if said else 'nothing'}"
+            f"{', '.join(names)} could not be installed. Is the Internet on (on Kaggle: Settings > "
+            f"Internet)? pip says: {said[-1].removeprefix('ERROR: ') if said else 'nothing'}"
         )
 
 
-def _listed(file: Path) -> list[Requirement]:
-    """The requirements in a file, one a line; those of other systems are left out."""
-    found = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            requirement = Requirement(line.partition("#")[0].strip())
-        except InvalidRequirement:
-            continue  # an empty line or a comment
-        if requirement.marker is None or requirement.marker.evaluate():
-            found.append(requirement)
-    return found
+def _locked(root: Path) -> dict[str, list[str]]:
+    """The tested versions on this system, such as ``"six==1.17.0"``, each with its hashes."""
+    entries = [
+        (Requirement(line), hashes) for line, hashes in bootstrap.locked(root / bootstrap.LOCK)
+    ]
+    return {
+        f"{canonicalize_name(each.name)}{each.specifier}": hashes
+        for each, hashes in entries
+        if each.marker is None or each.marker.evaluate()
+    }

@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 
 from course_lib.errors import UnknownNameError
 from course_lib.paths import repo_root
@@ -20,62 +18,28 @@ from course_lib.setup import bundle
 from course_lib.setup.bundle import installer, making, scripts
 from course_lib.setup.bundle import wheels as wheels_module
 from course_lib.setup.bundle.systems import PYTHONS, SYSTEMS, chosen, this_system
-from course_lib.setup.bundle.wheels import Target, Wants, collect
-from tests.setup.hosting.colab import git, wheel
+from course_lib.setup.bundle.wheels import Target, collect
+from tests.setup.hosting.colab import git
+from tests.setup.shelf import BACKEND, PROJECT, lock, wheel
 
 HERE = ".".join(map(str, sys.version_info[:2]))
-PROJECT = """
-[build-system]
-requires = ["builder"]
-build-backend = "backend"
-backend-path = ["."]
-
-[project]
-name = "small-course"
-version = "1"
-dependencies = ["alpha>=1", "gadget[fast]"]
-[project.optional-dependencies]
-dev = ["checker"]
-"""
-# Builds the small course as setuptools builds the real one, with nothing but Python.
-BACKEND = """
-import zipfile
-from pathlib import Path
-
-def build_editable(folder, config_settings=None, metadata_directory=None):
-    name, info = "small_course-1-py3-none-any.whl", "small_course-1.dist-info"
-    needs = ["alpha>=1", "gadget[fast]", "checker; extra == 'dev'"]
-    lines = ["Metadata-Version: 2.1", "Name: small-course", "Version: 1", "Provides-Extra: dev"]
-    lines += [f"Requires-Dist: {each}" for each in needs]
-    with zipfile.ZipFile(Path(folder, name), "w") as archive:
-        archive.writestr("small_course.pth", str(Path.cwd()))
-        archive.writestr(f"{info}/METADATA", "\\n".join(lines) + "\\n")
-        tags = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
-        archive.writestr(f"{info}/WHEEL", tags)
-        files = ["small_course.pth", *(f"{info}/{n}" for n in ("METADATA", "WHEEL", "RECORD"))]
-        archive.writestr(f"{info}/RECORD", "".join(f"{each},,\\n" for each in files))
-    return name
-"""
+LOCKED = (
+    "alpha==1.0", "builder==80.0", "checker==1.0",
+    "d2l==1.0.3", "gadget==1.0", "helper==1.0",
+    "old-python==1.0 ; python_full_version < '3.12'",
+    "only-windows==1.0 ; sys_platform == 'win32'", "speed==1.0", "torch==2.14.1",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
     """What the index is to the real pip in these tests."""
     folder = tmp_path_factory.mktemp("shelf")
-    wheel(folder, "alpha", "1.0", ["helper>=1", "only-windows; sys_platform == 'win32'"])
-    wheel(folder, "alpha", "2.0", ["helper>=1", "only-windows; sys_platform == 'win32'"])
-    wheel(folder, "helper", "1.0")
-    wheel(folder, "helper", "2.0")
-    wheel(folder, "only-windows", "1.0")
-    wheel(folder, "gadget", "1.0", ["helper<2", "speed; extra == 'fast'", "unused; extra == 'x'"])
-    wheel(folder, "speed", "1.0", ["old-python; python_version < '3.12'"])
-    wheel(folder, "old-python", "1.0")
-    wheel(folder, "unused", "1.0")
-    wheel(folder, "checker", "1.0")
+    for name in ("alpha", "helper", "gadget", "speed", "checker", "only-windows", "old-python"):
+        wheel(folder, name, "1.0")
+    wheel(folder, "alpha", "2.0")
     wheel(folder, "builder", "80.0")
-    wheel(folder, "torch", "2.14.1", ["big-cuda"])
     wheel(folder, "torch", "2.14.1+cpu")
-    wheel(folder, "big-cuda", "1.0")
     wheel(folder, "d2l", "1.0.3", ["numpy==1.23.5"])
     return folder
 
@@ -90,7 +54,7 @@ def _only_the_shelf(shelf):
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
+def checkout(tmp_path_factory, shelf):
     """A small course under git, with a file that is not part of it."""
     root = tmp_path_factory.mktemp("author") / "checkout"
     (root / "course_lib" / "setup").mkdir(parents=True)
@@ -100,8 +64,7 @@ def checkout(tmp_path_factory):
     (root / "notebooks" / "01.ipynb").write_text("a page")
     (root / "pyproject.toml").write_text(PROJECT)
     (root / "backend.py").write_text(BACKEND)
-    (root / "constraints.txt").write_text("alpha==1.0\nchecker==1.0  # tested\n")
-    (root / "requirements-nodeps.txt").write_text("d2l==1.0.3\n")
+    (root / "requirements.lock").write_text(lock(shelf, *LOCKED))
     (root / "handouts").mkdir()
     (root / "handouts" / "sheet.html").write_text("a sheet")
     git(root, "init", "--quiet")
@@ -125,53 +88,67 @@ def names(paths):
     return sorted("-".join(Path(path).name.split("-")[:2]) for path in paths)
 
 
-def wants(*requirements, pins=None):
-    pins = {name: SpecifierSet(pin) for name, pin in (pins or {}).items()}
-    return Wants(tuple(map(Requirement, requirements)), (), pins)
-
-
 def target(system="linux-x86_64", python="3.12", torch="cpu"):
     return Target(SYSTEMS[system], python, torch)
 
 
-def test_the_markers_of_the_other_system_decide(tmp_path):
+@pytest.fixture
+def listed(shelf, tmp_path):
+    """Writes a lock of entries whose wheels are on the shelf."""
+
+    def write(*entries):
+        file = tmp_path / "requirements.lock"
+        file.write_text(lock(shelf, *entries))
+        return file
+
+    return write
+
+
+def test_the_markers_of_the_other_system_decide(tmp_path, listed):
     """pip would read them as if for the machine that it runs on."""
-    both = wants("alpha", "gadget[fast]", pins={"alpha": "==1.0"})
-    linux = names(collect(tmp_path, target(), both))
-    assert linux == ["alpha-1.0", "gadget-1.0", "helper-1.0", "speed-1.0"]
-    windows = names(collect(tmp_path, target("windows-x86_64"), both))
+    file = listed(*(each for each in LOCKED if "torch" not in each))
+    linux = names(collect(tmp_path, target(), file))
+    assert linux == ["alpha-1.0", "builder-80.0", "checker-1.0", "d2l-1.0.3", "gadget-1.0",
+                     "helper-1.0", "speed-1.0"]  # fmt: skip
+    windows = names(collect(tmp_path, target("windows-x86_64"), file))
     assert set(windows) - set(linux) == {"only_windows-1.0"}
-    older = names(collect(tmp_path, target(python="3.11"), both))
+    older = names(collect(tmp_path, target(python="3.11"), file))
     assert set(older) - set(linux) == {"old_python-1.0"}
 
 
-def test_a_version_that_turns_out_too_new_is_replaced(tmp_path):
-    """helper 2.0 suits alpha, until gadget says that it wants an older one."""
-    collect(tmp_path, target(), wants("alpha"))
-    assert "helper-2.0" in names(tmp_path.glob("*.whl"))
-    found = collect(tmp_path, target(), wants("alpha", "gadget"))
-    assert [name for name in names(found) if name.startswith("helper")] == ["helper-1.0"]
+def test_the_cpu_build_brings_no_cuda_and_the_default_one_does(tmp_path, monkeypatch):
+    pypi, file = tmp_path / "pypi", tmp_path / "requirements.lock"
+    wheel(pypi, "torch", "2.14.1")
+    wheel(pypi, "nvidia-big", "1.0")
+    file.write_text(lock(pypi, "torch==2.14.1", "nvidia-big==1.0 ; sys_platform == 'linux'"))
+    assert names(collect(tmp_path / "a", target(), file)) == ["torch-2.14.1+cpu"]
+    monkeypatch.setenv("PIP_FIND_LINKS", str(pypi))
+    big = names(collect(tmp_path / "a", target(torch="default"), file))
+    assert big == ["nvidia_big-1.0", "torch-2.14.1"]
+    assert list(target("macos-arm64").wanted(file)) == ["torch==2.14.1"]
 
 
-def test_the_cpu_build_brings_no_cuda_and_the_default_one_does(tmp_path):
-    torch = wants("torch>=2.9", pins={"torch": "==2.14.1"})
-    assert names(collect(tmp_path / "a", target(), torch)) == ["torch-2.14.1+cpu"]
-    big = names(collect(tmp_path / "a", target(torch="default"), torch))
-    assert big == ["big_cuda-1.0", "torch-2.14.1"]
-    on_a_mac = target("macos-arm64").pinned("torch", torch.pins)
-    assert on_a_mac.contains("2.14.1")
-    assert not target().pinned("torch", torch.pins).contains("2.14.1")
-
-
-def test_what_is_missing_is_named(tmp_path, monkeypatch):
+def test_what_is_missing_is_named(tmp_path, monkeypatch, listed):
     monkeypatch.setenv("PIP_FIND_LINKS", "")
-    with pytest.raises(bundle.BundleError, match=r"linux-x86_64-3.12.*goes on from here.*nowhere"):
-        collect(tmp_path, target(), wants("nowhere>=1"))
+    with pytest.raises(bundle.BundleError, match=r"linux-x86_64-3.12.*goes on from here.*alpha"):
+        collect(tmp_path / "a", target(), listed("alpha==1.0"))
     with pytest.raises(
         bundle.BundleError, match=r"CPU build for .* can't be fetched.*--torch default"
     ):
-        collect(tmp_path, target(), wants("torch", pins={"torch": "==2.14.1"}))
-    assert list(tmp_path.iterdir()) == [], "nothing half-fetched is left"
+        collect(tmp_path / "a", target(), listed("torch==2.14.1"))
+    assert list((tmp_path / "a").iterdir()) == [], "nothing half-fetched is left"
+
+
+def test_a_wheel_that_is_not_the_locked_one_is_refused(tmp_path, monkeypatch, listed, shelf):
+    file, other = listed("alpha==1.0"), tmp_path / "other"
+    wheel(other, "alpha", "1.0", ["something-else"])
+    monkeypatch.setenv("PIP_FIND_LINKS", str(other))
+    with pytest.raises(bundle.BundleError, match="DO NOT MATCH THE HASHES"):
+        collect(tmp_path / "a", target(), file)
+    wheel(tmp_path / "a", "alpha", "1.0", ["something-else"])  # nor is it taken from the folder
+    with pytest.raises(bundle.BundleError, match="DO NOT MATCH THE HASHES"):
+        collect(tmp_path / "a", target(), file)
+    assert list((tmp_path / "a").iterdir()) == []
 
 
 @pytest.mark.parametrize(("systems", "pythons"), [(["linux"], []), ([], ["3.10"])])
@@ -212,11 +189,11 @@ def test_a_bundle_holds_everything_and_says_its_checksums(stick, tmp_path):
     }  # fmt: skip
     assert "course/scratch.txt" not in inside, "only what git keeps belongs to the course"
     expected = ["alpha-1.0", "builder-80.0", "checker-1.0", "d2l-1.0.3", "gadget-1.0", "helper-1.0",
-                "old_python-1.0", "speed-1.0"]  # fmt: skip
+                "old_python-1.0", "speed-1.0", "torch-2.14.1+cpu"]  # fmt: skip
     if HERE != "3.11":
         expected.remove("old_python-1.0")
     found = names(out.glob("wheels/*.whl"))
-    assert found == expected, "and no version that was fetched too new"
+    assert found == expected
     assert sums_hold(out) == (True, "")
     page = (out / "README.html").read_text()
     assert f"Python {HERE}" in page
@@ -230,9 +207,9 @@ def test_a_second_run_fetches_nothing_and_a_damaged_wheel_again(stick, checkout,
     fetched = []
     real = wheels_module._fetch
 
-    def watched(folder, aim, requirements, cpu):
-        fetched.extend(requirements)
-        real(folder, aim, requirements, cpu)
+    def watched(folder, aim, entries, cpu):
+        fetched.extend(requirement for requirement, _ in entries)
+        real(folder, aim, entries, cpu)
 
     monkeypatch.setattr(wheels_module, "_fetch", watched)
     bundle.make(out, root=checkout)
@@ -244,34 +221,32 @@ def test_a_second_run_fetches_nothing_and_a_damaged_wheel_again(stick, checkout,
     hurt.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
     assert not sums_hold(out)[0]
     bundle.make(out, root=checkout)
-    assert fetched == ["alpha==1.0,>=1"]
+    assert fetched == ["alpha==1.0"]
     assert sums_hold(out)[0]
 
 
 def test_a_run_that_was_stopped_goes_on(tmp_path, checkout, monkeypatch):
-    """Stopped after the first round: what arrived stays, and only the rest is fetched."""
-    out, real, rounds = tmp_path / "stick", wheels_module._fetch, []
+    """Stopped after the first few wheels: they stay, and only the rest is fetched."""
+    out, real, fetched = tmp_path / "stick", wheels_module._fetch, []
 
-    def stopped(folder, aim, requirements, cpu):
-        if rounds:
+    def stopped(folder, aim, entries, cpu):
+        if fetched:
             raise KeyboardInterrupt
-        rounds.append(requirements)
-        real(folder, aim, requirements, cpu)
+        counted(folder, aim, entries, cpu)
 
+    def counted(folder, aim, entries, cpu):
+        fetched.extend(requirement for requirement, _ in entries)
+        real(folder, aim, entries, cpu)
+
+    monkeypatch.setattr(wheels_module, "AT_ONCE", 3)
     monkeypatch.setattr(wheels_module, "_fetch", stopped)
     with pytest.raises(KeyboardInterrupt):
         bundle.make(out, root=checkout)
-    first = set(names(out.glob("wheels/*.whl")))
-    assert "alpha-1.0" in first
-
-    def counted(folder, aim, requirements, cpu):
-        rounds.append(requirements)
-        real(folder, aim, requirements, cpu)
+    assert names(out.glob("wheels/*.whl")) == ["torch-2.14.1+cpu"], "the CPU build comes first"
 
     monkeypatch.setattr(wheels_module, "_fetch", counted)
     bundle.make(out, root=checkout)
-    again = {each.split("=")[0].split("<")[0] for later in rounds[1:] for each in later}
-    assert "alpha" not in again
+    assert len(fetched) == len(set(fetched)), "nothing is fetched twice"
     assert sums_hold(out)[0]
 
 
@@ -326,13 +301,13 @@ def test_it_installs_without_an_index_and_keeps_what_a_learner_wrote(stick, tmp_
     done = run_installer(stick, where, "--no-open")
     assert done.returncode == 0, done.stdout + done.stderr
     python = where / ".venv" / "bin" / "python"
-    shown = "import alpha, checker, d2l, helper, course_lib; print(alpha.__version__)"
+    shown = "import alpha, checker, d2l, helper, torch, course_lib; print(torch.__version__)"
     (where / "elsewhere").mkdir()
     there = subprocess.run(
         [python, "-c", shown], cwd=where / "elsewhere", env={"PATH": ""},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert (there.stdout, there.stderr) == ("1.0\n", "")
+    assert (there.stdout, there.stderr) == ("2.14.1+cpu\n", "")
     assert (where / "notebooks" / "01.ipynb").read_text() == "my answers"
     assert not list((stick / "course").rglob("*.egg-info")), "nothing is written into the bundle"
     assert sums_hold(stick)[0]

@@ -1,12 +1,9 @@
 """A simulated Colab: a `google.colab`, a home of its own, GitHub on this machine's disk."""
 
-import base64
-import hashlib
 import json
 import os
 import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 
 import nbformat
@@ -130,31 +127,6 @@ class Host:
 
 def cell_book(*sources):
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in sources])
-
-
-def wheel(folder, name, version, requires=(), python=None):
-    """A real wheel with one module, written by hand."""
-    module = name.replace("-", "_")
-    info = f"{module}-{version}.dist-info"
-    needs = "".join(f"Requires-Dist: {each}\n" for each in requires)
-    needs += f"Requires-Python: {python}\n" if python else ""
-    files = {
-        f"{module}/__init__.py": f"__version__ = {version!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\n"
-        "Tag: py3-none-any\n",
-    }
-    record = ""
-    for path, text in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
-        record += f"{path},sha256={digest.decode()},{len(text.encode())}\n"
-    files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{module}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for inside, text in files.items():
-            archive.writestr(inside, text)
-    return path
 
 
 def installed(python):

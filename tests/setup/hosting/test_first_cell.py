@@ -10,7 +10,8 @@ import pytest
 
 from course_lib.paths import repo_root
 from course_lib.publishing import addresses, cells
-from tests.setup.hosting.colab import REF, REPO, Host, copy_package, installed, publish, wheel
+from tests.setup.hosting.colab import REF, REPO, Host, copy_package, installed, publish
+from tests.setup.shelf import lock, wheel
 
 CELL = cells.first_cell(addresses.Address(REPO, REF))
 
@@ -19,8 +20,10 @@ PROJECT = """
 name = "small-course"
 version = "1"
 dependencies = ["torch>=2.9", "numpy>=2.0", "alpha>=1", "beta>=1", "gamma>=1"]
+[dependency-groups]
+without-dependencies = ["d2l==1.0.3"]
 """
-CONSTRAINTS = "alpha==1.5\nbeta==1.0\nhelper==1.1\nnumpy==2.4\ntorch==2.14\n"
+LOCKED = "alpha==1.5 beta==1.0 d2l==1.0.3 gamma==1.0 helper==1.1 numpy==2.4 torch==2.14".split()
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def shelf(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def github(tmp_path_factory):
+def github(tmp_path_factory, shelf):
     """Where the small course is published: the real hosting room, other requirements."""
     folder = tmp_path_factory.mktemp("github")
     checkout = folder / "checkout"
@@ -54,8 +57,7 @@ def github(tmp_path_factory):
         target.parent.mkdir(exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     (checkout / "pyproject.toml").write_text(PROJECT)
-    (checkout / "constraints.txt").write_text(CONSTRAINTS)
-    (checkout / "requirements-nodeps.txt").write_text("# without its pins\nd2l==1.0.3\n")
+    (checkout / "requirements.lock").write_text(lock(shelf, *LOCKED, "away==1 ; os_name == 'x'"))
     publish(checkout, folder / "site")
     return folder / "site"
 
@@ -172,6 +174,17 @@ def test_a_package_that_wants_another_torch_is_refused(host, tmp_path):
     before = installed(host.python)
     done = host.run(CELL, PIP_FIND_LINKS=str(other))
     assert "alpha could not be installed" in done.stderr.strip().splitlines()[-1]
+    assert installed(host.python) == before
+
+
+def test_a_package_that_is_not_the_tested_one_is_refused(host, shelf, tmp_path):
+    """The index serves another helper 1.1 than the one that the lock knows."""
+    other = shutil.copytree(shelf, tmp_path / "other")
+    wheel(other, "helper", "1.1", ["gamma"])
+    before = installed(host.python)
+    last = host.run(CELL, PIP_FIND_LINKS=str(other)).stderr.strip().splitlines()[-1]
+    assert "alpha, d2l could not be installed" in last
+    assert "DO NOT MATCH THE HASHES" in last
     assert installed(host.python) == before
 
 
