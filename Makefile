@@ -3,7 +3,7 @@
 VENV  ?= .venv
 TORCH ?= default# or cpu: PyTorch's CPU build, a third of the download
 JOBS  ?= 2
-BIN    = $(VENV)/bin
+BIN    = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 # The first Python on the path that the course is tested on; PYTHON=... names another.
 FITS   = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
