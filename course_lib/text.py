@@ -1,4 +1,4 @@
-"""Text for people: aligned tables, and words that hang on a number."""
+"""Text for people: aligned tables, and words that depend on a number."""
 
 from collections.abc import Iterable, Sequence
 

@@ -269,14 +269,14 @@ def peak_resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def rivals(way: str) -> tuple[str, ...]:
+def others_for(way: str) -> tuple[str, ...]:
     """The ways of others that load from the same file."""
     return ("safetensors",) if "safetensors" in way else ("torch.load", "timm")
 
 
 def ratio(row: Measured, rows: list[Measured], kind: str) -> float:
     """To the fastest of the others with the same file, round by round; the median."""
-    others = [getattr(each, kind) for each in rows if each.way in rivals(row.way)]
+    others = [getattr(each, kind) for each in rows if each.way in others_for(row.way)]
     fastest = [min(of_round) for of_round in zip(*others, strict=True)]
     pairs = zip(getattr(row, kind), fastest, strict=True)
     return statistics.median(mine / best for mine, best in pairs)

@@ -931,7 +931,7 @@ q1_5 = Question(
     "You have 60 pictures and a network that was trained on many like them. What first?",
     (
         Option(
-            "Freeze the body, train a head on its features, and compare with a simple rival.",
+            "Freeze the body, train a head on its features, and compare with a simple baseline.",
             """Right: it takes seconds, and is the number that everything dearer has to beat. The
             rule of thumb agrees; the reason to do it is that it's cheap to check.""",
             right=True,

@@ -550,7 +550,7 @@ ex2_5 = Exercise(
         The d2l book's third exercise freezes a network so that only its new head trains. As
         printed it fails: try it, and read the error.
 
-        Mend it. The function gets a model in training mode whose new head `model.fc` is in place.
+        Fix it. The function gets a model in training mode whose new head `model.fc` is in place.
         Afterwards only the head may be trainable, weight and bias, and three training steps must
         leave everything else as it was, bit for bit: the running statistics of the BatchNorm
         layers too. The check does not call `model.train()`.

@@ -455,7 +455,7 @@ ex3_5 = Exercise(
     minutes=10,
     question="""
         `load_state_dict` raises on a tensor of the wrong shape, and has loaded the others by then.
-        Mend the function below: it loads `state` into `model` if every name and every shape agrees.
+        Fix the function below: it loads `state` into `model` if every name and every shape agrees.
         Otherwise it raises an error (any), and the model is as it was, bit for bit.
     """,
     answer="load_whole",

@@ -67,7 +67,7 @@ ex4_1 = Exercise(
     question="""
         The model has an embedding `em` and three linear layers, `fc1` to `fc3`. The code below is
         meant to freeze `fc1`: no gradient for it, and the optimizer trains the rest. It doesn't
-        freeze all of it. Mend it.
+        freeze all of it. Fix it.
     """,
     answer="freeze_fc1",
     stub="""
@@ -183,7 +183,7 @@ ex4_2 = Exercise(
     question="""
         `fc1` was frozen, wholly or only its weight, and the optimizer got the parameters that were
         trainable then. The code below thaws it. When only the weight was frozen, it stops with an
-        error. Mend it so that it works in both cases: the same optimizer knows each parameter once,
+        error. Fix it so that it works in both cases: the same optimizer knows each parameter once,
         and what it remembers of the others (momentum) is kept.
     """,
     answer="thaw_fc1",
@@ -313,7 +313,7 @@ ex4_3 = Exercise(
     question="""
         `fc1` was left out of the optimizer for a while, which freezes it. Its flags were never
         off. The loop runs `backward()`, `optimizer.step()`, `optimizer.zero_grad()`, in this order.
-        The code below lets `fc1` in. In the next step it leaps much too far. Why? Mend it.
+        The code below lets `fc1` in. In the next step it leaps much too far. Why? Fix it.
     """,
     answer="let_in",
     stub="""
@@ -412,7 +412,7 @@ ex4_4 = Exercise(
     question="""
         Method three lets everything train and puts a layer's numbers back after each step. The code
         below remembers them and returns a function that puts them back; call it as often as you
-        like. It puts back nothing. Mend it. The layer must keep its `Parameter` objects.
+        like. It puts back nothing. Fix it. The layer must keep its `Parameter` objects.
     """,
     answer="keep",
     stub="""
@@ -550,7 +550,7 @@ ex4_5 = Exercise(
     minutes=10,
     question="""
         Method four runs the frozen layer under `torch.no_grad()`. The forward pass below does so
-        for `fc1`, and the embedding in front of it stops learning as well. Mend it: the same
+        for `fc1`, and the embedding in front of it stops learning as well. Fix it: the same
         scores, no gradient for the weight and bias of `fc1`, the true gradients for all others.
         Leave the flags `requires_grad` on.
     """,
@@ -670,7 +670,7 @@ ex4_6 = Exercise(
     question="""
         The helper below freezes direct children of a model, by one name or by a list of names.
         Called with `"embed"`, it freezes a child named `em` too, and a misspelt name is ignored.
-        Mend it: exact names; an unknown name raises an error (any), before anything is frozen.
+        Fix it: exact names; an unknown name raises an error (any), before anything is frozen.
     """,
     answer="freeze_children",
     stub="""

@@ -207,7 +207,7 @@ def features_of(model, batches):
     model.train()
     return rows
 """,
-            """The numbers are right, but they still hang on the graph that made them: it keeps
+            """The numbers are right, but they still depend on the graph that made them: it keeps
             every layer's output of every picture in memory, and a head trained on them would send
             gradients into the body.""",
         ),
@@ -428,12 +428,12 @@ def key_of(model, pictures, layer):
     return digest.hexdigest()
 """,
     why="""
-        The rule for a key: everything that the result hangs on goes in, by content. Names and
+        The rule for a key: everything that the result depends on goes in, by content. Names and
         shapes go in as well, so that the bytes of two tensors can't be taken for those of one.
         A key that changes too often costs a minute; one that changes too seldom costs the truth.
     """,
     hints=(
-        "List what the features hang on. BatchNorm's running mean is not a parameter.",
+        "List what the features depend on. BatchNorm's running mean is not a parameter.",
         "`model.state_dict()` has parameters and saved buffers, by name.",
         "Update the digest with the layer's name, then, for each tensor of the state dict and for "
         "the pictures, with name, shape and bytes.",
@@ -790,7 +790,7 @@ ex5_7 = Exercise(
         best with the classes and reports the accuracy by cross-validation. It reports about 0.9,
         even when the features are pure noise and the classes were tossed with a coin.
 
-        Mend it. `x` and `y` are NumPy arrays. Keep the choice of 20 features and the
+        Fix it. `x` and `y` are NumPy arrays. Keep the choice of 20 features and the
         cross-validation; return the accuracy. On noise it has to be about one half.
     """,
     answer="honest_score",

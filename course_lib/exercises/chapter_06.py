@@ -187,7 +187,7 @@ ex6_2 = Exercise(
     question="""
         `fit(optimizer)` trains the model for a while with the optimizer you give it. The code below
         means to train the head `fc3` first, then all layers. In the second stage the body still
-        doesn't move, and nothing complains. Mend it.
+        doesn't move, and nothing complains. Fix it.
     """,
     answer="two_stages",
     stub="""
@@ -583,7 +583,7 @@ ex6_6 = Exercise(
         `pull_of(model)` is called before training. It returns a function that gives a penalty to be
         added to the loss: half the sum of the squared distances of all weights from where they were
         when `pull_of` was called. The new head `fc3` is left out, since its start was random. The
-        code below always gives 0. Mend it.
+        code below always gives 0. Fix it.
     """,
     answer="pull_of",
     stub="""
@@ -745,7 +745,7 @@ ex6_7 = Exercise(
         `train_epoch()` trains one epoch, `score()` gives the validation accuracy. Train for at most
         `most` epochs; stop when `patience` epochs in a row brought nothing better than the best
         before (equal isn't better); end with the weights of the best epoch. The code below stops
-        well, but the model ends with the weights of the *last* epoch. Mend it.
+        well, but the model ends with the weights of the *last* epoch. Fix it.
     """,
     answer="train_with_patience",
     stub="""
@@ -847,7 +847,7 @@ q6_1 = Question(
     "Why may it help to train the head before the body is let go?",
     (
         Option(
-            "The gradients that a random head sends through the body are large and hang on its "
+            "The gradients that a random head sends through the body are large and depend on its "
             "random weights.",
             """The body's gradient is the errors times the head's random weights: the first steps
             fit the features to a head that means nothing yet. The chapter measured that they travel
@@ -897,7 +897,7 @@ q6_3 = Question(
     You use the mean. What do you set?
     """,
     (
-        Option("6.4e-3", "That would be right for SGD. Adam's step hardly hangs on the scale."),
+        Option("6.4e-3", "That would be right for SGD. Adam's step hardly depends on the scale."),
         Option(
             "1e-4",
             """Adam divides by the gradients' own size, and the factor 64 cancels. What does change:

@@ -26,8 +26,8 @@ class StepCost:
         flops: multiplications and additions in convolutions and matrix products, forward and
             backward (one multiply-add counts two). Normalisation, activation functions and the
             optimizer's arithmetic are not in it: they are few beside it.
-        activations: bytes that the forward pass kept for the way back. Weights, buffers and the
-            batch itself, which are there anyhow, don't count.
+        activations: bytes that the forward pass kept for the backward pass. Weights, buffers and
+            the batch itself, which are there anyhow, don't count.
         gradients: bytes of the gradients after the step.
         moments: bytes that the optimizer keeps from step to step.
         copies: bytes of copies that the method keeps.
@@ -98,7 +98,7 @@ def _bytes(tensors: Iterable[torch.Tensor]) -> int:
 
 
 def _convolution_backward(gradient: Any, inputs: Any, weight: Any, *more: Any, **_: Any) -> int:
-    """Operations of a convolution's way back: as many as forward, for each gradient wanted.
+    """Operations of a convolution, backward: as many as forward, for each gradient wanted.
 
     The arguments are those of ``aten::convolution_backward``, with shapes in place of tensors.
 

@@ -210,7 +210,7 @@ def time_a_step(kind: type[Method]) -> Cell:
     share = Run(kind, letters=False).cost().flops / Run(None, letters=False).cost().flops
     said = f"{share:.0%} of the operations of training everything"
     if share < 0.45:
-        return Cell("a third", True, f"{said}: forward, and the head's own way back.")
+        return Cell("a third", True, f"{said}: forward, and the head's own backward pass.")
     return Cell("all", False, f"{said}: every gradient of the frozen part is computed too.")
 
 
@@ -220,7 +220,9 @@ def memory(kind: type[Method]) -> Cell:
     share = cost.memory / full.memory
     said = f"{share:.1%} of what training everything needs beyond the weights"
     if share < 0.1:
-        return Cell("little", True, f"{said}: nothing of the frozen part is kept for a way back.")
+        return Cell(
+            "little", True, f"{said}: nothing of the frozen part is kept for a backward pass."
+        )
     if share <= 1:
         why = f"{said}: only its momentum is saved, activations and gradients are all there."
         return Cell("most", False, why)

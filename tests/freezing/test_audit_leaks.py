@@ -82,7 +82,7 @@ def test_statistics_of_a_frozen_layer(middle, buffers, reason):
         assert (row.level, row.reason) == ("leak", reason)
         assert row.change > 0
     assert not report.ok
-    freeze(model, report.names_to_fix(reason))  # the mending line mends it
+    freeze(model, report.names_to_fix(reason))  # the fixing line fixes it
     assert audit(model, optimizer, plain_step).ok
 
 
@@ -106,7 +106,7 @@ def test_eval_undone_by_train():
     model.middle.requires_grad_(False).eval()
     report = audit(model, sgd(model), plain_step)
     assert report["middle.running_mean"].reason == "eval_undone"
-    assert 'freeze(model, "middle")' in report["middle.running_mean"].findings[0].mend
+    assert 'freeze(model, "middle")' in report["middle.running_mean"].findings[0].fix
 
 
 def test_batchnorm_in_eval_with_trainable_affine():
@@ -332,7 +332,7 @@ def test_flags_lost_on_resume():
     report = audit(resumed, sgd(resumed), plain_step, frozen="middle")
     assert reasons(report) == {"middle.weight": "trained", "middle.bias": "trained"}
     assert "state dict" in report["middle.weight"].findings[0].why
-    assert restore_freeze_state.__name__ in report["middle.weight"].findings[0].mend
+    assert restore_freeze_state.__name__ in report["middle.weight"].findings[0].fix
 
 
 def test_freeze_undone_by_hand():
@@ -426,7 +426,7 @@ def test_weight_decay_alone_moves_nothing():
 def test_every_leak_has_a_sentence_and_a_mending_line():
     for code, reason in REASONS.items():
         assert len(reason.why) > 20, code
-        assert reason.mend, code
+        assert reason.fix, code
 
 
 def test_the_step_is_the_same_as_outside():

@@ -186,7 +186,7 @@ def test_assert_frozen(small):
     text = str(caught.value)
     assert "4 of 6 tensors moved" in text
     assert "bn.running_mean (changed by" in text
-    assert 'Mend: freeze(model, "bn")' in text
+    assert 'Fix: freeze(model, "bn")' in text
     assert "head.bias" in text
     with pytest.raises(UnknownNameError, match=r"Did you mean 'head\.bias'"):
         report.assert_frozen("head.bais")
@@ -202,7 +202,7 @@ def test_text(small):
     assert text == repr(report)
     assert "findings: 3 leaks" in text
     assert "✗ leak: bn.running_mean, bn.running_var, bn.num_batches_tracked" in text
-    assert 'mend: freeze(model, "bn")' in text
+    assert 'fix: freeze(model, "bn")' in text
     lines = report.table().splitlines()
     assert len(lines) == 2 + 16
     assert lines[0].split() == [
@@ -225,7 +225,7 @@ def test_long_tables_are_left_out_of_the_text_and_mended_in_one_line():
     report = audit(model, sgd(model), plain_step)
     assert "conv" not in str(report)
     assert "6.1.running_var  " not in str(report)
-    assert 'mend: freeze(model, report.names_to_fix("batchnorm_training"))' in str(report)
+    assert 'fix: freeze(model, report.names_to_fix("batchnorm_training"))' in str(report)
     freeze(model, report.names_to_fix("batchnorm_training"))
     assert audit(model, sgd(model), plain_step).ok
 

@@ -75,13 +75,13 @@ def test_clipping_over_all_parameters(foreach):
     report = audit(model, optimizer, step)
     assert "clipped" in [finding.code for finding in report["middle.weight"].findings]
 
-    def mended(model, optimizer):
+    def fixed(model, optimizer):
         optimizer.zero_grad()
         (100 * model(X)).square().mean().backward()
         nn.utils.clip_grad_norm_(model.head.parameters(), 1.0, foreach=foreach)
         optimizer.step()
 
-    assert not audit(model, optimizer, mended).names_to_fix("clipped")
+    assert not audit(model, optimizer, fixed).names_to_fix("clipped")
 
 
 def test_clipping_that_does_not_bite_is_no_finding():

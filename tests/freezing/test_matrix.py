@@ -30,7 +30,7 @@ EXPECTED = {
     "first step after": "✓normal ✗leaps ✗leaps ✓normal ✓normal ✓normal",
     # Forward, back for inputs, back for weights: a third each; 2 and 3 do all of them.
     "time a step": "✓a_third ✗all ✗all ✓a_third ✓a_third ✓a_third",
-    # No way back, nothing kept for it; 2 saves the momentum, 3 adds a copy of the weights.
+    # No backward pass, nothing kept for it; 2 saves the momentum, 3 adds a copy of the weights.
     "memory": "✓little ✗most ✗more ✓little ✓little ✓little",
     # model.train() reaches every module, unless the module itself answers otherwise.
     "survives train()": "✗undone ✗undone ✗undone ✗undone ✓holds ✓holds",

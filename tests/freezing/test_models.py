@@ -56,7 +56,7 @@ def digests(model):
 
 
 def loss_of(output):
-    """A number that hangs on everything a network puts out, whatever the structure."""
+    """A number that depends on everything a network puts out, whatever the structure."""
     if isinstance(output, torch.Tensor):
         return (output.float() - 1).square().mean()
     values = output.values() if isinstance(output, dict) else output

@@ -109,11 +109,11 @@ class FreezingPanel(Panel):
             f"Trains: {counted(len(trained), 'parameter')} with {moving:,} of {numbers:,} numbers.",
             f"A step takes {_share(cost.flops, self._whole.flops)} of the arithmetic of training "
             f"everything, and keeps {_share(cost.activations, self._whole.activations)} of its "
-            "intermediate results for the way back.",
+            "intermediate results for the backward pass.",
             f"Audit: {verdict}",
             *(
                 f"  {group.level}: {group.why} ({counted(len(group.names), 'tensor')}). "
-                f"Mend: {group.mend}"
+                f"Fix: {group.fix}"
                 for group in report.grouped()
                 if group.level == "leak"
             ),

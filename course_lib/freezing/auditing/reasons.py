@@ -21,12 +21,12 @@ class Reason:
     Attributes:
         level: what it amounts to (``LEVELS``).
         why: one sentence; ``{name}``, ``{module}`` and other facts are filled in.
-        mend: the line to write.
+        fix: the line to write.
     """
 
     level: str
     why: str
-    mend: str
+    fix: str
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Finding:
     code: str
     level: str
     why: str
-    mend: str
+    fix: str
     about: str
 
 
@@ -235,6 +235,6 @@ def finding(
     """The reason ``code`` with ``facts`` in its sentences; ``level`` overrides its usual one."""
     reason = REASONS[code]
     facts |= {"name": name, "module": module}
-    why, mend = reason.why.format(**facts), reason.mend.format(**facts)
-    about = module if "{module}" in reason.mend else name
-    return Finding(code, level or reason.level, why, mend, about)
+    why, fix = reason.why.format(**facts), reason.fix.format(**facts)
+    about = module if "{module}" in reason.fix else name
+    return Finding(code, level or reason.level, why, fix, about)

@@ -26,7 +26,7 @@ class Group:
     level: str
     code: str
     why: str
-    mend: str
+    fix: str
     names: tuple[str, ...]
 
 
@@ -153,7 +153,7 @@ class AuditReport:
         for group in self.grouped():
             lines.append(f"{MARKS[group.level].sign} {group.level}: {few(group.names)}")
             lines.append(f"    why:  {group.why} [{group.code}]")
-            lines.append(f"    mend: {group.mend}")
+            lines.append(f"    fix: {group.fix}")
         lines += [f"{MARKS['risk'].sign} {remark}" for remark in self.remarks]
         return "\n".join(lines)
 
@@ -175,7 +175,7 @@ class AuditReport:
         for group in self.grouped():
             parts.append(
                 f"<p>{_badge(group.level)} <code>{escape(few(group.names))}</code><br>"
-                f"{escape(group.why)}.<br>Mend: <code>{escape(group.mend)}</code></p>"
+                f"{escape(group.why)}.<br>Fix: <code>{escape(group.fix)}</code></p>"
             )
         parts += [f"<p>{_badge('risk')} {escape(remark)}</p>" for remark in self.remarks]
         head = "".join(f'<th scope="col" style="text-align:left">{each}</th>' for each in HEAD[1:])
@@ -189,7 +189,7 @@ class AuditReport:
 
 
 def _line(row: Row) -> str:
-    why = f": {row.findings[0].why}. Mend: {row.findings[0].mend}" if row.findings else ""
+    why = f": {row.findings[0].why}. Fix: {row.findings[0].fix}" if row.findings else ""
     return f"{row.name} (changed by {row.change:.3g}){why}"
 
 
@@ -214,11 +214,11 @@ def _mend_all(found: Sequence[tuple[str, Finding]], limit: int = 4) -> str:
     first = found[0][1]
     names = list(dict.fromkeys(finding.about for _, finding in found))
     if len(names) == 1:
-        return first.mend
+        return first.fix
     several = "[" + ", ".join(f'"{name}"' for name in names) + "]"
     if len(names) > limit:
         several = f'report.names_to_fix("{first.code}")'
-    return first.mend.replace(f'"{first.about}"', several)
+    return first.fix.replace(f'"{first.about}"', several)
 
 
 def _html_row(row: Row) -> str:

@@ -183,6 +183,6 @@ def _remarks(model: nn.Module) -> tuple[str, ...]:
                     f"{name or 'The model'}: DistributedDataParallel was built when {built_for} "
                     f"tensors required a gradient, now {now} do: gradients go unsynchronised, or "
                     "training stops with 'Expected to have finished reduction'. "
-                    "Mend: DistributedDataParallel(model.module), after freezing."
+                    "Fix: DistributedDataParallel(model.module), after freezing."
                 )
     return tuple(remarks)

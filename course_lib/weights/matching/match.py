@@ -219,9 +219,9 @@ def _find_prefix(names: _Names, model: Mapping[str, Shape]) -> None:
     (best, count), *others = hits.most_common()
     if count * 2 < min(len(names.current), len(model)):
         return  # a few chance agreements are no match
-    rivals = [other for other, number in others if number * 2 >= count]
-    if rivals:
-        fits = ", ".join(f"{kind} {start!r}" for kind, start in [best, *rivals][:4])
+    close = [other for other, number in others if number * 2 >= count]
+    if close:
+        fits = ", ".join(f"{kind} {start!r}" for kind, start in [best, *close][:4])
         advice = f"Say which part of the file you want: prefix={best[1]!r}, for example."
         if best[0] == "add":
             advice = "Load into the part you mean, as in load_weights(model.encoder, ...)."

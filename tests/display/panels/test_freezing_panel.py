@@ -91,7 +91,7 @@ def test_flags_alone_leak_and_the_audit_says_so(panel):
         way.value = each
         assert "Audit: 6 frozen tensors moved." in says(panel)
         assert "leak: " in says(panel)
-        assert "Mend: " in says(panel)
+        assert "Fix: " in says(panel)
     way.value = room.HOLD
     assert "Audit: no leak." in says(panel)
 
