@@ -128,6 +128,14 @@ def test_the_cpu_build_brings_no_cuda_and_the_default_one_does(tmp_path, monkeyp
     assert list(target("macos-arm64").wanted(file)) == ["torch==2.14.1"]
 
 
+def test_the_wheel_built_for_the_system_comes_before_the_one_for_any(tmp_path, listed, shelf):
+    """A target's wheels are the same whatever other targets brought into the folder."""
+    both = [shutil.copy(path, tmp_path) for path in shelf.glob("alpha-1.0-*")]
+    own = shutil.copy(both[0], tmp_path / "alpha-1.0-cp312-cp312-win_amd64.whl")
+    assert collect(tmp_path, target("windows-x86_64"), listed("alpha==1.0")) == [own]
+    assert collect(tmp_path, target(), listed("alpha==1.0")) == [Path(both[0])]
+
+
 def test_what_is_missing_is_named(tmp_path, monkeypatch, listed):
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     with pytest.raises(bundle.BundleError, match=r"linux-x86_64-3.12.*goes on from here.*alpha"):
