@@ -3,7 +3,7 @@
 VENV  ?= .venv
 TORCH ?= default# or cpu: PyTorch's CPU build, a third of the download
 JOBS  ?= 2
-BIN    = $(VENV)/bin
+BIN    = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 # The first Python on the path that the course is tested on; else one that can start uv, which then
 # brings one that fits; else, with uv on the path, uv's own. PYTHON=... names another.

@@ -13,6 +13,8 @@ the downloads can be reached, unless you have set it yourself: see
 
 import os
 import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -177,3 +179,54 @@ def seeded_generator(seed: int) -> "torch.Generator":
     import torch
 
     return torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def own_streams(
+    seed: int | None = None, devices: Iterable["torch.device | str"] = ()
+) -> Iterator[None]:
+    """Whatever is drawn inside leaves the random streams where they were.
+
+    Those are the streams of Python, of NumPy, of torch on the processor, and of torch on the GPUs
+    that may be drawn from. A GPU that isn't in use stays unused.
+
+    Args:
+        seed: where the streams of Python, NumPy and torch's processor start inside; by default
+            they go on from where they are.
+        devices: where the code inside computes; a GPU that is the current one by then needn't
+            be named.
+    """
+    import numpy
+    import torch
+
+    gpus = [each for each in map(torch.device, devices) if each.type == "cuda"]
+    if torch.cuda.is_initialized():
+        gpus.append(torch.device("cuda", torch.cuda.current_device()))
+    python, numbers, processor = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    on_gpus = [torch.cuda.get_rng_state(each) for each in gpus]
+    try:
+        if seed is not None:
+            random.seed(seed)
+            numpy.random.seed(seed % 2**32)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU
+        yield
+    finally:
+        random.setstate(python)
+        numpy.random.set_state(numbers)
+        torch.set_rng_state(processor)
+        for each, state in zip(gpus, on_gpus, strict=True):
+            torch.cuda.set_rng_state(state, each)
+
+
+@contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """An environment variable with another value for a while; afterwards it is as it was."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before

@@ -1,4 +1,4 @@
-"""The README tells of what is there."""
+"""The README tells of what is there; tests/test_contributing.py follows its paths and commands."""
 
 import re
 
@@ -13,11 +13,6 @@ def test_every_written_chapter_stands_in_the_table_with_its_question():
     assert rows == {each.name: each.question for each in CHAPTERS if each.written}
 
 
-def test_every_file_that_it_names_is_there():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT):
-        assert (repo_root() / target).exists(), target
-
-
 def test_the_two_commands_stand_on_the_first_screen():
     screen = "\n".join(TEXT.splitlines()[:30])
     assert "make lab " in screen
@@ -25,9 +20,4 @@ def test_the_two_commands_stand_on_the_first_screen():
 
 
 def test_one_page():
-    assert len(TEXT.splitlines()) <= 100
-
-
-def test_its_commands_are_those_of_the_makefile():
-    targets = set(re.findall(r"^([a-z-]+):", (repo_root() / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"\bmake ([a-z][a-z-]+)", TEXT)) <= targets
+    assert len(TEXT.splitlines()) <= 110

@@ -29,8 +29,7 @@ from course_lib.backbones.heads import (
     head_names,
     replace_head,
 )
-from course_lib.backbones.hotdog import Calibration, calibrate, hotdog_head
-from course_lib.backbones.preprocessing import Preprocessing
+from course_lib.backbones.hotdog import hotdog_head
 from course_lib.backbones.sources import (
     PACKAGED,
     WeightsFileError,
@@ -40,18 +39,17 @@ from course_lib.backbones.sources import (
     packaged_path,
     read_packaged,
 )
+from course_lib.backbones.transforms import Preprocessing
 from course_lib.errors import DataError
 from course_lib.paths import file_hash
 from course_lib.weights.matching.names import name_table
 
 __all__ = [
     "HOTDOG_CLASS",
-    "Calibration",
     "Card",
     "HeadError",
     "Preprocessing",
     "WeightsFileError",
-    "calibrate",
     "card",
     "find_weights",
     "head_name",

@@ -96,7 +96,7 @@ class Card:
 
     def __str__(self) -> str:
         only = " only" if self.fixed_size else f", at least {self.min_size}"
-        normalisation = f"mean {_numbers(self.mean)}; std {_numbers(self.std)}"
+        normalisation = f"mean {numbers(self.mean)}; std {numbers(self.std)}"
         rows = [
             ("source", self.source),
             ("licence", self.licence),
@@ -117,7 +117,11 @@ def names() -> tuple[str, ...]:
 
 
 def check_name(name: str) -> None:
-    """Raise an :class:`UnknownNameError` with the nearest names unless ``name`` is a backbone."""
+    """Refuse a name that no backbone has.
+
+    Raises:
+        UnknownNameError: there is none; the message offers the nearest names.
+    """
     known = names()
     if name not in known:
         shown = ", ".join([*PACKAGED, "resnet18", "alexnet", "vgg16", "mobilenet_v3_small"])
@@ -143,6 +147,9 @@ def imagenet_classes() -> tuple[str, ...]:
 
     >>> imagenet_classes()[HOTDOG_CLASS]
     'hotdog'
+
+    Raises:
+        CourseError: the installed torchvision lists them in another order.
     """
     weights = torchvision.models.EfficientNet_B0_Weights.IMAGENET1K_V1
     classes = tuple(weights.meta["categories"])
@@ -207,5 +214,10 @@ def _reference(name: str) -> str:
     return PAPERS[max((prefix for prefix in PAPERS if name.startswith(prefix)), key=len)]
 
 
-def _numbers(values: tuple[float, ...]) -> str:
+def numbers(values: tuple[float, ...]) -> str:
+    """Numbers as text.
+
+    >>> numbers((0.5, 0.25))
+    '0.5, 0.25'
+    """
     return ", ".join(f"{value:g}" for value in values)

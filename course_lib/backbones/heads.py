@@ -54,7 +54,11 @@ def head_name(model: nn.Module) -> str:
 
 
 def head_names(model: nn.Module) -> tuple[str, ...]:
-    """Like :func:`head_name`, followed by the names of the model's further heads, if any."""
+    """Like :func:`head_name`, followed by the names of the model's further heads, if any.
+
+    Raises:
+        HeadError: the head can't be told for certain.
+    """
     names = _names_from_timm(model) or _names_from_layout(model)
     if not names:
         raise HeadError(_cannot_tell(model))
@@ -101,7 +105,11 @@ def replace_head(
 
 
 def check_num_classes(num_classes: object) -> int:
-    """The number as an ``int``, or a clear error for 0, -1, True, 2.0 and "2"."""
+    """The number as an ``int``.
+
+    Raises:
+        HeadError: it is no whole number of at least 1: 0, -1, True, 2.0 or "2", say.
+    """
     wanted = "expected a whole number of classes, 1 or more. For two classes write num_classes=2."
     if isinstance(num_classes, bool):
         raise HeadError(f"num_classes is {num_classes!r}; {wanted}")
@@ -115,7 +123,13 @@ def check_num_classes(num_classes: object) -> int:
 
 
 def swappable(model: nn.Module, name: str) -> Head:
-    """The layer of that name, checked to be one that can be swapped without side effects."""
+    """The layer of that name, checked to be one that can be swapped without side effects.
+
+    Raises:
+        HeadError: it is another kind of layer, lazy, parametrised, grouped, or shares its
+            parameters.
+        AttributeError: the model has no layer of that name.
+    """
     layer = model.get_submodule(name)
     if not isinstance(layer, nn.Linear | nn.Conv2d):
         raise HeadError(

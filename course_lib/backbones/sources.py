@@ -4,7 +4,6 @@ Nothing is used before its SHA-256 was compared, and files are read with ``weigh
 they can bring tensors, never code.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor
 
+from course_lib import profile
 from course_lib.data.transfer import Patience, Remote, transfer
 from course_lib.errors import CourseError, DataError, OfflineError
 from course_lib.paths import atomic_write, file_hash
@@ -170,13 +170,5 @@ def _what_to_do(name: str, path: Path) -> str:
 @contextmanager
 def only_weights() -> Iterator[None]:
     """Make every ``torch.load`` inside refuse whatever isn't a tensor, torch.hub's too."""
-    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch
-    before = os.environ.get(variable)
-    os.environ[variable] = "1"
-    try:
+    with profile.environment("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1"):  # torch's own switch
         yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before

@@ -1,10 +1,8 @@
 """Batches in an order, and with augmentations, that a seed fixes for good."""
 
-import random
 from collections.abc import Iterator
 from typing import Any
 
-import numpy
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -98,13 +96,5 @@ class SeededItems(Dataset[Any]):
         if isinstance(index, int):  # as a person writes it: loader.dataset[0]
             return self.dataset[index]
         index, seed = index
-        before = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
-        try:
-            random.seed(seed)
-            numpy.random.seed(seed)
-            torch.default_generator.manual_seed(seed)
+        with profile.own_streams(seed):
             return self.dataset[index]
-        finally:
-            random.setstate(before[0])
-            numpy.random.set_state(before[1])
-            torch.set_rng_state(before[2])

@@ -157,6 +157,7 @@ def lines(
     ylabel: str,
     log_x: bool = False,
     level: tuple[float, str] | None = None,
+    axis: Axes | None = None,
 ) -> Figure:
     """Several lines over one axis, told apart by colour, marker and dash.
 
@@ -166,9 +167,10 @@ def lines(
         ylabel: with the unit.
         log_x: a logarithmic horizontal axis; otherwise whole numbers get whole ticks.
         level: a height to compare with, and its name, such as ``(0.5, "guessing")``.
+        axis: where to draw; by default in a figure of its own.
     """
-    figure, axes = new_axes()
-    axis = axes[0, 0]
+    if axis is None:
+        axis = new_axes()[1][0, 0]
     for number, (name, (x, y)) in enumerate(series.items()):
         axis.plot(
             x, y, label=name, color=CYCLE[number % len(CYCLE)],
@@ -188,7 +190,7 @@ def lines(
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.legend(fontsize=8)
-    return figure
+    return axis.get_figure()  # type: ignore[return-value]
 
 
 def confusion(matrix: Any, classes: Sequence[str]) -> Figure:

@@ -1,7 +1,6 @@
 """Run experiments, seed by seed; stop and go on as you like."""
 
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -126,7 +125,8 @@ def _outcomes(
             yield each, seed, *_timed(each.id, seed)
         return
     fresh = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
-    with _one_thread_for_children(), ProcessPoolExecutor(jobs, mp_context=fresh) as pool:
+    one_thread = profile.environment("OMP_NUM_THREADS", "1")
+    with one_thread, ProcessPoolExecutor(jobs, mp_context=fresh) as pool:
         futures = {pool.submit(_timed, each.id, seed): (each, seed) for each, seed in todo}
         try:
             for future in as_completed(futures):
@@ -147,30 +147,12 @@ def _timed(id: str, seed: int) -> tuple[Outcome, float]:
 def _standard_conditions(seed: int) -> Iterator[None]:
     import torch
 
-    threads, chosen = torch.get_num_threads(), os.environ.get(profile.ENVIRONMENT_VARIABLE)
-    exact = torch.are_deterministic_algorithms_enabled()
-    os.environ[profile.ENVIRONMENT_VARIABLE] = "tiny"
-    try:
-        profile.start()
-        profile.seed_everything(seed)
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(exact)
-        if chosen is None:
-            del os.environ[profile.ENVIRONMENT_VARIABLE]
-        else:
-            os.environ[profile.ENVIRONMENT_VARIABLE] = chosen
-
-
-@contextmanager
-def _one_thread_for_children() -> Iterator[None]:
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+    threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with profile.environment(profile.ENVIRONMENT_VARIABLE, "tiny"):
+        try:
+            profile.start()
+            profile.seed_everything(seed)
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(exact)

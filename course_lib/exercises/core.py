@@ -13,7 +13,6 @@ import contextlib
 import copy
 import inspect
 import linecache
-import random
 import re
 import sysconfig
 import textwrap
@@ -23,9 +22,9 @@ from pathlib import Path
 from types import CodeType, FunctionType, TracebackType
 from typing import Any
 
-import numpy
 import torch
 
+from course_lib import profile
 from course_lib.errors import CourseError
 from course_lib.exercises import progress_file, prose
 from course_lib.exercises.verdicts import (
@@ -352,17 +351,9 @@ def _copied(answer: Any) -> Any:
 @contextlib.contextmanager
 def _everything_restored() -> Iterator[None]:
     """Fixed random streams inside; afterwards streams and torch's settings as they were."""
-    streams = random.getstate(), numpy.random.get_state()
     dtype = torch.get_default_dtype()
-    # A GPU that isn't in use stays unused: only the processor's stream is seeded.
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices=gpus), torch.enable_grad():
-        random.seed(SEED)
-        numpy.random.seed(SEED)
-        torch.default_generator.manual_seed(SEED)
+    with profile.own_streams(SEED), torch.enable_grad():
         try:
             yield
         finally:
-            random.setstate(streams[0])
-            numpy.random.set_state(streams[1])
             torch.set_default_dtype(dtype)

@@ -18,9 +18,9 @@ def classifiers() -> dict[str, Pipeline]:
     * ``"logistic_regression"``: the linear head again, trained to the optimum with an L2 penalty.
     * ``"knn"``: the five nearest neighbours.
 
-    Distances and penalties hang on the scale of a feature, so all but naive Bayes (whose variances
-    are fitted for each feature) scale every feature to mean 0 and variance 1 first, with the
-    training data's numbers.
+    Distances and penalties depend on the scale of a feature, so all but naive Bayes (whose
+    variances are fitted for each feature) scale every feature to mean 0 and variance 1 first, with
+    the training data's numbers.
     """
     steps: dict[str, list[tuple[str, Any]]] = {
         "svm": [("scale", StandardScaler()), ("classify", SVC())],

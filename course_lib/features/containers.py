@@ -28,7 +28,7 @@ class Features:
         indices: (N,) each row's place in the data set.
         paths: the file of each row, or None if the data set doesn't tell.
         layer: where in the network they were taken.
-        key: a hash of all that they hang on: weights, pictures, preparation, layer.
+        key: a hash of all that they depend on: weights, pictures, preparation, layer.
     """
 
     values: Tensor
@@ -47,7 +47,7 @@ class Features:
         return self.values.flatten(1)
 
     def dataset(self) -> TensorDataset:
-        """Pairs (features, target), to train on."""
+        """Pairs (features (D,), target ()), to train on."""
         return TensorDataset(self.values, self.targets)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +55,7 @@ class Features:
         return self.flat.numpy(), self.targets.numpy()
 
     def subset(self, rows: Sequence[int] | Tensor) -> "Features":
-        """Some of the rows, in the order given.
+        """Some of the rows (K,), in the order given.
 
         Raises:
             FeaturesError: a row that doesn't exist.

@@ -1,14 +1,10 @@
 """Compute a frozen network's features once."""
 
 import hashlib
-import random
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -34,10 +30,8 @@ def extract(
     dataset: Dataset[Any],
     *,
     layer: str | None = None,
-    transform: Callable[[Any], Tensor] | None = None,
     pool: Literal["mean"] | None = "mean",
     batch_size: int | None = None,
-    device: str | torch.device | None = None,
     cache: bool = True,
     cache_dir: Path | str | None = None,
     progress: bool | None = None,
@@ -47,20 +41,19 @@ def extract(
     The network computes in evaluation mode and without gradients. Afterwards its modes, gradients,
     flags and hooks are what they were, and so are the random streams.
 
-    They are kept on disk, under a hash of the network (structure, code, parameters, buffers), the
-    pictures (contents of the files), their preparation, the layer and torch's version: change
-    any of them, and they are computed anew. A damaged file is written anew as well.
+    They are kept on disk, under a hash of the network (structure, settings, parameters, buffers),
+    the pictures (contents of the files), their preparation, the layer and the libraries' versions:
+    change any of them, and they are computed anew. A damaged file is written anew as well. The
+    features of a network with classes or hooks of your own, which you may edit, aren't kept.
 
     Args:
         model: the network, with any head.
         dataset: of pairs (picture, class number).
         layer: dotted name of the module whose output to take, such as ``"blocks.3"``; by default
             what enters the head, the features proper.
-        transform: applied to each picture, after the data set's own transform.
         pool: ``"mean"`` averages maps (B, C, H, W) to (B, C), and tokens (B, T, D) to (B, D);
             None keeps them.
         batch_size: pictures at once; by default the profile's. It may change last digits.
-        device: where to compute; by default where the model is.
         cache: keep the features on disk and look there first.
         cache_dir: where; by default ``features/`` in :func:`course_lib.paths.cache_dir`.
         progress: show a bar or not; by default where somebody is watching.
@@ -76,38 +69,47 @@ def extract(
         raise FeaturesError(f"pool must be 'mean' or None; got {pool!r}.")
     if batch_size is not None and batch_size < 1:
         raise FeaturesError(f"batch_size must be 1 or more; got {batch_size}.")
-    items = _Items(dataset, transform)
-    place = model_device(model) if device is None else torch.device(device)
-    with _own_streams():
+    items = _Items(dataset)
+    place = model_device(model)
+    with profile.own_streams(devices=[place]):
         items.probe()
-        by_files = keys.of_files(dataset) if keys.describe(transform) else None
-        data = f"{by_files} {keys.describe(transform)}" if by_files else items.hash()
-        key = keys.combined(
-            model=keys.of_model(model),
-            data=data,
-            layer=f"{tap.name} {pool}",
-            device=place.type,
-        )
+        by_files = keys.of_files(dataset)
+        data = by_files or items.hash()
+        key = _key(model, data, f"{tap.name} {pool}", place, warn=cache)
         folder = disk.folder(cache_dir)
-        found = disk.load(folder, key) if cache else None
+        found = disk.load(folder, key) if cache and key else None
         if found is None:
-            found = _compute(
-                tap, items, pool, batch_size, place, progress, None if by_files else data
-            )
-            if cache:
+            expected = None if by_files else data
+            found = _compute(tap, items, pool, batch_size, place, progress, expected)
+            if cache and key:
                 _store(folder, key, *found)
     values, targets = found
+    key = key or keys.of_tensors(values, targets)
     paths = getattr(dataset, "paths", None)
     known = tuple(Path(each) for each in paths) if paths is not None else None
     return Features(values, targets, torch.arange(len(targets)), known, tap.name, key)
 
 
+def _key(model: nn.Module, data: str, layer: str, place: torch.device, warn: bool) -> str | None:
+    """What the features are known by; None for those of a network that can't be described."""
+    try:
+        return keys.combined(model=keys.of_model(model), data=data, layer=layer, device=place.type)
+    except keys.UndescribedError as error:
+        if warn:
+            warnings.warn(
+                f"The features of this {type(model).__name__} aren't kept on disk: {error}, and a "
+                "change of it would go unnoticed. They are computed anew every time; cache=False "
+                "says that this is fine.",
+                stacklevel=3,
+            )
+        return None
+
+
 class _Items:
     """The examples of a data set, prepared."""
 
-    def __init__(self, dataset: Dataset[Any], transform: Callable[[Any], Tensor] | None) -> None:
+    def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset = dataset
-        self.transform = transform
         try:
             self.length = len(dataset)  # type: ignore[arg-type]
         except TypeError:
@@ -118,7 +120,6 @@ class _Items:
         if self.length == 0:
             raise FeaturesError("The data set is empty; expected at least one example.")
         found = [name for each in keys.transforms_of(dataset) for name in keys.random_steps(each)]
-        found += keys.random_steps(transform)
         if found:
             verb = "is" if len(found) == 1 else "are"
             raise FeaturesError(RANDOM_MESSAGE.format(what=f"{', '.join(found)} {verb} random"))
@@ -129,11 +130,11 @@ class _Items:
             raise FeaturesError(
                 f"Example {index} is a {type(item).__name__}; expected a pair (picture, class)."
             )
-        picture = item[0] if self.transform is None else self.transform(item[0])
+        picture = item[0]
         if not isinstance(picture, Tensor):
             raise FeaturesError(
                 f"The picture of example {index} is a {type(picture).__name__}; expected a tensor. "
-                "Give the data set, or this call, a transform that ends in one."
+                "Give the data set a transform that ends in one."
             )
         target = torch.as_tensor(item[1])
         if target.ndim:
@@ -144,10 +145,14 @@ class _Items:
         return picture, target
 
     def probe(self) -> None:
-        """Prepare a few pictures twice; they must come out the same."""
+        """Prepare a few pictures twice.
+
+        Raises:
+            FeaturesError: they came out in two ways.
+        """
         for index in range(min(PROBED, self.length)):
             for _ in range(PROBED):
-                if not _same(self[index], self[index]):
+                if keys.of_tensors(*self[index]) != keys.of_tensors(*self[index]):
                     raise FeaturesError(
                         RANDOM_MESSAGE.format(what=f"example {index} came out in two ways")
                     )
@@ -156,7 +161,7 @@ class _Items:
         """Hash of every prepared picture with its target."""
         digest = hashlib.sha256()
         for index in range(self.length):
-            _update(digest, self[index])
+            digest.update(keys.of_tensors(*self[index]).encode())
         return digest.hexdigest()
 
 
@@ -174,7 +179,6 @@ def _compute(
     starts = range(0, items.length, size)
     values, targets, digest = [], [], hashlib.sha256()
     with (
-        _on_device(tap.model, place),
         evaluation_mode(tap.model),
         torch.no_grad(),
         tap.open(),
@@ -182,8 +186,8 @@ def _compute(
     ):
         for start in starts:
             batch = [items[index] for index in range(start, min(start + size, items.length))]
-            for each in batch:
-                _update(digest, each)
+            for each in batch if expected else ():
+                digest.update(keys.of_tensors(*each).encode())
             images = _stacked([each[0] for each in batch], start).to(place)
             values.append(pooled(tap.take(images), pool, tap.name).cpu())
             targets += [each[1] for each in batch]
@@ -193,7 +197,7 @@ def _compute(
                     "pictures; expected one a picture. Name another layer."
                 )
             shown.update()
-    if expected is not None and digest.hexdigest() != expected:
+    if expected and digest.hexdigest() != expected:
         raise FeaturesError(RANDOM_MESSAGE.format(what="these came out in two ways"))
     table = torch.cat(values)
     if not table.isfinite().all():
@@ -220,38 +224,3 @@ def _stacked(pictures: list[Tensor], start: int) -> Tensor:
             f"{', '.join(map(str, sorted(shapes)))}. Let the transform bring them to one."
         )
     return torch.stack(pictures)
-
-
-def _update(digest: Any, item: tuple[Tensor, Tensor]) -> None:
-    for each in item:
-        digest.update(f"{each.dtype} {tuple(each.shape)}".encode() + keys.tensor_bytes(each))
-
-
-def _same(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> bool:
-    return all(
-        a.shape == b.shape and keys.tensor_bytes(a) == keys.tensor_bytes(b)
-        for a, b in zip(first, second, strict=True)
-    )
-
-
-@contextmanager
-def _on_device(model: nn.Module, place: torch.device) -> Iterator[None]:
-    """The model on a device for a while; then back where it was."""
-    before = model_device(model)
-    model.to(place)
-    try:
-        yield
-    finally:
-        model.to(before)
-
-
-@contextmanager
-def _own_streams() -> Iterator[None]:
-    """Whatever is drawn inside leaves the random streams of Python, NumPy and torch alone."""
-    before = random.getstate(), numpy.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(before[0])
-        numpy.random.set_state(before[1])

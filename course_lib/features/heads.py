@@ -119,20 +119,14 @@ def head_into(model: nn.Module, head: nn.Linear, name: str | None = None) -> nn.
             "it trained on another network, or on another layer?"
         )
     fits = old.out_features == head.out_features and (old.bias is None) == (head.bias is None)
+    new = old if fits else like(old, head.out_features)
+    assert isinstance(new, nn.Linear)
+    if (new.bias is None) != (head.bias is None):
+        bias = None if head.bias is None else nn.Parameter(new.weight.new_empty(head.out_features))
+        new.register_parameter("bias", bias)
+    _copy(head, new)
     if not fits:
-        new = like(old, head.out_features)
-        assert isinstance(new, nn.Linear)
-        if (new.bias is None) != (head.bias is None):
-            bias = (
-                None
-                if head.bias is None
-                else nn.Parameter(head.bias.detach().clone().to(new.weight))
-            )
-            new.register_parameter("bias", bias)
-        _copy(head, new)
         install(model, {name: new})
-        return model
-    _copy(head, old)
     return model
 
 

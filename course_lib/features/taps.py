@@ -51,19 +51,21 @@ class Tap:
         """While it is open, running the model fills the tap; afterwards the hook is gone."""
         if self.at_input:
             # First of all hooks, as what enters the head is what the layer before it gave.
-            handle = self.module.register_forward_pre_hook(self._catch_input, prepend=True)
+            handle = self.module.register_forward_pre_hook(
+                lambda _, inputs: self._catch(inputs[0] if inputs else None), prepend=True
+            )
         else:
-            handle = self.module.register_forward_hook(self._catch_output)
+            handle = self.module.register_forward_hook(lambda _, __, output: self._catch(output))
         try:
             yield
         finally:
             handle.remove()
 
     def take(self, images: Tensor) -> Tensor:
-        """The layer's output for a batch.
+        """The layer's output for a batch (B, ...), of whatever shape it has.
 
         The first time the whole network is run, to be sure that the layer is used exactly once;
-        from then on it stops as soon as the layer has spoken.
+        from then on it stops as soon as the layer has given its output.
 
         Raises:
             FeaturesError: the layer isn't used, or more than once.
@@ -79,12 +81,6 @@ class Tap:
             )
         self.known_to_be_called_once = True
         return self.caught.pop()
-
-    def _catch_output(self, _: nn.Module, __: Any, output: Any) -> None:
-        self._catch(output)
-
-    def _catch_input(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._catch(inputs[0] if inputs else None)
 
     def _catch(self, value: Any) -> None:
         if not isinstance(value, Tensor):

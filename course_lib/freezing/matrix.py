@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from course_lib import profile
 from course_lib.errors import UnknownNameError, suggest
 from course_lib.freezing.core import freeze, unfreeze
 from course_lib.freezing.costs import StepCost, cost_of_step
@@ -288,7 +289,7 @@ def measure(kind: type[Method], question: str) -> Cell:
             f"The matrix has no question {question!r}.{suggest(question, QUESTIONS)} "
             f"It has: {', '.join(QUESTIONS)}."
         )
-    with torch.random.fork_rng(devices=[]):
+    with profile.own_streams():
         return QUESTIONS[question](kind)
 
 

@@ -6,16 +6,9 @@ The plan is made of numbers that you can read and change; nothing is decided els
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
-from torch import nn
-
 from course_lib.errors import UnknownNameError, suggest
+from course_lib.recipe.facts import Facts
 from course_lib.training.errors import TrainingError
-
-FEW, MANY = 20, 200
-"""Training pictures a class: below the first is few, from the second on many."""
-
-CLOSE, FAR = 0.9, 0.6
-"""Similarity (see :class:`Facts`): from the first on close, below the second far."""
 
 RATES = (0.001, 0.003, 0.01)
 """Learning rates of the head that are tried when all layers train; the middle one if only one can
@@ -27,45 +20,6 @@ NEW_HEAD_RATES = (0.003, 0.01, 0.03)
 MOST_EPOCHS, FEWEST_EPOCHS = 100, 2
 ENOUGH_EPOCHS = 3  # with fewer for each rate, one rate has to do
 AMPLE_EPOCHS = 8  # with so many for each rate, a new head is tried as well
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the recipe measured before it planned.
-
-    Attributes:
-        pictures: to train on.
-        classes: how many.
-        smallest: pictures in the smallest class.
-        separated: share of the training pictures that a linear layer on the frozen features gets
-            right when it hasn't seen them (cross-validation).
-        largest_share: of the largest class; what guessing would get right.
-        blocks: the body's parts, first to last.
-    """
-
-    pictures: int
-    classes: int
-    smallest: int
-    separated: float
-    largest_share: float
-    blocks: tuple[str, ...]
-
-    @property
-    def similarity(self) -> float:
-        """How much of the way from guessing to perfect the frozen features go: 1 is all of it."""
-        room = 1 - self.largest_share
-        return max(0.0, (self.separated - self.largest_share) / room) if room else 0.0
-
-    @property
-    def amount(self) -> str:
-        """``"few"``, ``"some"`` or ``"many"`` pictures, by the smallest class."""
-        return "few" if self.smallest < FEW else "many" if self.smallest >= MANY else "some"
-
-    @property
-    def distance(self) -> str:
-        """``"close"``, ``"middling"`` or ``"far"``, by the similarity."""
-        close = self.similarity >= CLOSE
-        return "close" if close else "far" if self.similarity < FAR else "middling"
 
 
 @dataclass(frozen=True)
@@ -250,24 +204,6 @@ def _about_distance(facts: Facts) -> str:
     )
 
 
-def body_blocks(model: nn.Module, head: str) -> tuple[str, ...]:
-    """The parts of a network before its head that have parameters, first to last.
-
-    They are its direct children; a child that is a sequence of several such parts counts as those.
-    """
-    found: list[str] = []
-    for name, child in model.named_children():
-        if name == head or not _has_parameters(child):
-            continue
-        inner = [n for n, each in child.named_children() if _has_parameters(each)]
-        if head.startswith(f"{name}.") or (isinstance(child, nn.Sequential) and len(inner) > 1):
-            full = [f"{name}.{each}" for each in inner]
-            found += [each for each in full if each != head and not head.startswith(f"{each}.")]
-        else:
-            found.append(name)
-    return tuple(found)
-
-
 def check(plan: Plan) -> None:
     """Refuse a plan with numbers that make no sense.
 
@@ -294,7 +230,3 @@ def check(plan: Plan) -> None:
         problems.append(f"two stages of one name: {', '.join(names)}")
     if problems:
         raise TrainingError(f"The plan can't be followed: {'; '.join(problems)}.")
-
-
-def _has_parameters(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters())

@@ -1,19 +1,18 @@
 """What a run of the recipe did: each step, what was kept, and how good it is, with an interval."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scipy.stats import binomtest
 from torch import nn
 
-from course_lib.recipe.plan import Facts, Plan
+from course_lib.recipe.facts import Facts
+from course_lib.recipe.plan import Plan
 from course_lib.training.evaluation import Evaluation
-
-LEVEL_Z = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
 
 
 @dataclass(frozen=True)
-class Interval:
+class Share:
     """A share with its 95 % interval.
 
     Attributes:
@@ -30,19 +29,23 @@ class Interval:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def wilson(right: int, n: int) -> Interval:
-    """Wilson's interval for a share (E. B. Wilson, JASA 22, 1927).
+def wilson(right: int, n: int) -> Share:
+    """A share with Wilson's interval (E. B. Wilson, JASA 22, 1927).
 
     It stays between 0 and 1 and isn't empty when everything is right, as the usual formula is.
 
     >>> print(wilson(40, 40))
     1.00 [0.91, 1.00]
+
+    Args:
+        right: how many.
+        n: of how many, at least 1.
+
+    Raises:
+        ValueError: more right than there are, or none at all.
     """
-    share, z = right / n, LEVEL_Z
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    low = 0.0 if right == 0 else middle - half  # exactly, where rounding would miss it
-    return Interval(share, low, 1.0 if right == n else middle + half)
+    interval = binomtest(right, n).proportion_ci(method="wilson")
+    return Share(right / n, float(interval.low), float(interval.high))
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,11 @@ class RecipeRun:
             lines.append(f"  {self.seconds:.0f} s in all")
         return "\n".join(lines)
 
-    def _mistakes(self, looked: Evaluation) -> list[str]:
+    def _mistakes(self, measured: Evaluation) -> list[str]:
         """The confusion matrix as text: a line a class."""
         width = max(len(each) for each in self.classes)
         found = []
-        for name, row in zip(self.classes, looked.confusion.tolist(), strict=False):
+        for name, row in zip(self.classes, measured.confusion.tolist(), strict=False):
             wrong = [
                 f"{count} as {other}"
                 for other, count in zip(self.classes, row, strict=False)

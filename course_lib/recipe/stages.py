@@ -1,12 +1,11 @@
-"""What the recipe is made of: heads on frozen features, stages, averages, and how they rank."""
+"""The stages of the recipe: one trial of training, averages of networks, and how they rank."""
 
 import copy
-import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +14,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
 from course_lib import freezing
-from course_lib.profile import seeded_generator
-from course_lib.recipe.plan import Plan, Stage, body_blocks
+from course_lib.recipe.facts import body_blocks
+from course_lib.recipe.plan import Plan, Stage
 from course_lib.training.batches import Data
-from course_lib.training.errors import TrainingError
 from course_lib.training.history import History
 from course_lib.training.loop import finetune
+from course_lib.training.snapshot import named_tensors
 from course_lib.training.staged import (
     depth_rates,
     hold_statistics,
@@ -28,12 +27,7 @@ from course_lib.training.staged import (
     warm_up_and_fall,
 )
 
-if TYPE_CHECKING:
-    from course_lib.features import Features
-
-FOLDS = 5
 SCALES = torch.logspace(-2, 1, 31)  # factors by which scores are scaled before they are ranked
-ABSENT = -20.0  # bias of a class without a training picture: it is never chosen
 
 
 @dataclass(frozen=True)
@@ -51,10 +45,6 @@ class Candidate:
     logits: Tensor
     targets: Tensor
     build: Callable[[], nn.Module]
-
-    def named(self, before: str) -> "Candidate":
-        """The same with words put before its setting."""
-        return replace(self, setting=before + self.setting)
 
     @cached_property
     def rank(self) -> tuple[float, float]:
@@ -77,83 +67,6 @@ def scaled_loss(logits: Tensor, targets: Tensor) -> float:
     return min(float(F.cross_entropy(logits * scale, targets)) for scale in SCALES)
 
 
-def separated(rows: "Features", penalty: float = 0.1) -> float:
-    """Share of rows that a linear layer gets right when it hasn't seen them: cross-validation.
-
-    Args:
-        rows: features (N, D).
-        penalty: strength of the L2 penalty.
-
-    Returns:
-        A number between 0 and 1; nan if a class has only one row.
-    """
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
-
-    x, y = rows.arrays()
-    folds = min(FOLDS, int(torch.bincount(rows.targets)[rows.targets.unique()].min()))
-    if folds < 2:
-        return math.nan
-    splits = StratifiedKFold(folds, shuffle=True, random_state=0)
-    return float(cross_val_score(_classifier(penalty), x, y, cv=splits).mean())
-
-
-def linear_heads(
-    rows: "Features", classes: int, penalties: Iterable[float]
-) -> list[tuple[float, nn.Linear]]:
-    """Linear heads trained to the optimum on features, one for each penalty.
-
-    Each feature is scaled to mean 0 and variance 1 for the training; the scaling is then worked
-    into the weights, so that the head takes the features as they are.
-
-    Args:
-        rows: features (N, D) to train on.
-        classes: outputs.
-        penalties: strengths of the L2 penalty, relative to one picture's loss.
-
-    Raises:
-        TrainingError: fewer than two classes, or a class number that is too large.
-    """
-    present = rows.targets.unique().tolist()
-    if len(present) < 2 or max(present) >= classes:
-        raise TrainingError(
-            f"The training pictures are of the classes {present}; expected two or more, numbered "
-            f"from 0 to {classes - 1}."
-        )
-    x, y = rows.arrays()
-    made = []
-    for penalty in penalties:
-        fitted = _classifier(penalty).fit(x, y)
-        made.append((penalty, _as_layer(fitted, present, classes)))
-    return made
-
-
-def _classifier(penalty: float) -> Any:
-    """Scaling and multinomial logistic regression, as a scikit-learn pipeline."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), LogisticRegression(C=1 / penalty, max_iter=2000))
-
-
-@torch.no_grad()
-def _as_layer(fitted: Any, present: Sequence[int], classes: int) -> nn.Linear:
-    """The pipeline as one linear layer on the unscaled features."""
-    scale, regression = fitted[0], fitted[1]
-    weight = torch.tensor(regression.coef_ / scale.scale_)
-    bias = torch.tensor(regression.intercept_) - weight @ torch.tensor(scale.mean_)
-    if (
-        len(weight) == 1
-    ):  # two classes: scikit-learn keeps one row, for the second against the first
-        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
-    layer = nn.Linear(weight.shape[1], classes)
-    layer.weight.zero_()
-    layer.bias.fill_(ABSENT)
-    layer.weight[list(present)] = weight.float()
-    layer.bias[list(present)] = bias.float()
-    return layer
-
-
 def run_stage(
     model: nn.Module,
     stage: Stage,
@@ -169,8 +82,25 @@ def run_stage(
 ) -> tuple[nn.Module, History]:
     """One trial: a copy of the model, trained as the stage says.
 
+    Args:
+        model: where it starts, giving scores (B, C); it is left alone.
+        stage: what trains, and how.
+        rate: learning rate of the head.
+        plan: the numbers that all stages share.
+        head: dotted name of the head.
+        train: pictures (B, ...) and class numbers (B,) to train on.
+        val: likewise; the epoch that is best by them is kept.
+        seed: of the order of the pictures.
+        device: where to compute.
+        progress: show a bar or not; None: where somebody is watching.
+
     Returns:
         The copy, with the weights of its best epoch and nothing frozen, and the history.
+
+    Raises:
+        NonFiniteLossError: the rate was too high.
+        TrainingError: model and pictures don't fit each other.
+        UnknownNameError: the model has no part of a name in ``stage.thaw``.
     """
     trial = copy.deepcopy(model)
     loose = [name for name, _ in trial.named_parameters(recurse=False)]  # such as a class token
@@ -179,8 +109,7 @@ def run_stage(
         freezing.freeze(trial, rest)
     held = hold_statistics(trial) if plan.hold_statistics else []
     rates = depth_rates(stage.thaw, rate, stage.depth_factor) | {head: rate}
-    groups = _groups(trial, rates)
-    optimizer = torch.optim.SGD(groups, lr=rate, momentum=plan.momentum)
+    optimizer = torch.optim.SGD(_groups(trial, rates), lr=rate, momentum=plan.momentum)
     release = pull_to_start(optimizer, plan.pull) if plan.pull else None
     curve = warm_up_and_fall(plan.warm_up, stage.epochs)
     with warnings.catch_warnings():
@@ -205,17 +134,22 @@ def between(start: nn.Module, end: nn.Module, share: float) -> nn.Module:
     Averages of two networks work as networks if one was trained from the other (M. Wortsman et
     al.: Robust fine-tuning of zero-shot models, CVPR 2022, arXiv:2109.01903). Whole numbers, such
     as BatchNorm's count of batches, are the end's.
+
+    Args:
+        start: a network.
+        end: one with parameters and buffers of the same names and shapes.
+        share: how far to go.
+
+    Raises:
+        KeyError: the start lacks a tensor that the end has.
+        RuntimeError: tensors of one name differ in shape.
     """
     made = copy.deepcopy(end)
-    first, last = (_tensors(each) for each in (start, end))
-    for name, tensor in _tensors(made).items():
+    first = dict(named_tensors(start))
+    for name, tensor in named_tensors(made):
         if tensor.is_floating_point():
-            tensor.copy_(torch.lerp(first[name], last[name], share))
+            tensor.copy_(torch.lerp(first[name], tensor, share))
     return made
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return dict([*model.named_parameters(), *model.named_buffers()])
 
 
 def _groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str, Any]]:
@@ -228,45 +162,3 @@ def _groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str, Any]]:
         if params:
             groups.append({"params": params, "lr": rate, "name": name})
     return groups
-
-
-def stacked(part: Dataset[Any]) -> tuple[Tensor, Tensor]:
-    """All pictures (N, ...) and class numbers (N,) of a data set.
-
-    Raises:
-        TrainingError: the pictures differ in size.
-    """
-    items = [part[place] for place in range(len(part))]  # type: ignore[arg-type]
-    shapes = {tuple(image.shape) for image, _ in items}
-    if len(shapes) > 1:
-        raise TrainingError(
-            f"The pictures differ in size: {', '.join(map(str, sorted(shapes)))}. Let the data "
-            "set's transform bring them to one."
-        )
-    return torch.stack([image for image, _ in items]), torch.tensor([int(y) for _, y in items])
-
-
-class Shuffled:
-    """Batches of pictures that are in memory, in a new order at every pass.
-
-    The loader for data sets prepares picture by picture; for small pictures that takes longer than
-    training on them.
-
-    Args:
-        images: (N, ...).
-        targets: (N,).
-        batch_size: the last batch may be smaller; if it were a single picture, it is added to the
-            one before it, as BatchNorm can't train on one.
-    """
-
-    def __init__(self, images: Tensor, targets: Tensor, batch_size: int) -> None:
-        self.images, self.targets, self.batch_size = images, targets, batch_size
-        self.generator = seeded_generator(0)  # finetune starts it from its own seed
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.randperm(len(self.targets), generator=self.generator)
-        parts = list(order.split(self.batch_size))
-        if len(parts) > 1 and len(parts[-1]) == 1:
-            parts[-2:] = [torch.cat(parts[-2:])]
-        for rows in parts:
-            yield self.images[rows], self.targets[rows]

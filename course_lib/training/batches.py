@@ -59,14 +59,14 @@ def count_batches(batches: Iterable[Any]) -> int | None:
 
 
 def unpack(batch: Any, number: int) -> tuple[Tensor, Tensor]:
-    """The images and targets of a batch.
+    """The images (B, ...) and targets (B,) of a batch.
 
     Args:
         batch: what the loader gave.
         number: which batch it is, from 1, for the error.
 
     Raises:
-        TrainingError: it is something else than a pair with as many images as targets.
+        TrainingError: it isn't a pair, or the images are no tensor.
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""

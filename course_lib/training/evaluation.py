@@ -37,11 +37,6 @@ class Evaluation:
         """Number of right predictions."""
         return int(self.confusion.trace())
 
-    @property
-    def class_accuracy(self) -> Tensor:
-        """(C,): share of each class's examples that are right; nan for a class without any."""
-        return self.confusion.diagonal() / self.confusion.sum(dim=1)
-
     def __repr__(self) -> str:
         return f"loss {self.loss:.2f}, accuracy {self.accuracy:.2f} ({self.correct} of {self.n})"
 
@@ -99,7 +94,7 @@ def evaluate(
     """Loss, accuracy and confusion matrix of a model on a data set.
 
     The model computes as in inference and afterwards is in the mode it was in, module by module;
-    gradients and torch's random streams are left alone.
+    gradients and random streams are left alone.
 
     Args:
         model: gives scores (B, C) for a batch of images.
@@ -114,7 +109,7 @@ def evaluate(
     loss = loss or nn.CrossEntropyLoss()
     batches = _evaluation_batches(data)
     losses, predicted, targets, classes = [], [], [], 0
-    with _looking(model, device) as place:
+    with _inference(model, device) as place:
         for logits, truth in _outputs(model, batches, place):
             there = truth.to(place)
             losses.append(summed(loss(logits, there), len(truth), loss))
@@ -131,7 +126,7 @@ def predict(model: nn.Module, data: Data, device: str | torch.device | None = No
     """The model's scores for every example; arguments and promises as for :func:`evaluate`."""
     batches, record = with_indices(_evaluation_batches(data))
     logits, targets = [], []
-    with _looking(model, device) as place:
+    with _inference(model, device) as place:
         for scores, truth in _outputs(model, batches, place):
             logits.append(scores.float().cpu())
             targets.append(truth.cpu())
@@ -161,14 +156,13 @@ def _outputs(
 
 
 @contextmanager
-def _looking(model: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
-    """The device, for a look that leaves modes, gradients and torch's random streams alone."""
+def _inference(model: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
+    """The device, to compute without changing modes, gradients and random streams."""
     place = model_device(model) if device is None else torch.device(device)
     model.to(place)
-    # Every run through a DataLoader draws a number from the global stream. Without fork_rng, a
-    # look at the test set in between would give the training that follows other random numbers.
-    streams = torch.random.fork_rng(devices=[place] if place.type == "cuda" else [])
-    with evaluation_mode(model), torch.no_grad(), streams:
+    # Every run through a DataLoader draws a number from the global stream. Were it not put back,
+    # measuring in between would give the training that follows other random numbers.
+    with evaluation_mode(model), torch.no_grad(), profile.own_streams(devices=[place]):
         yield place
 
 
@@ -209,7 +203,7 @@ def restore_modes(model: nn.Module, modes: list[tuple[nn.Module, bool]]) -> None
 
 
 def summed(value: Tensor, n: int, loss: Loss) -> Tensor:
-    """The sum over a batch of ``n`` examples of what ``loss`` gave as a sum, mean or list."""
+    """The sum () over a batch of ``n`` examples of what ``loss`` gave: a sum, a mean () or (n,)."""
     if value.ndim:
         return value.sum()
     return value if adds_up(loss) else value * n

@@ -3,10 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -50,11 +46,13 @@ class History:
         kept_epoch: the epoch whose weights the model holds after the run; 0 for those it came
             with.
         stopped: why the run ended early; empty if it didn't.
+        interrupted: it ended early because you stopped it.
     """
 
     epochs: list[EpochRecord] = field(default_factory=list)
     kept_epoch: int = 0
     stopped: str = ""
+    interrupted: bool = False
 
     def __len__(self) -> int:
         return len(self.epochs)
@@ -154,16 +152,3 @@ class History:
 
     def __repr__(self) -> str:
         return self.table()
-
-    def as_frame(self) -> "pd.DataFrame":
-        """One row an epoch, unrounded, as a pandas table with ``epoch`` as its index."""
-        import pandas as pd
-
-        names = ["epoch", *_MEASURES, "seconds", "images_per_second"]
-        rows = [
-            {name: getattr(each, name) for name in names}
-            | {f"lr_{group}": lr for group, lr in enumerate(each.lr)}
-            for each in self.epochs
-        ]
-        frame = pd.DataFrame(rows, columns=None if rows else names).set_index("epoch")
-        return frame.dropna(axis="columns", how="all") if rows else frame

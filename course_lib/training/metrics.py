@@ -49,6 +49,11 @@ def confusion_matrix(predicted: Tensor, targets: Tensor, num_classes: int) -> Te
     return torch.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
+def said(value: object) -> str:
+    """A tensor's shape (...), or what it is instead, for an error."""
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
 def check_outputs(logits: object, targets: object) -> None:
     """Refuse outputs and targets that don't fit each other, before a loss makes a riddle of it.
 
@@ -59,22 +64,15 @@ def check_outputs(logits: object, targets: object) -> None:
         TrainingError: the outputs are not (B, C); the targets are not B class numbers below C.
     """
     if not isinstance(logits, Tensor) or logits.ndim != 2:
-        found = (
-            f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        )
         raise TrainingError(
-            f"The model's output must be scores of shape (batch, classes); got {found}. Let "
+            f"The model's output must be scores of shape (batch, classes); got {said(logits)}. Let "
             "forward() return the logits alone, flattened to two dimensions."
         )
     if not isinstance(targets, Tensor) or targets.ndim != 1 or targets.is_floating_point():
-        found = (
-            f"{targets.dtype} of shape {tuple(targets.shape)}"
-            if isinstance(targets, Tensor)
-            else type(targets).__name__
-        )
+        kind = f"{targets.dtype} of " if isinstance(targets, Tensor) else ""
         raise TrainingError(
-            f"The targets must be class numbers: an integer tensor of shape (batch,); got {found}. "
-            "For one-hot targets take targets.argmax(1)."
+            "The targets must be class numbers: an integer tensor of shape (batch,); got "
+            f"{kind}{said(targets)}. For one-hot targets take targets.argmax(1)."
         )
     if targets.shape[0] != logits.shape[0]:  # len() of a tensor takes four times as long
         raise TrainingError(

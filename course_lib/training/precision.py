@@ -59,7 +59,7 @@ class Precision:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
 
     def step(self, loss: Tensor, optimizer: Optimizer) -> None:
-        """Backward pass and optimizer step."""
+        """Backward pass from a loss (), and optimizer step."""
         self.scaler.scale(loss).backward()
         self.scaler.step(optimizer)
         self.scaler.update()

@@ -9,9 +9,10 @@ from torch.nn.parameter import is_lazy
 from course_lib.training.errors import TrainingError
 
 
-def _named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter and buffer (...) with its name, the buffers that aren't saved too."""
     yield from model.named_parameters()
-    yield from model.named_buffers()  # more than state_dict() has: it leaves some buffers out
+    yield from model.named_buffers()
 
 
 class WeightSnapshot:
@@ -21,13 +22,13 @@ class WeightSnapshot:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        for name, tensor in _named_tensors(model):
+        for name, tensor in named_tensors(model):
             if is_lazy(tensor):
                 raise TrainingError(
                     f"{name!r} has no shape yet (a lazy module). Run one batch through the model "
                     "first: model(images)."
                 )
-        self.tensors = {name: each.detach().clone() for name, each in _named_tensors(model)}
+        self.tensors = {name: each.detach().clone() for name, each in named_tensors(model)}
 
     def restore(self, model: nn.Module) -> None:
         """Put the copied values back into the model's own tensors, bit by bit.
@@ -43,6 +44,6 @@ class WeightSnapshot:
 
     @torch.no_grad()
     def _copy_into(self, model: nn.Module) -> None:
-        for name, tensor in _named_tensors(model):
+        for name, tensor in named_tensors(model):
             if not torch.equal(tensor, self.tensors[name]):
                 tensor.copy_(self.tensors[name])

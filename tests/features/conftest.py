@@ -1,5 +1,7 @@
 """A small network, a small data set of tensors, a folder of pictures; a cache folder a test."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
@@ -8,25 +10,25 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 
-class Net(nn.Module):
+def make_net():
     """Convolutions with BatchNorm and ReLU in place, dropout, a linear head."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
-        self.body = nn.Sequential(nn.Conv2d(4, 6, 3, bias=False), nn.BatchNorm2d(6))
-        self.drop = nn.Dropout(0.5)
-        self.fc = nn.Linear(6, 3)
-
-    def forward(self, x):
-        x = self.body(self.stem(x)).relu().mean(dim=(2, 3))
-        return self.fc(self.drop(x))
+    return nn.Sequential(
+        OrderedDict(
+            stem=nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True)),
+            body=nn.Sequential(nn.Conv2d(4, 6, 3, bias=False), nn.BatchNorm2d(6)),
+            act=nn.ReLU(),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            drop=nn.Dropout(0.5),
+            fc=nn.Linear(6, 3),
+        )
+    )
 
 
 @pytest.fixture
 def net():
     torch.manual_seed(1)
-    model = Net()
+    model = make_net()
     for module in model.modules():  # statistics that matter
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_()

@@ -130,14 +130,21 @@ def test_a_head_goes_back_into_its_network(net, data):
     torch.testing.assert_close(scores, rows.values @ net.fc.weight.T + net.fc.bias)
 
 
-@pytest.mark.parametrize("bias", [True, False])
-def test_a_head_of_another_size_replaces_the_old_one(net, bias):
-    head = nn.Linear(6, 5, bias=bias)
+@pytest.mark.parametrize(
+    ("classes", "old_bias", "bias"), [(5, True, True), (5, True, False), (3, False, True)]
+)
+def test_a_head_of_another_form_replaces_the_old_one(net, classes, old_bias, bias):
+    net.fc = nn.Linear(6, 3, bias=old_bias)
+    head = nn.Linear(6, classes, bias=bias)
+    expected = copy.deepcopy(head)
     features.head_into(net, head)
     assert net.fc is not head
-    assert torch.equal(net.fc.weight, head.weight)
+    for tensor in head.parameters():
+        tensor.data.zero_()
+    assert torch.equal(net.fc.weight, expected.weight)
     assert (net.fc.bias is None) == (not bias)
-    assert net(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
+    assert net.fc.bias is None or torch.equal(net.fc.bias, expected.bias)
+    assert net(torch.zeros(2, 3, 8, 8)).shape == (2, classes)
 
 
 def test_a_head_of_another_network_is_refused(net):

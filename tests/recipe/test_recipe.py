@@ -1,6 +1,5 @@
 """The recipe: what it measures, plans, keeps, changes and saves."""
 
-import copy
 import math
 import warnings
 
@@ -15,22 +14,12 @@ from course_lib import data, profile, recipe, training
 from course_lib.backbones import HeadError
 from course_lib.errors import DataError, UnknownNameError
 from course_lib.features import Features
-from course_lib.recipe.plan import Facts, Plan, Stage, body_blocks, make_plan
+from course_lib.recipe.facts import Facts, body_blocks, separated
+from course_lib.recipe.heads import classifier, linear_heads
+from course_lib.recipe.plan import Plan, Stage, check, make_plan
 from course_lib.recipe.report import wilson
-from course_lib.recipe.stages import (
-    Candidate,
-    between,
-    linear_heads,
-    scaled_loss,
-    separated,
-)
-from course_lib.training import (
-    TrainingError,
-    depth_rates,
-    hold_statistics,
-    pull_to_start,
-    warm_up_and_fall,
-)
+from course_lib.recipe.stages import Candidate, between, scaled_loss
+from course_lib.training import TrainingError
 from course_lib.weights import CheckpointError, read_checkpoint
 from tests.training.conftest import make_net, make_set, same_tensors, tensors_of
 
@@ -72,7 +61,7 @@ def test_similarity_is_the_share_of_the_way_from_guessing_to_perfect():
     assert [facts(smallest=each).amount for each in (19, 20, 200)] == ["few", "some", "many"]
 
 
-def test_the_plan_hangs_on_the_facts_and_says_so():
+def test_the_plan_depends_on_the_facts_and_says_so():
     far, near = (make_plan(facts(separated=each), 8, 2000) for each in (0.7, 0.9))
     assert [each.name for each in far.stages] == ["all layers"]
     assert [each.name for each in near.stages] == ["last third", "all layers"]
@@ -118,8 +107,6 @@ def test_every_number_can_be_changed_and_only_those_there_are():
         ("stages", (Stage("x", ("a",), (0.1,), 1.0, 0),)),
         ("stages", (Stage("x", ("a",), (0.1,), 1.0, 1),) * 2),
     ):  # fmt: skip
-        from course_lib.recipe.plan import check
-
         with pytest.raises(TrainingError):
             check(plan.changed(**{name: value}))
 
@@ -132,22 +119,15 @@ def test_blocks_are_the_parts_before_the_head():
     assert body_blocks(net[0], "2") == ("0",)
 
 
-def test_rates_fall_from_the_head_in_equal_ratios():
-    rates = depth_rates(BLOCKS, 0.08, 1 / 8)
-    assert rates == pytest.approx({"conv1": 0.01, "conv2": 0.02, "conv3": 0.04})
-
-
 # --- the parts ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_head_predicts_what_scikit_learn_predicts(classes):
-    from course_lib.recipe.stages import _classifier
-
     rows = rows_of(30, classes)
     (penalty, layer), _ = linear_heads(rows, classes, (0.5, 5.0))
     x, y = rows.arrays()
-    expected = torch.tensor(_classifier(penalty).fit(x, y).predict_proba(x))
+    expected = torch.tensor(classifier(penalty).fit(x, y).predict_proba(x))
     torch.testing.assert_close(
         layer(rows.values).softmax(1).double(), expected.double(), atol=1e-4, rtol=1e-3
     )
@@ -168,42 +148,6 @@ def test_separation_is_measured_on_rows_that_were_not_seen():
     drawn = shuffled.targets[torch.randperm(60)]
     assert separated(Features(shuffled.values, drawn, shuffled.indices, None, "", "")) < 0.8
     assert math.isnan(separated(rows_of(2)))
-
-
-def test_the_pull_adds_the_way_back_to_the_gradient():
-    weight = nn.Parameter(torch.tensor([1.0, 2.0]))
-    frozen = nn.Parameter(torch.tensor([5.0]))
-    optimizer = torch.optim.SGD([weight, frozen], lr=0.1)
-    stop = pull_to_start(optimizer, 0.5)
-    with torch.no_grad():
-        weight += 1
-    weight.grad = torch.zeros(2)
-    optimizer.step()
-    torch.testing.assert_close(weight.detach(), torch.tensor([1.95, 2.95]))
-    assert frozen.item() == 5
-    stop()
-    weight.grad = torch.zeros(2)
-    optimizer.step()
-    torch.testing.assert_close(weight.detach(), torch.tensor([1.95, 2.95]))
-    with pytest.raises(TrainingError):
-        pull_to_start(optimizer, -1.0)
-
-
-def test_statistics_are_held_and_weights_train(net):
-    assert hold_statistics(net) == ["1.running_mean", "1.running_var", "1.num_batches_tracked"]
-    before = copy.deepcopy(net[1].state_dict())
-    net.train()(torch.randn(8, 1, 4, 4))
-    assert all(torch.equal(each, before[name]) for name, each in net[1].state_dict().items())
-    assert net[1].weight.requires_grad
-    assert hold_statistics(nn.Linear(2, 2)) == []
-
-
-def test_rates_rise_then_fall():
-    curve = [warm_up_and_fall(2, 6)(epoch) for epoch in range(6)]
-    assert curve[:3] == pytest.approx([1 / 3, 2 / 3, 1])
-    assert curve[2:] == sorted(curve[2:], reverse=True)
-    assert curve[-1] > 0
-    assert [warm_up_and_fall(1, 1)(0), warm_up_and_fall(0, 1)(0)] == [0.5, 1.0]
 
 
 def test_between_two_networks(net):
@@ -351,7 +295,7 @@ def test_stopped_by_hand_keeps_the_best_so_far(sets, monkeypatch):
 
     def interrupted(*arguments, **settings):
         history = whole(*arguments, **settings)
-        history.stopped = "interrupted in epoch 1"
+        history.interrupted = True
         seen.append(len(history))
         return history
 

@@ -51,7 +51,7 @@ def test_the_test_set_does_not_choose():
     assert History().best_epoch is None
 
 
-def test_columns_and_frame():
+def test_columns():
     history = History([record(1, (0.4, 0.8)), record(2, (0.3, 0.9))], 2)
     assert history.train_loss == [0.5, 0.25]
     assert history.val_acc == [0.8, 0.9]
@@ -59,9 +59,3 @@ def test_columns_and_frame():
     assert history.images_per_second == pytest.approx(50)
     assert [each.epoch for each in history] == [1, 2]
     assert history[-1].epoch == 2
-    frame = history.as_frame()
-    assert list(frame.index) == [1, 2]
-    assert list(frame["val_acc"]) == [0.8, 0.9]
-    assert list(frame["lr_1"]) == [0.01, 0.01]
-    assert "test_acc" not in frame
-    assert len(History().as_frame()) == 0

@@ -66,6 +66,7 @@ def test_stopped_at_any_training_batch(at, with_val):
     assert same_tensors(net, seen[kept])
     where = f", batch {at % BATCHES}" if at % BATCHES else ""
     assert history.stopped == f"interrupted in epoch {finished + 1}{where}"
+    assert history.interrupted
     assert all(parameter.grad is None for parameter in net.parameters())
     assert {module.training for module in net.modules()} == {finished == 0}
 
@@ -136,8 +137,8 @@ def test_a_loss_that_is_not_finite_is_named():
 
 
 @pytest.mark.parametrize("every", [1, 4, 100])
-def test_the_first_such_batch_is_named_when_looked_at_later(every, monkeypatch):
-    from course_lib.training.loop import _Sums
+def test_the_first_such_batch_is_named_when_read_later(every, monkeypatch):
+    from course_lib.training.epochs import _Sums
 
     told = []
     sums = _Sums(every, False, lambda value, batch: told.append(batch))

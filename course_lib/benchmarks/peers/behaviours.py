@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from course_lib import profile
 from course_lib.benchmarks.peers.adapters import Adapter, NotOffered, ids
 from course_lib.benchmarks.peers.bench_model import bench_loss, new_bench_model, tensors
 
@@ -43,8 +44,7 @@ class Behaviour:
 
     def __call__(self, library: type[Adapter]) -> Outcome:
         """Check whether the library has it; what it doesn't offer is no failure."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with profile.own_streams(seed=0):
             try:
                 return self.check(library)
             except NotOffered as said:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from course_lib import profile
+
 LR, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 0.01
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -44,8 +46,7 @@ def batches() -> Batches:
 
 def new_bench_model() -> PictureNet:
     """The same network every time. Its BatchNorm has seen other pictures than :func:`batches`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with profile.own_streams(seed=0):
         model = PictureNet()
         with torch.no_grad():
             for _ in range(5):

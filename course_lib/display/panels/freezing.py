@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from course_lib import freezing
+from course_lib import freezing, profile
 from course_lib.display.panels.base import Panel, View
 from course_lib.errors import CourseError, UnknownNameError, suggest
-from course_lib.freezing.auditing.replica import replica, same_random_numbers
+from course_lib.freezing.auditing.replica import replica
 from course_lib.freezing.costs import StepCost, cost_of_step
 from course_lib.freezing.select import select
 from course_lib.text import counted
@@ -173,11 +173,11 @@ class FreezingPanel(Panel):
             return model, optimizer
         model = copy.deepcopy(self._model)
         _freeze(model, frozen, way)
-        with same_random_numbers():
+        with profile.own_streams():
             return model, self._optimizer(model)
 
     def _cost(self, model: nn.Module, optimizer: Optimizer) -> StepCost:
-        with same_random_numbers():
+        with profile.own_streams():
             return cost_of_step(model, optimizer, lambda: self._step(model, optimizer))
 
 

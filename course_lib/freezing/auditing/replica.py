@@ -1,12 +1,8 @@
 """A copy of model and optimizer to run a step on, and a guard around the originals."""
 
 import copy
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -46,18 +42,6 @@ def _complete(new: torch.Tensor, old: torch.Tensor) -> None:
     if not new._backward_hooks:
         for hook in (old._backward_hooks or {}).values():
             new.register_hook(hook)
-
-
-@contextmanager
-def same_random_numbers() -> Iterator[None]:
-    """Put the random states of torch (all devices), NumPy and Python back afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
 
 
 class Guard:

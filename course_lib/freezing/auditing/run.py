@@ -8,10 +8,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from course_lib import profile
 from course_lib.errors import CourseError
 from course_lib.freezing.auditing.facts import StepFacts, TensorFacts, difference, gather, norm
 from course_lib.freezing.auditing.judge import judge
-from course_lib.freezing.auditing.replica import Guard, replica, same_random_numbers
+from course_lib.freezing.auditing.replica import Guard, replica
 from course_lib.freezing.auditing.report import AuditReport
 from course_lib.freezing.auditing.watch import Watch
 from course_lib.freezing.bits import address, same_bits
@@ -77,8 +78,9 @@ def _run_on_copies(
     named = {name: slots[name].tensor for name in tensors}
     start = {name: facts.tensor for name, facts in tensors.items()}
     watch = Watch(new_model, new_optimizer, named, start)
+    devices = {each.device for each in model.parameters()}
     try:
-        with same_random_numbers(), watch.looking():
+        with profile.own_streams(devices=devices), watch.looking():
             step(new_model, new_optimizer)
     except Exception as error:
         guard.put_back()

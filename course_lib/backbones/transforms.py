@@ -4,7 +4,6 @@ A network understands pictures only in the form it was trained with: the same si
 range of values, and each colour channel shifted and scaled by the same mean and standard deviation.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
+from course_lib.backbones.catalogue import numbers
 from course_lib.errors import DataError
 
 # 224 pixels are cut from the middle of 256: the usual way to test on ImageNet.
@@ -86,9 +86,5 @@ class Preprocessing:
         return [v2.ToImage(), to_unit_range, v2.Normalize(list(self.mean), list(self.std))]
 
     def __str__(self) -> str:
-        mean, std = (_numbers(each) for each in (self.mean, self.std))
+        mean, std = (numbers(each) for each in (self.mean, self.std))
         return f"{self.name}: {self.size} x {self.size} pixels, mean {mean}, std {std}"
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
