@@ -217,14 +217,14 @@ def test_uv_installs_what_the_lock_says_from_where_pip_is_told_to(clone, tools, 
 @ON_LINUX
 @BOTH
 def test_the_cpu_build_comes_from_its_own_index_and_that_is_said(clone, path, serve, tmp_path):
-    """With uv; and without: the index has none, so pip installs the same."""
+    """With uv; and without: the index has none, so pip installs the same. Nor has it a torch."""
     wheels = tmp_path / "wheels"
-    default = wheel(wheels, "torch", "2.14.1")
+    wheel(wheels, "torch", "2.14.1")
     wheel(wheels, "nvidia-big", "1.0")
     with (clone / "requirements.lock").open("a") as file:
         file.write(lock(wheels, "nvidia-big==1.0", "torch==2.14.1"))
     small = wheel(tmp_path / "small", "torch", "2.14.1+cpu")
-    pypi = serve(index(tmp_path / "index", default, *wheels.glob("[an]*.whl")))
+    pypi = serve(index(tmp_path / "index", *wheels.glob("[an]*.whl")))
     other = serve(index(tmp_path / "cpu", small))
     script = clone / "course_lib" / "setup" / "bootstrap.py"
     script.write_text(script.read_text().replace(bootstrap.CPU_INDEX, other))

@@ -98,10 +98,13 @@ def collect(folder: Path, target: Target, lock: Path) -> list[Path]:
 
 
 def _fitting(folder: Path, target: Target, wanted: dict[str, tuple[str, ...]]) -> dict[str, Path]:
-    """The wheels in the folder that the target wants; damaged ones are deleted."""
+    """The wheels in the folder that the target wants; damaged ones are deleted.
+
+    Where two fit, the one that was built for the system comes before the one for any.
+    """
     found: dict[str, Path] = {}
     tags = target.system.tags(target.python)
-    for path in sorted(folder.glob("*.whl")):
+    for path in sorted(folder.glob("*.whl"), key=lambda each: not each.name.endswith("-any.whl")):
         name, version, _, own = parse_wheel_filename(path.name)
         hashes = wanted.get(entry := f"{name}=={version}")
         if hashes is None or not own & tags:

@@ -128,6 +128,14 @@ def test_the_cpu_build_brings_no_cuda_and_the_default_one_does(tmp_path, monkeyp
     assert list(target("macos-arm64").wanted(file)) == ["torch==2.14.1"]
 
 
+def test_the_wheel_built_for_the_system_comes_before_the_one_for_any(tmp_path, listed, shelf):
+    """A target's wheels are the same whatever other targets brought into the folder."""
+    both = [shutil.copy(path, tmp_path) for path in shelf.glob("alpha-1.0-*")]
+    own = shutil.copy(both[0], tmp_path / "alpha-1.0-cp312-cp312-win_amd64.whl")
+    assert collect(tmp_path, target("windows-x86_64"), listed("alpha==1.0")) == [own]
+    assert collect(tmp_path, target(), listed("alpha==1.0")) == [Path(both[0])]
+
+
 def test_what_is_missing_is_named(tmp_path, monkeypatch, listed):
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     with pytest.raises(bundle.BundleError, match=r"linux-x86_64-3.12.*goes on from here.*alpha"):
@@ -226,11 +234,11 @@ def test_a_second_run_fetches_nothing_and_a_damaged_wheel_again(stick, checkout,
 
 
 def test_a_run_that_was_stopped_goes_on(tmp_path, checkout, monkeypatch):
-    """Stopped after the first few wheels: they stay, and only the rest is fetched."""
+    """Stopped in the middle: the wheels that came stay, and only the rest is fetched."""
     out, real, fetched = tmp_path / "stick", wheels_module._fetch, []
 
     def stopped(folder, aim, entries, cpu):
-        if fetched:
+        if len(fetched) > 1:
             raise KeyboardInterrupt
         counted(folder, aim, entries, cpu)
 
@@ -242,7 +250,8 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, checkout, monkeypatch):
     monkeypatch.setattr(wheels_module, "_fetch", stopped)
     with pytest.raises(KeyboardInterrupt):
         bundle.make(out, root=checkout)
-    assert names(out.glob("wheels/*.whl")) == ["torch-2.14.1+cpu"], "the CPU build comes first"
+    assert fetched == ["torch==2.14.1+cpu", "alpha==1.0", "builder==80.0", "checker==1.0"]
+    assert len(list(out.glob("wheels/*.whl"))) == 4
 
     monkeypatch.setattr(wheels_module, "_fetch", counted)
     bundle.make(out, root=checkout)
