@@ -155,7 +155,7 @@ def versions(clone):
     code = "import json; from importlib import metadata as m; print(json.dumps(" \
            "{d.name: d.version for d in m.distributions()}))"  # fmt: skip
     python = bootstrap.python_of(clone / ".venv")
-    shown = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    shown = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True)
     return ast.literal_eval(shown.stdout)
 
 
