@@ -141,11 +141,7 @@ def hotdog(
 
 
 def image_folder(
-    root: Path | str,
-    split: str = "train",
-    transform: Transform | None = None,
-    *,
-    seed: int = 0,
+    root: Path | str, split: str = "train", transform: Transform | None = None, *, seed: int = 0
 ) -> ImageFolderDataset:
     """One split of the pictures in a folder, with any number of classes.
 
