@@ -65,16 +65,14 @@ def make(name: str, notebook: Any, edition: str, address: str | None = None) -> 
     )
 
 
+@dataclass
 class _Maker:
     """Goes through a notebook's cells and makes sections of them."""
 
-    def __init__(
-        self, exercises: dict[str, Exercise], questions: dict[str, Question], teacher: bool
-    ) -> None:
-        self.exercises = exercises
-        self.questions = questions
-        self.teacher = teacher
-        self.asked: list[Question] = []
+    exercises: dict[str, Exercise]
+    questions: dict[str, Question]
+    teacher: bool
+    asked: list[Question] = field(default_factory=list)
 
     def sections(self, notebook: Any) -> tuple[str, list[_Section]]:
         """The title, and the sections in order.
