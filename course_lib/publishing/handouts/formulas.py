@@ -72,8 +72,7 @@ def _set(node: ElementTree.Element) -> str:
     if kind in ("msub", "msup", "msubsup", "munder", "mover", "munderover"):
         return _attached(kind, node)
     if kind == "mtable":
-        rows = [" & ".join(_set(cell) for cell in row) for row in node]
-        return " \\ ".join(rows)
+        return " \\ ".join(" & ".join(map(_set, row)) for row in node)
     raise HandoutError(f"There is no way to set MathML's {kind!r} on paper.")
 
 
