@@ -81,13 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     pack = _command(commands, "bundle", _bundle, "everything for a room without a network")
     pack.add_argument("folder", metavar="OUT", help="a folder, such as one on a USB stick")
     systems = "such as linux-x86_64 windows-x86_64 macos-arm64; by default this one"
-    pack.add_argument(
-        "--for", nargs="+", dest="systems", metavar="SYSTEM", default=[], help=systems
-    )
+    several: dict[str, Any] = {"nargs": "+", "default": []}
+    pack.add_argument("--for", dest="systems", metavar="SYSTEM", help=systems, **several)
     pythons = "such as 3.12 3.13; by default this one"
-    pack.add_argument(
-        "--python", nargs="+", dest="pythons", metavar="VERSION", default=[], help=pythons
-    )
+    pack.add_argument("--python", dest="pythons", metavar="VERSION", help=pythons, **several)
     builds = "PyTorch's CPU build, or the one with CUDA (4 GB more)"
     pack.add_argument("--torch", choices=("cpu", "default"), default="cpu", help=builds)
     pack.add_argument("--handouts", metavar="FOLDER", help="printed pages to put with it")

@@ -14,21 +14,6 @@ from course_lib.data.splits import LabelledSubset, balanced_subset, stratified_s
 from course_lib.data.statistics import channel_statistics
 from course_lib.data.transfer import Patience
 
-__all__ = [
-    "HOTDOG",
-    "Archive",
-    "DataWarning",
-    "ImageError",
-    "ImageFolderDataset",
-    "LabelledSubset",
-    "Patience",
-    "balanced_subset",
-    "channel_statistics",
-    "download_hotdog",
-    "fetch",
-    "hotdog",
-    "image_folder",
-    "loader",
-    "open_image",
-    "stratified_split",
-]
+__all__ = ["HOTDOG", "Archive", "DataWarning", "ImageError", "ImageFolderDataset", "LabelledSubset",
+           "Patience", "balanced_subset", "channel_statistics", "download_hotdog", "fetch",
+           "hotdog", "image_folder", "loader", "open_image", "stratified_split"]  # fmt: skip

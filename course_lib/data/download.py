@@ -200,12 +200,9 @@ def _is_complete(done: Path, archive: Archive) -> bool:
     """Whether the folder was unpacked to the end and every file still has its size."""
     try:
         manifest = json.loads((done / _MANIFEST).read_text())
-        return bool(
-            manifest["sha1"] == archive.sha1
-            and all(
-                (done / name).stat().st_size == size for name, size in manifest["files"].items()
-            )
-        )
+        if manifest["sha1"] != archive.sha1:
+            return False
+        return all((done / name).stat().st_size == size for name, size in manifest["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 

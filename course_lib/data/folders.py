@@ -141,11 +141,7 @@ def hotdog(
 
 
 def image_folder(
-    root: Path | str,
-    split: str = "train",
-    transform: Transform | None = None,
-    *,
-    seed: int = 0,
+    root: Path | str, split: str = "train", transform: Transform | None = None, *, seed: int = 0
 ) -> ImageFolderDataset:
     """One split of the pictures in a folder, with any number of classes.
 
@@ -177,15 +173,9 @@ def image_folder(
         kept = _draw(layout, pictures, kept, draw, seed)
     if "test" not in layout.folders:
         _tell(layout.root, note)  # the roles are not what the folders' names say
+    paths, targets = [pictures.paths[i] for i in kept], [pictures.targets[i] for i in kept]
     return ImageFolderDataset(
-        layout.root,
-        split,
-        layout.classes,
-        [pictures.paths[i] for i in kept],
-        [pictures.targets[i] for i in kept],
-        pictures.found,
-        note,
-        transform,
+        layout.root, split, layout.classes, paths, targets, pictures.found, note, transform
     )
 
 

@@ -96,11 +96,9 @@ class _Notes:
 
     def get(self, path: Path) -> str | None:
         entry = self.entries.get(self._name(path))
-        try:
+        with contextlib.suppress(OSError, IndexError):
             if isinstance(entry, list) and entry[:2] == self._state(path):
                 return str(entry[2])
-        except (OSError, IndexError):
-            pass
         return None
 
     def add(self, path: Path, digest: str) -> None:

@@ -15,16 +15,8 @@ LAYOUT = (
     "folder of pictures for each class."
 )
 
-_ROLES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
+_ROLES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+          "dev": "val", "test": "test", "testing": "test"}  # fmt: skip
 _JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
 _HOTDOG = {"hotdog", "hotdogs"}
 _NOT_HOTDOG = {f"{no}{name}" for no in ("not", "no", "non", "nota") for name in _HOTDOG}
@@ -223,10 +215,7 @@ def _describe(folder: Path, inside: list[Path]) -> str:
 
 def _nearby(inside: list[Path]) -> str:
     """A hint if the person pointed one folder too high."""
-    for at in inside:
-        if len(visible_folders(at)) >= 2:
-            return f" Did you mean {at}?"
-    return ""
+    return next((f" Did you mean {at}?" for at in inside if len(visible_folders(at)) >= 2), "")
 
 
 def _list(folders: Iterable[Path]) -> str:

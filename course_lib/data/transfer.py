@@ -117,7 +117,7 @@ def _with_retries(wanted: Remote, file: BinaryIO, patience: Patience) -> str:
                 length = _announced(response, wanted.largest, Path(file.name).parent)
                 file.seek(0)
                 file.truncate()
-                return _receive(response, length, wanted, file, patience)
+                return _receive(response, length, wanted, file, _Enough(patience))
         except _LastingError as error:
             why = str(error)
             break
@@ -138,13 +138,10 @@ def _open(url: str, patience: Patience) -> requests.Response:
         for _ in range(_MOST_REDIRECTS + 1):
             _require_https(url, start)
             response = session.get(
-                url,
-                stream=True,
-                timeout=patience.seconds,
-                allow_redirects=False,
+                url, stream=True, timeout=patience.seconds, allow_redirects=False,
                 headers={"Accept-Encoding": "identity"},
                 proxies=direct if _is_this_machine(url) else None,
-            )
+            )  # fmt: skip
             if not response.is_redirect:
                 return response
             response.close()
@@ -193,31 +190,6 @@ def _announced(response: requests.Response, largest: int, folder: Path) -> int |
     return length
 
 
-def _receive(
-    response: requests.Response,
-    length: int | None,
-    wanted: Remote,
-    file: BinaryIO,
-    patience: Patience,
-) -> str:
-    """Write the body of an answer, as long as enough of it keeps coming; its hash."""
-    digest, total, enough = hashlib.new(wanted.algorithm), 0, _Enough(patience)
-    with tqdm(total=length, desc=wanted.name, unit="B", unit_scale=True) as bar:
-        while chunk := response.raw.read1(_CHUNK):  # what is there now, not waiting for more
-            file.write(chunk)
-            digest.update(chunk)
-            bar.update(len(chunk))
-            total += len(chunk)
-            if total > wanted.largest:
-                raise DataError(
-                    f"{response.url} sends more than {wanted.largest:,} bytes; refused."
-                )
-            enough.check(len(chunk))
-    if length is not None and total != length:
-        raise _PassingError(f"the connection broke off after {total:,} of {length:,} bytes")
-    return digest.hexdigest()
-
-
 class _Enough:
     """Tells a transfer that gets on from a trickle."""
 
@@ -232,6 +204,27 @@ class _Enough:
             if self.bytes < self.patience.least:
                 raise _PassingError(f"only {self.bytes} bytes came in {self.patience.seconds:g} s")
             self.bytes, self.since = 0, time.monotonic()
+
+
+def _receive(
+    response: requests.Response, length: int | None, wanted: Remote, file: BinaryIO, enough: _Enough
+) -> str:
+    """Write the body of an answer, as long as enough of it keeps coming; its hash."""
+    digest, total = hashlib.new(wanted.algorithm), 0
+    with tqdm(total=length, desc=wanted.name, unit="B", unit_scale=True) as bar:
+        while chunk := response.raw.read1(_CHUNK):  # what is there now, not waiting for more
+            file.write(chunk)
+            digest.update(chunk)
+            bar.update(len(chunk))
+            total += len(chunk)
+            if total > wanted.largest:
+                raise DataError(
+                    f"{response.url} sends more than {wanted.largest:,} bytes; refused."
+                )
+            enough.check(len(chunk))
+    if length is not None and total != length:
+        raise _PassingError(f"the connection broke off after {total:,} of {length:,} bytes")
+    return digest.hexdigest()
 
 
 def _in_words(error: Exception, url: str, patience: Patience) -> str:

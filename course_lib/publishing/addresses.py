@@ -54,10 +54,7 @@ class Address:
 
     def colab(self, name: str) -> str:
         """The address that opens a chapter in Colab."""
-        return (
-            f"https://colab.research.google.com/github/{self.repo}/blob/{self.ref}/notebooks/"
-            f"{name}.ipynb"
-        )
+        return self.page(name).replace(SITE, "https://colab.research.google.com/github")
 
     def kaggle(self, name: str) -> str:
         """The address that opens a chapter in Kaggle."""

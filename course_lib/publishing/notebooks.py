@@ -84,22 +84,12 @@ def execute(notebook: NotebookNode) -> NotebookNode:
     In the tiny profile, at one thread, with no exercise solved.
     """
     client = NotebookClient(
-        notebook,
-        timeout=CELL_TIMEOUT,
-        kernel_name=KERNEL["name"],
-        record_timing=False,
-        coalesce_streams=True,
-        resources={"metadata": {"path": str(notebooks_dir())}},
-    )
+        notebook, timeout=CELL_TIMEOUT, kernel_name=KERNEL["name"], record_timing=False,
+        coalesce_streams=True, resources={"metadata": {"path": str(notebooks_dir())}},
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as empty:
-        client.execute(
-            env={
-                **os.environ,
-                "COURSE_PROFILE": "tiny",
-                "OMP_NUM_THREADS": "1",
-                "COURSE_PROGRESS": str(Path(empty) / "progress.json"),
-            }
-        )
+        new = {"COURSE_PROFILE": "tiny", "COURSE_PROGRESS": str(Path(empty) / "progress.json")}
+        client.execute(env={**os.environ, **new, "OMP_NUM_THREADS": "1"})
     notebook.metadata.kernelspec = NotebookNode(KERNEL)
     notebook.metadata.language_info = NotebookNode(name="python")
     return notebook

@@ -53,15 +53,13 @@ def stamp(check: bool = False) -> list[Stamped]:
     Raises:
         CourseError: a source that has no title cell to put the others behind.
     """
-    where = address()
-    planned = {
-        name: stamped_source(path.read_text(encoding="utf-8"), name, where)
-        for name, path in notebooks.sources().items()
-    }  # all of them before anything is written
+    where, sources = address(), notebooks.sources()
+    before = {name: path.read_text(encoding="utf-8") for name, path in sources.items()}
+    # All of them before anything is written.
+    planned = {name: stamped_source(text, name, where) for name, text in before.items()}
     results = []
-    for name, path in notebooks.sources().items():
-        before = path.read_text(encoding="utf-8")
-        changed = before != planned[name]
+    for name, path in sources.items():
+        changed = before[name] != planned[name]
         if changed and not check:
             _stamp_chapter(name, path, planned[name])
         results.append(Stamped(name, changed, notebooks.in_step(name)))

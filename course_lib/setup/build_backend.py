@@ -11,12 +11,8 @@ from setuptools.build_meta import (
     prepare_metadata_for_build_editable,
 )
 
-__all__ = [
-    "build_editable",
-    "build_wheel",
-    "get_requires_for_build_editable",
-    "prepare_metadata_for_build_editable",
-]
+__all__ = ["build_editable", "build_wheel", "get_requires_for_build_editable",
+           "prepare_metadata_for_build_editable"]  # fmt: skip
 
 
 def build_wheel(*_: object, **__: object) -> NoReturn:

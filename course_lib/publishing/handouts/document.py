@@ -185,21 +185,8 @@ class NewPage:
     """What follows begins on a new page."""
 
 
-Block: TypeAlias = (
-    Heading
-    | Paragraph
-    | Bullets
-    | Program
-    | Output
-    | Formula
-    | Picture
-    | Table
-    | Box
-    | Room
-    | Choices
-    | Blank
-    | NewPage
-)
+Block: TypeAlias = (Heading | Paragraph | Bullets | Program | Output | Formula | Picture | Table
+                    | Box | Room | Choices | Blank | NewPage)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,9 @@ from pathlib import Path
 from course_lib.paths import repo_root
 from course_lib.publishing import notebooks
 from course_lib.publishing.addresses import Address
+from course_lib.publishing.handouts import document as doc
 from course_lib.publishing.handouts import editions, page, paper, plan, sheets
-from course_lib.publishing.handouts.document import (
-    Block,
-    Document,
-    HandoutError,
-    Heading,
-    Link,
-    Paragraph,
-    Table,
-    line,
-)
+from course_lib.publishing.handouts.document import Block, Document, HandoutError, line
 
 FOLDERS = {editions.STUDENT: "student", editions.TEACHER: "teacher"}
 MARK = ".course-handouts"  # a folder with this file was made here and may be replaced
@@ -57,9 +49,7 @@ def documents(
 
 
 def build(
-    folder: Path | str | None = None,
-    names: Iterable[str] = (),
-    where: Address | None = None,
+    folder: Path | str | None = None, names: Iterable[str] = (), where: Address | None = None
 ) -> Iterator[Path]:
     """Write every handout as PDF and as HTML, and ``index.html``; all of them or none.
 
@@ -108,19 +98,19 @@ def _index(listed: list[tuple[str, Document]]) -> Document:
         "sheets": "Cheat sheets: one page each",
     }
     blocks: list[Block] = [
-        Paragraph(line("Each as a PDF to print (A4) and as a page that needs no network."))
+        doc.Paragraph(line("Each as a PDF to print (A4) and as a page that needs no network."))
     ]
     for folder, title in titles.items():
         rows = tuple(
             (
                 line(document.title),
-                (Link(line(f"PDF of {document.title}"), f"{place}.pdf"),),
-                (Link(line(f"page of {document.title}"), f"{place}.html"),),
+                (doc.Link(line(f"PDF of {document.title}"), f"{place}.pdf"),),
+                (doc.Link(line(f"page of {document.title}"), f"{place}.html"),),
             )
             for place, document in listed
             if place.startswith(f"{folder}/")
         )
         if rows:
             header = tuple(map(line, ("handout", "to print", "to read")))
-            blocks += [Heading(2, line(title)), Table(header, rows)]
+            blocks += [doc.Heading(2, line(title)), doc.Table(header, rows)]
     return Document("Handouts", "index", "", tuple(blocks))

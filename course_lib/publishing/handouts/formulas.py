@@ -72,8 +72,7 @@ def _set(node: ElementTree.Element) -> str:
     if kind in ("msub", "msup", "msubsup", "munder", "mover", "munderover"):
         return _attached(kind, node)
     if kind == "mtable":
-        rows = [" & ".join(_set(cell) for cell in row) for row in node]
-        return " \\ ".join(rows)
+        return " \\ ".join(" & ".join(map(_set, row)) for row in node)
     raise HandoutError(f"There is no way to set MathML's {kind!r} on paper.")
 
 
@@ -109,13 +108,8 @@ def _attached(kind: str, node: ElementTree.Element) -> str:
     mark = (node[1].text or "").strip()
     if kind == "mover" and (mark in _ACCENTS or mark == "‾"):
         return f"accent({base}, {_ACCENTS.get(mark, 'macron')})"
-    below = {"msub": 1, "munder": 1, "msubsup": 1, "munderover": 1}.get(kind)
-    above = {"msup": 1, "mover": 1, "msubsup": 2, "munderover": 2}.get(kind)
     if kind.startswith(("munder", "mover")):
         base = f"limits({base})"
-    parts = [base]
-    if below:
-        parts.append(f"b: {_argument(node[below])}")
-    if above:
-        parts.append(f"t: {_argument(node[above])}")
-    return f"attach({', '.join(parts)})"
+    sides = {"msub": "b", "munder": "b", "msup": "t", "mover": "t"}.get(kind, "bt")  # bottom, top
+    parts = [f"{side}: {_argument(each)}" for side, each in zip(sides, node[1:], strict=True)]
+    return f"attach({', '.join([base, *parts])})"

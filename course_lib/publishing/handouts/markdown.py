@@ -1,7 +1,7 @@
 """Markdown into blocks: what notebooks' prose cells and the room's own texts are written in."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -65,18 +65,14 @@ def _with_fenced_align(text: str) -> str:
 
 def _blocks(tokens: Sequence[Token]) -> tuple[Block, ...]:
     found: list[Block] = []
-    place = 0
-    while place < len(tokens):
-        token = tokens[place]
-        end = _closing(tokens, place)
-        inside = tokens[place + 1 : end]
+    for token, inside in _spans(tokens):
         match token.type:
             case "heading_open":
                 found.append(doc.Heading(int(token.tag[1]), _inlines(inside[0].children or [])))
             case "paragraph_open":
                 found += _paragraph(inside[0].children or [])
             case "bullet_list_open" | "ordered_list_open":
-                items = tuple(_blocks(each) for each in _items(inside))
+                items = tuple(_blocks(item) for _, item in _spans(inside))
                 start = int(token.attrGet("start") or 1)
                 found.append(doc.Bullets(items, token.type.startswith("ordered"), start))
             case "fence" | "code_block":
@@ -92,27 +88,19 @@ def _blocks(tokens: Sequence[Token]) -> tuple[Block, ...]:
                 pass
             case other:
                 raise HandoutError(f"There is no way to set Markdown's {other!r} on paper.")
-        place = end + 1
     return tuple(found)
 
 
-def _closing(tokens: Sequence[Token], opening: int) -> int:
-    """The place of the token that closes the one at ``opening``: itself, if it opens nothing."""
-    depth = 0
-    for place in range(opening, len(tokens)):
-        depth += tokens[place].nesting
+def _spans(tokens: Sequence[Token]) -> Iterator[tuple[Token, Sequence[Token]]]:
+    """Each token that stands alone or opens something, and the tokens up to the closing one."""
+    depth = opening = 0
+    for place, token in enumerate(tokens):
+        depth += token.nesting
         if depth == 0:
-            return place
-    raise HandoutError("A Markdown text ends in the middle of a block.")
-
-
-def _items(tokens: Sequence[Token]) -> list[Sequence[Token]]:
-    found, place = [], 0
-    while place < len(tokens):
-        end = _closing(tokens, place)
-        found.append(tokens[place + 1 : end])
-        place = end + 1
-    return found
+            yield tokens[opening], tokens[opening + 1 : place]
+            opening = place + 1
+    if depth:
+        raise HandoutError("A Markdown text ends in the middle of a block.")
 
 
 def _paragraph(tokens: Sequence[Token]) -> list[Block]:
@@ -139,10 +127,7 @@ def _trimmed(inlines: tuple[Inline, ...]) -> tuple[Inline, ...]:
 
 def _inlines(tokens: Sequence[Token]) -> tuple[Inline, ...]:
     found: list[Inline] = []
-    place = 0
-    while place < len(tokens):
-        token, end = tokens[place], _closing(tokens, place)
-        inside = tokens[place + 1 : end]
+    for token, inside in _spans(tokens):
         match token.type:
             case "text" | "text_special":
                 found.append(doc.Text(token.content))
@@ -167,7 +152,6 @@ def _inlines(tokens: Sequence[Token]) -> tuple[Inline, ...]:
                 )
             case other:
                 raise HandoutError(f"There is no way to set Markdown's {other!r} in a line.")
-        place = end + 1
     return tuple(each for each in found if each != doc.Text(""))
 
 

@@ -76,10 +76,7 @@ def _blocks(node: Tag) -> list[Block]:
         line.clear()
 
     for child in node.children:
-        if not isinstance(child, Tag):
-            line.extend(_inline(child))
-            continue
-        block = _block(child)
+        block = _block(child) if isinstance(child, Tag) else None
         if block is None:
             line.extend(_inline(child))
         else:
@@ -140,19 +137,14 @@ def _table(tag: Tag) -> doc.Table:
     if not rows:
         return doc.Table((), ())
     width = max(len(row) for row in rows)
-    cells = [
-        [_inlines(cell) for cell in row] + [()] * (width - len(row)) for row in rows
-    ]  # a row of its own for the index's name, as pandas writes it, is a second row of headings
+    # A row of its own for the index's name, as pandas writes it, is a second row of headings.
+    cells = [[_inlines(cell) for cell in row] + [()] * (width - len(row)) for row in rows]
     has_header = all(cell.name == "th" for cell in rows[0][1:])
     body = cells[1:] if has_header else cells
     header = cells[0] if has_header else [()] * width
     right = [bool(body) and all(_is_number(row[place]) for row in body) for place in range(width)]
-    return doc.Table(
-        tuple(header),
-        tuple(map(tuple, body)),
-        tuple(right),
-        row_headings=len(rows) > 1 and rows[1][0].name == "th",
-    )
+    row_headings = len(rows) > 1 and rows[1][0].name == "th"
+    return doc.Table(tuple(header), tuple(map(tuple, body)), tuple(right), row_headings)
 
 
 def _is_number(cell: object) -> bool:

@@ -3,6 +3,7 @@
 typst comes as one wheel with its fonts. So the same text gives the same PDF on every machine.
 """
 
+import itertools
 import re
 import shutil
 import tempfile
@@ -124,9 +125,8 @@ class _Writer:
 
     def blocks(self, blocks: Iterable[Block]) -> str:
         found, listed = [], list(blocks)
-        for place, each in enumerate(listed):
+        for each, following in itertools.zip_longest(listed, listed[1:]):
             text = self.block(each)
-            following = listed[place + 1] if place + 1 < len(listed) else None
             if isinstance(each, doc.Paragraph) and isinstance(following, doc.Room):
                 text = f"#block(sticky: true)[{text}]"  # lines to write on follow what they are for
             found.append(text)

@@ -10,14 +10,9 @@ from pathlib import Path
 
 from course_lib import evidence
 from course_lib.errors import UnknownNameError, suggest
+from course_lib.publishing.handouts import document as doc
 from course_lib.publishing.handouts import markdown
-from course_lib.publishing.handouts.document import (
-    Document,
-    HandoutError,
-    Heading,
-    Paragraph,
-    words,
-)
+from course_lib.publishing.handouts.document import Document, HandoutError, words
 
 FOLDER = Path(__file__).parent / "content" / "sheets"
 COURSE_SHEET = "course"
@@ -46,10 +41,10 @@ def make(name: str, address: str | None = None) -> Document:
     text = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
     text = evidence.fill(LEDGER.sub(lambda match: verdicts(match[1].split()), text))
     title, *blocks = markdown.read(text)
-    if not isinstance(title, Heading) or title.level != 1:
+    if not isinstance(title, doc.Heading) or title.level != 1:
         raise HandoutError(f"The sheet {name} has no title: a heading of level 1.")
     subtitle = ""
-    if blocks and isinstance(blocks[0], Paragraph):
+    if blocks and isinstance(blocks[0], doc.Paragraph):
         subtitle = words(blocks.pop(0))
     number = "" if name == COURSE_SHEET else f"{name[:2]}  "
     return Document(

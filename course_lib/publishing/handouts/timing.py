@@ -3,24 +3,12 @@
 import re
 from collections.abc import Iterable
 
-from course_lib.publishing.handouts.document import (
-    Blank,
-    Block,
-    Heading,
-    Output,
-    Paragraph,
-    Picture,
-    Program,
-    Room,
-    Table,
-    walk,
-    words,
-)
+from course_lib.publishing.handouts import document as doc
+from course_lib.publishing.handouts.document import Block, walk, words
 
 WORDS = 100  # read and talked about, a minute
 LINES = 9  # of code, a minute
 OUTPUT_LINES = 20
-PICTURE, TABLE, PREDICTION = 1.0, 1.0, 1.0  # minutes for each
 QUESTION = 1.5  # minutes for each question of the quiz
 RULE = (
     f"The minutes of a section are an estimate from what stands in it: {WORDS} words, {LINES} "
@@ -34,17 +22,13 @@ def minutes(blocks: Iterable[Block]) -> float:
     """Minutes to read and run these blocks."""
     total = 0.0
     for block in walk(blocks):
-        if isinstance(block, Program):
+        if isinstance(block, doc.Program):
             total += len([line for line in block.code.splitlines() if line.strip()]) / LINES
-        elif isinstance(block, Output):
+        elif isinstance(block, doc.Output):
             total += len(block.text.splitlines()) / OUTPUT_LINES
-        elif isinstance(block, Picture):
-            total += PICTURE
-        elif isinstance(block, Table):
-            total += TABLE
-        elif isinstance(block, Blank | Room):
-            total += PREDICTION
-        elif isinstance(block, Heading | Paragraph):
+        elif isinstance(block, doc.Picture | doc.Table | doc.Blank | doc.Room):
+            total += 1
+        elif isinstance(block, doc.Heading | doc.Paragraph):
             total += len(re.findall(r"\w+", words(block))) / WORDS
     return total
 

@@ -1,13 +1,12 @@
 """The systems that a bundle can be for, as pip and its markers see them."""
 
-import platform
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
 
 from course_lib.errors import UnknownNameError, suggest
+from course_lib.setup.bundle.installer import this_target
 
 
 @dataclass(frozen=True)
@@ -17,17 +16,22 @@ class System:
     Attributes:
         name: as in ``course bundle --for``.
         platforms: tags of the wheels that run on it, newest first.
-        markers: what it answers to the questions of environment markers.
+        markers: what it answers to the first four questions of environment markers: os_name,
+            sys_platform, platform_system, platform_machine.
     """
 
     name: str
     platforms: tuple[str, ...]
-    markers: tuple[tuple[str, str], ...]
+    markers: tuple[str, str, str, str]
 
     def environment(self, python: str) -> dict[str, str]:
         """The environment of markers under a Python such as ``"3.12"``."""
+        os_name, sys_platform, system, machine = self.markers
         return {
-            **dict(self.markers),
+            "os_name": os_name,
+            "sys_platform": sys_platform,
+            "platform_system": system,
+            "platform_machine": machine,
             "implementation_name": "cpython",
             "platform_python_implementation": "CPython",
             "platform_release": "",
@@ -53,47 +57,26 @@ def _linux(machine: str) -> System:
     if machine == "x86_64":
         older += [f"manylinux_2_{minor}_{machine}" for minor in range(16, 4, -1)]
         older += [f"manylinux2010_{machine}", f"manylinux1_{machine}"]
-    return System(
-        f"linux-{machine}",
-        (*glibc, *older, f"linux_{machine}"),
-        (
-            ("os_name", "posix"), ("sys_platform", "linux"), ("platform_system", "Linux"),
-            ("platform_machine", machine),
-        ),
-    )  # fmt: skip
+    tags = (*glibc, *older, f"linux_{machine}")
+    return System(f"linux-{machine}", tags, ("posix", "linux", "Linux", machine))
 
 
+_MAC = tuple(mac_platforms((14, 0), "arm64"))
 SYSTEMS = {
     each.name: each
     for each in (
         _linux("x86_64"),
         _linux("aarch64"),
-        System(
-            "windows-x86_64",
-            ("win_amd64",),
-            (
-                ("os_name", "nt"), ("sys_platform", "win32"), ("platform_system", "Windows"),
-                ("platform_machine", "AMD64"),
-            ),
-        ),
-        System(
-            "macos-arm64",
-            tuple(mac_platforms((14, 0), "arm64")),
-            (
-                ("os_name", "posix"), ("sys_platform", "darwin"), ("platform_system", "Darwin"),
-                ("platform_machine", "arm64"),
-            ),
-        ),
+        System("windows-x86_64", ("win_amd64",), ("nt", "win32", "Windows", "AMD64")),
+        System("macos-arm64", _MAC, ("posix", "darwin", "Darwin", "arm64")),
     )
-}  # fmt: skip
+}
 PYTHONS = ("3.11", "3.12", "3.13")
 
 
 def this_system() -> str:
     """The name of the machine that this runs on, whether or not a bundle can be for it."""
-    kind = {"Darwin": "macos"}.get(platform.system(), platform.system().lower())
-    machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
-    return f"{kind}-{machine}"
+    return this_target().rpartition("-")[0]
 
 
 def chosen(systems: list[str], pythons: list[str]) -> Iterator[tuple[System, str]]:
@@ -103,7 +86,7 @@ def chosen(systems: list[str], pythons: list[str]) -> Iterator[tuple[System, str
         UnknownNameError: a system or a Python that the course isn't for.
     """
     systems = systems or [this_system()]
-    pythons = pythons or [".".join(map(str, sys.version_info[:2]))]
+    pythons = pythons or [this_target().rpartition("-")[2]]
     for given, known, what in ((systems, SYSTEMS, "system"), (pythons, PYTHONS, "Python")):
         for name in given:
             if name not in known:

@@ -17,13 +17,5 @@ from course_lib.setup.hosting.errors import HostingError
 from course_lib.setup.hosting.preparing import keep_work, prepare, take_home
 from course_lib.setup.hosting.work import export_work, import_work
 
-__all__ = [
-    "HostingError",
-    "export_work",
-    "host",
-    "import_work",
-    "keep_work",
-    "lasting_dir",
-    "prepare",
-    "take_home",
-]
+__all__ = ["HostingError", "export_work", "host", "import_work", "keep_work", "lasting_dir",
+           "prepare", "take_home"]  # fmt: skip

@@ -6,6 +6,7 @@ ones, and what it finds is compared with the lock's hashes. If that can't be don
 nothing has changed.
 """
 
+import contextlib
 import importlib
 import json
 import subprocess
@@ -97,10 +98,8 @@ def _pinned(there: dict[str, str]) -> list[str]:
     """Constraints that hold every package where it is; versions that pip can't read are left."""
     lines = []
     for name, version in sorted(there.items()):
-        try:
+        with contextlib.suppress(InvalidVersion):
             lines.append(f"{name}=={Version(version)}")
-        except InvalidVersion:
-            continue
     return lines
 
 
