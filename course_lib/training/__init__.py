@@ -12,12 +12,7 @@ from course_lib.training.history import EpochRecord, History
 from course_lib.training.loop import finetune
 from course_lib.training.metrics import accuracy, confusion_matrix
 from course_lib.training.snapshot import WeightSnapshot
-from course_lib.training.staged import (
-    depth_rates,
-    hold_statistics,
-    pull_to_start,
-    warm_up_and_fall,
-)
+from course_lib.training.staged import depth_rates, hold_statistics, pull_to_start, warm_up_and_fall
 
 __all__ = [
     "EpochEnd",
