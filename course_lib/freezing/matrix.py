@@ -265,17 +265,11 @@ def survives_resume(kind: type[Method]) -> Cell:
 
 
 QUESTIONS: dict[str, Callable[[type[Method]], Cell]] = {
-    "weights": weights,
-    "biases": biases,
-    "buffers": buffers,
-    "optimizer state": optimizer_state,
-    "gradients upstream": gradients_upstream,
-    "first step after": first_step_after,
-    "time a step": time_a_step,
-    "memory": memory,
-    "survives train()": survives_train,
+    "weights": weights, "biases": biases, "buffers": buffers, "optimizer state": optimizer_state,
+    "gradients upstream": gradients_upstream, "first step after": first_step_after,
+    "time a step": time_a_step, "memory": memory, "survives train()": survives_train,
     "survives resume": survives_resume,
-}
+}  # fmt: skip
 
 
 def measure(kind: type[Method], question: str) -> Cell:

@@ -244,12 +244,8 @@ class ByNamesAndIndices(Method):
 
 
 METHODS: tuple[type[Method], ...] = (
-    RequiresGrad,
-    LeftOut,
-    CachedAndRestored,
-    NoGradForward,
-    ByNamesAndIndices,
-)
+    RequiresGrad, LeftOut, CachedAndRestored, NoGradForward, ByNamesAndIndices,
+)  # fmt: skip
 
 
 def _parameters(selection: Selection) -> list[torch.Tensor]:

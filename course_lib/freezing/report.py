@@ -53,16 +53,11 @@ class FreezeReport:
         slots = selection.parameters | selection.buffers
         tensors = {id(slots[name].tensor): slots[name].tensor for name in changed}
         return cls(
-            action,
-            tuple(modules),
-            tuple(parameters),
-            tuple(buffers),
+            action, tuple(modules), tuple(parameters), tuple(buffers),
             numbers=sum(tensor.numel() for tensor in tensors.values()),
             unchanged=tuple(name for name in slots if name not in changed),
-            tied=other_names(selection),
-            added=tuple(added),
-            notes=tuple(notes),
-        )
+            tied=other_names(selection), added=tuple(added), notes=tuple(notes),
+        )  # fmt: skip
 
     @property
     def tensors(self) -> tuple[str, ...]:

@@ -126,11 +126,7 @@ def with_indices(loader: Iterable[Any]) -> tuple[Iterable[Any], RecordingSampler
             "timeout": loader.timeout,
         }
     again: DataLoader[Any] = DataLoader(
-        loader.dataset,
-        batch_sampler=record,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        generator=loader.generator,
-        **workers,
-    )
+        loader.dataset, batch_sampler=record, collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory, generator=loader.generator, **workers,
+    )  # fmt: skip
     return again, record

@@ -79,20 +79,16 @@ def save_checkpoint(
     path = Path(path).expanduser()
     check_ending(path, TORCH_ENDINGS)
     content = {
-        "kind": _KIND,
-        "model": model.state_dict(),
+        "kind": _KIND, "model": model.state_dict(),
         "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
         "eval": [name for name, module in model.named_modules() if not module.training],
         "optimizer": optimizer.state_dict() if optimizer is not None else None,
         "optimizer_names": _names_in(optimizer, model) if optimizer is not None else None,
         "scheduler": scheduler.state_dict() if scheduler is not None else None,
         "scaler": scaler.state_dict() if scaler is not None else None,
-        "random": _random_states(generators or {}),
-        "epoch": int(epoch),
-        "step": int(step),
-        "metrics": dict(metrics or {}),
-        "extra": dict(extra or {}),
-    }
+        "random": _random_states(generators or {}), "epoch": int(epoch), "step": int(step),
+        "metrics": dict(metrics or {}), "extra": dict(extra or {}),
+    }  # fmt: skip
     _check_plain(content, "")
     with atomic_write(path) as file:
         torch.save(content, file)
