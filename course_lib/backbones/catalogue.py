@@ -185,7 +185,8 @@ def _torchvision_card(name: str) -> Card:
     preset, meta = weights.transforms(), weights.meta
     return Card(
         name=name, title=f"torchvision's {name}, trained on ImageNet (1,000 classes)",
-        source=f"torchvision, {weights}", licence=meta.get("license")
+        source=f"torchvision, {weights}",
+        licence=meta.get("license")
         or "BSD-3-Clause (torchvision); ImageNet's own terms may apply to what was learned from it",
         reference=_reference(name), params=meta["num_params"],
         top1=meta["_metrics"]["ImageNet-1K"]["acc@1"], input_size=preset.crop_size[0],

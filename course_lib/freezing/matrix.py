@@ -65,10 +65,7 @@ class CourseFreeze(Method):
     """The course's own ``freeze`` as a sixth method: any names, parameters and buffers."""
 
     title = "the course's freeze"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: Names = []
+    names: Names = ()
 
     def freeze(self, model: nn.Module, names: Names) -> None:
         """Hold the named parts."""

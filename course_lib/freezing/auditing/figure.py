@@ -21,8 +21,8 @@ class Mark(NamedTuple):
 _GREEN, _BLUE = Mark("▲", "#009E73", "^"), Mark("■", "#0072B2", "s")
 MARKS = {
     "leak": Mark("✗", "#D55E00", "X"), "stuck": Mark("!", "#CC79A7", "P"),
-    "risk": Mark("~", "#E69F00", "D"), "note": Mark("·", "#56B4E9", "o"), "trains": _GREEN,
-    "updates": _GREEN, "moved": _GREEN, "frozen": _BLUE, "still": _BLUE,
+    "risk": Mark("~", "#E69F00", "D"), "note": Mark("·", "#56B4E9", "o"),
+    "trains": _GREEN, "updates": _GREEN, "moved": _GREEN, "frozen": _BLUE, "still": _BLUE,
 }  # fmt: skip
 
 
