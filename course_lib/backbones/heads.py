@@ -20,6 +20,7 @@ import math
 import operator
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -111,13 +112,11 @@ def check_num_classes(num_classes: object) -> int:
         HeadError: it is no whole number of at least 1: 0, -1, True, 2.0 or "2", say.
     """
     wanted = "expected a whole number of classes, 1 or more. For two classes write num_classes=2."
-    if isinstance(num_classes, bool):
-        raise HeadError(f"num_classes is {num_classes!r}; {wanted}")
     try:
         count = operator.index(num_classes)  # type: ignore[arg-type]
     except TypeError:
-        raise HeadError(f"num_classes is {num_classes!r}; {wanted}") from None
-    if count < 1:
+        count = 0
+    if count < 1 or isinstance(num_classes, bool):
         raise HeadError(f"num_classes is {num_classes!r}; {wanted}")
     return count
 
@@ -189,17 +188,10 @@ def like(layer: Head, num_classes: int) -> Head:
     if isinstance(layer, nn.Linear):
         new = nn.Linear(layer.in_features, num_classes, bias, device="meta", dtype=dtype)
     else:
+        kept = "kernel_size stride padding dilation padding_mode".split()
+        same: dict[str, Any] = {key: getattr(layer, key) for key in kept}
         new = nn.Conv2d(
-            layer.in_channels,
-            num_classes,
-            layer.kernel_size,  # type: ignore[arg-type]
-            layer.stride,  # type: ignore[arg-type]
-            layer.padding,  # type: ignore[arg-type]
-            layer.dilation,  # type: ignore[arg-type]
-            bias=bias,
-            padding_mode=layer.padding_mode,
-            device="meta",
-            dtype=dtype,
+            layer.in_channels, num_classes, bias=bias, device="meta", dtype=dtype, **same
         )
     new = new.to_empty(device=device).train(layer.training)
     for key, parameter in new.named_parameters():

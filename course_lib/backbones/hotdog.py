@@ -42,10 +42,7 @@ from course_lib.text import counted
 
 
 def hotdog_head(
-    model: nn.Module,
-    hotdog_index: int = 0,
-    features: Tensor | None = None,
-    share: float = 0.5,
+    model: nn.Module, hotdog_index: int = 0, features: Tensor | None = None, share: float = 0.5
 ) -> nn.Module:
     """Replace a thousand-class head, in place, by one of two classes with ImageNet's hot-dog row.
 

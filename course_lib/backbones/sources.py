@@ -5,8 +5,7 @@ they can bring tensors, never code.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -167,8 +166,6 @@ def _what_to_do(name: str, path: Path) -> str:
     )
 
 
-@contextmanager
-def only_weights() -> Iterator[None]:
+def only_weights() -> AbstractContextManager[None]:
     """Make every ``torch.load`` inside refuse whatever isn't a tensor, torch.hub's too."""
-    with profile.environment("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1"):  # torch's own switch
-        yield
+    return profile.environment("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # torch's own switch

@@ -16,12 +16,4 @@ from course_lib.features.containers import Features, FeaturesError, join
 from course_lib.features.extraction import extract
 from course_lib.features.heads import head_into, train_head
 
-__all__ = [
-    "Features",
-    "FeaturesError",
-    "classifiers",
-    "extract",
-    "head_into",
-    "join",
-    "train_head",
-]
+__all__ = ["Features", "FeaturesError", "classifiers", "extract", "head_into", "join", "train_head"]

@@ -98,13 +98,9 @@ def join(*parts: Features) -> Features:
                 "in the same order: extract both from the same data set."
             )
     return Features(
-        torch.cat([each.flat for each in parts], dim=1),
-        first.targets,
-        first.indices,
-        first.paths,
-        " + ".join(each.layer for each in parts),
-        _digest(*(each.key for each in parts)),
-    )
+        torch.cat([each.flat for each in parts], dim=1), first.targets, first.indices, first.paths,
+        " + ".join(each.layer for each in parts), _digest(*(each.key for each in parts)),
+    )  # fmt: skip
 
 
 def _digest(*parts: str) -> str:

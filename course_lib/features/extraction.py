@@ -166,14 +166,9 @@ class _Items:
 
 
 def _compute(
-    tap: Tap,
-    items: _Items,
-    pool: str | None,
-    batch_size: int | None,
-    place: torch.device,
-    progress: bool | None,
-    expected: str | None,
-) -> tuple[Tensor, Tensor]:
+    tap: Tap, items: _Items, pool: str | None, batch_size: int | None, place: torch.device,
+    progress: bool | None, expected: str | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Values and targets of all examples; ``expected`` is their hash, where it was taken."""
     size = batch_size or profile.current().batch_size
     starts = range(0, items.length, size)

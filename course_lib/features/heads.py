@@ -81,14 +81,9 @@ def train_head(
     if start is not None:
         _copy(start, head)
     history = finetune(
-        net,
-        _Batches(features, batch_size, seed),
-        _whole(test),
-        val=_whole(val),
-        seed=seed,
-        head=NAME,
-        **settings,
-    )
+        net, _Batches(features, batch_size, seed), _whole(test), val=_whole(val), seed=seed,
+        head=NAME, **settings,
+    )  # fmt: skip
     return head, history
 
 

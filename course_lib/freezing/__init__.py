@@ -19,19 +19,7 @@ from course_lib.freezing.select import FreezingError
 from course_lib.freezing.state import freeze_state, restore_freeze_state
 
 __all__ = [
-    "AuditError",
-    "AuditReport",
-    "ChildIndexError",
-    "FreezeReport",
-    "FreezingError",
-    "audit",
-    "freeze",
-    "freeze_by_idxs",
-    "freeze_by_names",
-    "freeze_state",
-    "frozen_names",
-    "restore_freeze_state",
-    "unfreeze",
-    "unfreeze_by_idxs",
-    "unfreeze_by_names",
-]
+    "AuditError", "AuditReport", "ChildIndexError", "FreezeReport", "FreezingError", "audit",
+    "freeze", "freeze_by_idxs", "freeze_by_names", "freeze_state", "frozen_names",
+    "restore_freeze_state", "unfreeze", "unfreeze_by_idxs", "unfreeze_by_names",
+]  # fmt: skip

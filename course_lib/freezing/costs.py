@@ -75,17 +75,12 @@ def cost_of_step(
         step()
     state = [each for slots in optimizer.state.values() for each in slots.values()]
     gradients = [each.grad for each in model.parameters() if each.grad is not None]
+    saved = (each.untyped_storage().nbytes() for at, each in kept.items() if at not in anyhow)
     return StepCost(
-        flops=counter.get_total_flops(),
-        activations=sum(
-            tensor.untyped_storage().nbytes()
-            for place, tensor in kept.items()
-            if place not in anyhow
-        ),
-        gradients=_bytes(gradients),
+        flops=counter.get_total_flops(), activations=sum(saved), gradients=_bytes(gradients),
         moments=_bytes(each for each in state if isinstance(each, torch.Tensor)),
         copies=_bytes(copies),
-    )
+    )  # fmt: skip
 
 
 def _place(tensor: torch.Tensor) -> int:

@@ -65,10 +65,7 @@ class CourseFreeze(Method):
     """The course's own ``freeze`` as a sixth method: any names, parameters and buffers."""
 
     title = "the course's freeze"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: Names = []
+    names: Names = ()
 
     def freeze(self, model: nn.Module, names: Names) -> None:
         """Hold the named parts."""
@@ -265,17 +262,11 @@ def survives_resume(kind: type[Method]) -> Cell:
 
 
 QUESTIONS: dict[str, Callable[[type[Method]], Cell]] = {
-    "weights": weights,
-    "biases": biases,
-    "buffers": buffers,
-    "optimizer state": optimizer_state,
-    "gradients upstream": gradients_upstream,
-    "first step after": first_step_after,
-    "time a step": time_a_step,
-    "memory": memory,
-    "survives train()": survives_train,
+    "weights": weights, "biases": biases, "buffers": buffers, "optimizer state": optimizer_state,
+    "gradients upstream": gradients_upstream, "first step after": first_step_after,
+    "time a step": time_a_step, "memory": memory, "survives train()": survives_train,
     "survives resume": survives_resume,
-}
+}  # fmt: skip
 
 
 def measure(kind: type[Method], question: str) -> Cell:

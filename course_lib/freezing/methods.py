@@ -17,7 +17,7 @@ One loop runs all five:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -25,12 +25,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from course_lib.freezing.children import (
-    freeze_by_idxs,
-    freeze_by_names,
-    unfreeze_by_idxs,
-    unfreeze_by_names,
-)
+from course_lib.freezing import children
 from course_lib.freezing.optimizers import held_by
 from course_lib.freezing.select import FreezingError, Names, Selection, select
 from course_lib.text import few
@@ -46,9 +41,7 @@ class Method(ABC):
     """
 
     title: ClassVar[str]
-
-    def __init__(self) -> None:
-        self.frozen: list[torch.Tensor] = []
+    frozen: Sequence[torch.Tensor] = ()
 
     @abstractmethod
     def freeze(self, model: nn.Module, names: Names) -> None:
@@ -145,10 +138,7 @@ class CachedAndRestored(Method):
     """
 
     title = "cached and restored"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cache: list[torch.Tensor] = []
+    cache: Sequence[torch.Tensor] = ()
 
     def freeze(self, model: nn.Module, names: Names) -> None:
         """Copy the parameters."""
@@ -182,10 +172,7 @@ class NoGradForward(Method):
     """
 
     title = "no_grad in forward"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.wrapped: list[nn.Module] = []
+    wrapped: Sequence[nn.Module] = ()
 
     def freeze(self, model: nn.Module, names: Names) -> None:
         """Wrap the ``forward`` of the named modules.
@@ -224,32 +211,25 @@ class ByNamesAndIndices(Method):
     """
 
     title = "by names and indices"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.chosen: Any = []
+    chosen: Any = ()
 
     def freeze(self, model: nn.Module, names: Any) -> None:
         """Freeze the direct children named, or those at the given indices."""
-        self.chosen = (
-            names if isinstance(names, str) or not isinstance(names, Iterable) else [*names]
-        )
-        (freeze_by_names if _are_names(self.chosen) else freeze_by_idxs)(model, self.chosen)
+        alone = isinstance(names, str) or not isinstance(names, Iterable)
+        self.chosen = names if alone else [*names]
+        by_names, by_idxs = children.freeze_by_names, children.freeze_by_idxs
+        (by_names if _are_names(self.chosen) else by_idxs)(model, self.chosen)
 
     def unfreeze(self, model: nn.Module, optimizer: Optimizer, **group: Any) -> None:
         """Unfreeze the same children and add them to the optimizer if it lacks them."""
-        thaw = unfreeze_by_names if _are_names(self.chosen) else unfreeze_by_idxs
-        thaw(model, self.chosen, optimizer, **group)
-        self.chosen = []
+        by_names, by_idxs = children.unfreeze_by_names, children.unfreeze_by_idxs
+        (by_names if _are_names(self.chosen) else by_idxs)(model, self.chosen, optimizer, **group)
+        self.chosen = ()
 
 
 METHODS: tuple[type[Method], ...] = (
-    RequiresGrad,
-    LeftOut,
-    CachedAndRestored,
-    NoGradForward,
-    ByNamesAndIndices,
-)
+    RequiresGrad, LeftOut, CachedAndRestored, NoGradForward, ByNamesAndIndices,
+)  # fmt: skip
 
 
 def _parameters(selection: Selection) -> list[torch.Tensor]:
@@ -264,5 +244,5 @@ def _forward_without_gradient(module: nn.Module, *args: Any, **kwargs: Any) -> A
 
 
 def _are_names(chosen: Any) -> bool:
-    several = chosen if isinstance(chosen, list) else [chosen]
+    several = chosen if isinstance(chosen, list | tuple) else [chosen]
     return all(isinstance(each, str) for each in several)

@@ -1,6 +1,6 @@
 """What ``freeze`` and ``unfreeze`` did, and what is worth knowing: to print and to test."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,30 +39,19 @@ class FreezeReport:
 
     @classmethod
     def of(
-        cls,
-        action: str,
-        selection: Selection,
-        modules: Iterable[str],
-        parameters: Iterable[str],
-        buffers: Iterable[str],
-        notes: Iterable[str] = (),
-        added: Iterable[str] = (),
-    ) -> "FreezeReport":
+        cls, action: str, selection: Selection, modules: Iterable[str], parameters: Iterable[str],
+        buffers: Iterable[str], notes: Iterable[str] = (), added: Iterable[str] = (),
+    ) -> "FreezeReport":  # fmt: skip
         """Put together what a call did; the lists name what changed its state."""
         changed = {*parameters, *buffers}
         slots = selection.parameters | selection.buffers
         tensors = {id(slots[name].tensor): slots[name].tensor for name in changed}
         return cls(
-            action,
-            tuple(modules),
-            tuple(parameters),
-            tuple(buffers),
+            action, tuple(modules), tuple(parameters), tuple(buffers),
             numbers=sum(tensor.numel() for tensor in tensors.values()),
             unchanged=tuple(name for name in slots if name not in changed),
-            tied=other_names(selection),
-            added=tuple(added),
-            notes=tuple(notes),
-        )
+            tied=other_names(selection), added=tuple(added), notes=tuple(notes),
+        )  # fmt: skip
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -123,39 +112,30 @@ def shared(selection: Selection) -> list[str]:
     ]
 
 
-def moving_statistics(selection: Selection) -> list[str]:
+def moving_statistics(selection: Selection) -> Iterator[str]:
     """Normalisation layers whose parameters are all frozen while their statistics still move."""
     moving = []
     for name, module in selection.inventory.modules.items():
-        own = [key for key, value in module._parameters.items() if value is not None]
         record = hold_of(module)
-        if (
-            isinstance(module, _NormBase)
-            and module.track_running_stats
-            and record is not None
-            and own
-            and set(own) <= set(record.flags)
-            and not record.inference
-        ):
-            moving.append(name)
-    if not moving:
-        return []
-    return [
-        f"only the parameters of {few(moving)} are frozen, the running statistics move on: "
-        "name the module to hold both."
-    ]
+        if isinstance(module, _NormBase) and module.track_running_stats and record is not None:
+            own = {key for key, value in module._parameters.items() if value is not None}
+            if own and own <= record.flags.keys() and not record.inference:
+                moving.append(name)
+    if moving:
+        yield (
+            f"only the parameters of {few(moving)} are frozen, the running statistics move on: "
+            "name the module to hold both."
+        )
 
 
-def still_held(selection: Selection, buffers: Sequence[str]) -> list[str]:
+def still_held(selection: Selection, buffers: Sequence[str]) -> Iterator[str]:
     """Buffers that were thawed by name while their module stays in inference mode for others."""
-    lines = []
     for name in buffers:
         slot = selection.buffers[name]
         record = hold_of(slot.owner)
         if record is not None and record.inference:
             others = ", ".join(sorted(record.buffers))
-            lines.append(f"{name} can't move before {others} of the same module is unfrozen too.")
-    return lines
+            yield f"{name} can't move before {others} of the same module is unfrozen too."
 
 
 def off_before(off: Sequence[str], thawed: Sequence[str]) -> list[str]:
@@ -167,22 +147,21 @@ def off_before(off: Sequence[str], thawed: Sequence[str]) -> list[str]:
     ]
 
 
-def still_off(off: Sequence[str], thawed: Sequence[str], optimizer: Any) -> list[str]:
+def still_off(off: Sequence[str], thawed: Sequence[str], optimizer: Any) -> Iterator[str]:
     """A warning when something that was to train still doesn't."""
     left = [name for name in off if name not in thawed or optimizer is not None]
-    if not left:
-        return []
-    return [
-        f"Still not trainable: {few(left)}. requires_grad was switched off by hand, not by "
-        "freeze(), and unfreezing gives back what was there. To train it: .requires_grad_(True)."
-    ]
+    if left:
+        yield (
+            f"Still not trainable: {few(left)}. requires_grad was switched off by hand, not by "
+            "freeze(), and unfreezing gives back what was there. To train it: "
+            ".requires_grad_(True)."
+        )
 
 
-def wrapped(model: nn.Module) -> list[str]:
+def wrapped(model: nn.Module) -> Iterator[str]:
     """DistributedDataParallel decides when it is built which gradients to synchronise."""
-    if not any(isinstance(module, DistributedDataParallel) for module in model.modules()):
-        return []
-    return [
-        "DistributedDataParallel chose what to synchronise when it was built: "
-        "wrap the inner module again after this change."
-    ]
+    if any(isinstance(module, DistributedDataParallel) for module in model.modules()):
+        yield (
+            "DistributedDataParallel chose what to synchronise when it was built: "
+            "wrap the inner module again after this change."
+        )

@@ -127,18 +127,10 @@ def make_plan(facts: Facts, batch_size: int, budget: int) -> Plan:
     if stages:
         reasons.append("BatchNorm, where there is some, keeps the statistics that it has.")
     return Plan(
-        penalties=(1e-2, 1e-1, 1.0, 10.0, 100.0),
-        stages=stages,
-        shares=(0.25, 0.5, 0.75, 1.0),
-        refit=True,
-        batch_size=batch_size,
-        momentum=0.9,
-        pull=0.0,
-        patience=max(3, epochs // 2),
-        warm_up=1,
-        hold_statistics=True,
-        reasons=tuple(reasons),
-    )
+        penalties=(1e-2, 1e-1, 1.0, 10.0, 100.0), stages=stages, shares=(0.25, 0.5, 0.75, 1.0),
+        refit=True, batch_size=batch_size, momentum=0.9, pull=0.0, patience=max(3, epochs // 2),
+        warm_up=1, hold_statistics=True, reasons=tuple(reasons),
+    )  # fmt: skip
 
 
 def _stages(facts: Facts, budget: int) -> tuple[tuple[Stage, ...], list[str]]:

@@ -20,12 +20,7 @@ from course_lib.training.batches import Data
 from course_lib.training.history import History
 from course_lib.training.loop import finetune
 from course_lib.training.snapshot import named_tensors
-from course_lib.training.staged import (
-    depth_rates,
-    hold_statistics,
-    pull_to_start,
-    warm_up_and_fall,
-)
+from course_lib.training.staged import depth_rates, hold_statistics, pull_to_start, warm_up_and_fall
 
 SCALES = torch.logspace(-2, 1, 31)  # factors by which scores are scaled before they are ranked
 

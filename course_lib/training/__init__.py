@@ -12,30 +12,11 @@ from course_lib.training.history import EpochRecord, History
 from course_lib.training.loop import finetune
 from course_lib.training.metrics import accuracy, confusion_matrix
 from course_lib.training.snapshot import WeightSnapshot
-from course_lib.training.staged import (
-    depth_rates,
-    hold_statistics,
-    pull_to_start,
-    warm_up_and_fall,
-)
+from course_lib.training.staged import depth_rates, hold_statistics, pull_to_start, warm_up_and_fall
 
 __all__ = [
-    "EpochEnd",
-    "EpochRecord",
-    "Evaluation",
-    "History",
-    "NonFiniteLossError",
-    "Predictions",
-    "TrainingError",
-    "WeightSnapshot",
-    "accuracy",
-    "confusion_matrix",
-    "depth_rates",
-    "evaluate",
-    "finetune",
-    "hold_statistics",
-    "parameter_groups",
-    "predict",
-    "pull_to_start",
+    "EpochEnd", "EpochRecord", "Evaluation", "History", "NonFiniteLossError", "Predictions",
+    "TrainingError", "WeightSnapshot", "accuracy", "confusion_matrix", "depth_rates", "evaluate",
+    "finetune", "hold_statistics", "parameter_groups", "predict", "pull_to_start",
     "warm_up_and_fall",
-]
+]  # fmt: skip

@@ -116,21 +116,10 @@ def with_indices(loader: Iterable[Any]) -> tuple[Iterable[Any], RecordingSampler
     if not isinstance(loader.dataset, Sized) or not hasattr(loader.dataset, "__getitem__"):
         return loader, None
     record = RecordingSampler(loader.batch_sampler)
-    workers: dict[str, Any] = {}
+    names = "collate_fn pin_memory generator".split()
     if loader.num_workers:
-        workers = {
-            "num_workers": loader.num_workers,
-            "multiprocessing_context": loader.multiprocessing_context,
-            "prefetch_factor": loader.prefetch_factor,
-            "worker_init_fn": loader.worker_init_fn,
-            "timeout": loader.timeout,
-        }
-    again: DataLoader[Any] = DataLoader(
-        loader.dataset,
-        batch_sampler=record,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        generator=loader.generator,
-        **workers,
-    )
-    return again, record
+        names += (
+            "num_workers multiprocessing_context prefetch_factor worker_init_fn timeout".split()
+        )
+    same: dict[str, Any] = {name: getattr(loader, name) for name in names}
+    return DataLoader(loader.dataset, batch_sampler=record, **same), record

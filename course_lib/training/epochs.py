@@ -162,13 +162,9 @@ class Run:
             )
         seconds = time.perf_counter() - began
         return EpochRecord(
-            epoch=self.epoch,
-            train_loss=seen.loss / seen.n,
-            train_acc=seen.right / seen.n,
-            lr=rates,
-            seconds=seconds,
-            images_per_second=seen.n / seconds,
-        )
+            epoch=self.epoch, train_loss=seen.loss / seen.n, train_acc=seen.right / seen.n,
+            lr=rates, seconds=seconds, images_per_second=seen.n / seconds,
+        )  # fmt: skip
 
     def _measure(self, record: EpochRecord, measured: dict[str, Iterable[Any]]) -> EpochRecord:
         """The record with the numbers on the validation and the test data."""

@@ -86,10 +86,7 @@ class Predictions:
 
 
 def evaluate(
-    model: nn.Module,
-    data: Data,
-    loss: Loss | None = None,
-    device: str | torch.device | None = None,
+    model: nn.Module, data: Data, loss: Loss | None = None, device: str | torch.device | None = None
 ) -> Evaluation:
     """Loss, accuracy and confusion matrix of a model on a data set.
 

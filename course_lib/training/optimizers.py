@@ -19,14 +19,9 @@ ADAM_LR = 1e-4  # Adam's steps have about the size of lr whatever the gradient: 
 
 
 def build_optimizer(
-    model: nn.Module,
-    choice: OptimizerChoice,
-    lr: float | None,
-    head_lr_factor: float,
-    head: HeadChoice | None,
-    weight_decay: float,
-    momentum: float,
-) -> Optimizer:
+    model: nn.Module, choice: OptimizerChoice, lr: float | None, head_lr_factor: float,
+    head: HeadChoice | None, weight_decay: float, momentum: float,
+) -> Optimizer:  # fmt: skip
     """The optimizer of a run; arguments as for :func:`course_lib.training.finetune`.
 
     Raises:

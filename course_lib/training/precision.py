@@ -32,13 +32,8 @@ class Precision:
         Raises:
             TrainingError: a dtype that isn't one of mixed precision.
         """
-        dtype: torch.dtype | None
-        if isinstance(amp, torch.dtype):
-            dtype = amp
-        elif amp:
-            dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
-        else:
-            dtype = None
+        usual = torch.float16 if device.type == "cuda" else torch.bfloat16
+        dtype = amp if isinstance(amp, torch.dtype) else usual if amp else None
         if dtype not in (None, torch.float16, torch.bfloat16):
             raise TrainingError(
                 f"amp must be True, False, torch.float16 or torch.bfloat16; got {amp!r}."

@@ -25,12 +25,8 @@ def is_watched() -> bool:
     wish = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
     if wish:
         return wish != "0"
-    return sys.stderr.isatty() or _in_live_notebook()
-
-
-def _in_live_notebook() -> bool:
     opened = "JPY_SESSION_NAME" in os.environ or host() == "colab"
-    return opened and _in_notebook()
+    return sys.stderr.isatty() or (opened and _in_notebook())
 
 
 def _in_notebook() -> bool:

@@ -26,26 +26,8 @@ from course_lib.weights.saving.resume import Resumed, resume_checkpoint, save_ch
 from course_lib.weights.saving.save import save_weights
 
 __all__ = [
-    "Checkpoint",
-    "CheckpointError",
-    "Contents",
-    "LoadError",
-    "LoadReport",
-    "Loaded",
-    "Mismatched",
-    "Pair",
-    "Proposal",
-    "Resumed",
-    "TensorInfo",
-    "UnsafeCheckpointError",
-    "inspect",
-    "load_model",
-    "load_weights",
-    "name_table",
-    "propose_names",
-    "read_checkpoint",
-    "resume_checkpoint",
-    "save_checkpoint",
-    "save_weights",
-    "to_torch_layout",
-]
+    "Checkpoint", "CheckpointError", "Contents", "LoadError", "LoadReport", "Loaded", "Mismatched",
+    "Pair", "Proposal", "Resumed", "TensorInfo", "UnsafeCheckpointError", "inspect", "load_model",
+    "load_weights", "name_table", "propose_names", "read_checkpoint", "resume_checkpoint",
+    "save_checkpoint", "save_weights", "to_torch_layout",
+]  # fmt: skip

@@ -169,17 +169,13 @@ def gather(model: nn.Module, optimizer: Optimizer, declared: Mapping[str, str]) 
             continue
         is_parameter = slot.key in slot.owner._parameters
         facts[slot.name] = TensorFacts(
-            slot=slot,
-            names=mine,
-            tensor=tensor,
-            is_parameter=is_parameter,
+            slot=slot, names=mine, tensor=tensor, is_parameter=is_parameter,
             group=groups.get(id(tensor)),
             declared=next((declared[name] for name in mine if name in declared), None),
-            held=is_held(slot),
-            flag_typo=_flag_typo(inventory, slot) if is_parameter else "",
+            held=is_held(slot), flag_typo=_flag_typo(inventory, slot) if is_parameter else "",
             gradient_before=norm(tensor.grad) if is_parameter else None,
             has_moments=_has_moments(optimizer.state.get(tensor, {})),
-        )
+        )  # fmt: skip
     return StepFacts(inventory=inventory, optimizer=optimizer, tensors=facts)
 
 

@@ -20,16 +20,10 @@ class Mark(NamedTuple):
 
 _GREEN, _BLUE = Mark("▲", "#009E73", "^"), Mark("■", "#0072B2", "s")
 MARKS = {
-    "leak": Mark("✗", "#D55E00", "X"),
-    "stuck": Mark("!", "#CC79A7", "P"),
-    "risk": Mark("~", "#E69F00", "D"),
-    "note": Mark("·", "#56B4E9", "o"),
-    "trains": _GREEN,
-    "updates": _GREEN,
-    "moved": _GREEN,
-    "frozen": _BLUE,
-    "still": _BLUE,
-}
+    "leak": Mark("✗", "#D55E00", "X"), "stuck": Mark("!", "#CC79A7", "P"),
+    "risk": Mark("~", "#E69F00", "D"), "note": Mark("·", "#56B4E9", "o"),
+    "trains": _GREEN, "updates": _GREEN, "moved": _GREEN, "frozen": _BLUE, "still": _BLUE,
+}  # fmt: skip
 
 
 def figure(rows: Sequence[Row]) -> "Figure":
@@ -52,14 +46,9 @@ def figure(rows: Sequence[Row]) -> "Figure":
             if row.verdict == verdict
         ]
         axes.scatter(
-            [x for x, _ in points],
-            [y for _, y in points],
-            s=26,
-            marker=MARKS[verdict].marker,
-            color=MARKS[verdict].colour,
-            label=f"{verdict} ({len(points)})",
-            zorder=3,
-        )
+            [x for x, _ in points], [y for _, y in points], s=26, marker=MARKS[verdict].marker,
+            color=MARKS[verdict].colour, label=f"{verdict} ({len(points)})", zorder=3,
+        )  # fmt: skip
     axes.axhline(floor, color="#999999", linewidth=0.8, zorder=1)
     axes.annotate(
         "unchanged", (0, floor), xytext=(0, 6), textcoords="offset points", fontsize=7,

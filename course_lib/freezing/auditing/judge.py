@@ -73,19 +73,12 @@ def judge(facts: TensorFacts, step: StepFacts) -> Row:
     """The row of one tensor, with all findings about it."""
     findings = _findings(facts, step)
     return Row(
-        name=facts.name,
-        names=facts.names,
-        kind="parameter" if facts.is_parameter else "buffer",
-        shape=tuple(facts.tensor.shape),
-        size=facts.tensor.numel(),
-        requires_grad=facts.requires_grad if facts.is_parameter else None,
-        group=facts.group,
-        gradient=facts.gradient,
-        changed=facts.changed,
-        change=facts.change,
-        state=_state(facts, findings),
-        findings=findings,
-    )
+        name=facts.name, names=facts.names, kind="parameter" if facts.is_parameter else "buffer",
+        shape=tuple(facts.tensor.shape), size=facts.tensor.numel(),
+        requires_grad=facts.requires_grad if facts.is_parameter else None, group=facts.group,
+        gradient=facts.gradient, changed=facts.changed, change=facts.change,
+        state=_state(facts, findings), findings=findings,
+    )  # fmt: skip
 
 
 def _state(facts: TensorFacts, findings: tuple[Finding, ...]) -> str:
@@ -121,16 +114,10 @@ def _say(
 ) -> Finding:
     """The reason ``code`` with what is known of the tensor in its sentences."""
     return finding(
-        code,
-        level,
-        name=facts.name,
-        module=facts.module_name or "the model",
-        kind=type(facts.owner).__name__,
-        optimizer=type(step.optimizer).__name__,
-        group=facts.group,
-        dtype=str(facts.tensor.dtype).removeprefix("torch."),
-        **more,
-    )
+        code, level, name=facts.name, module=facts.module_name or "the model",
+        kind=type(facts.owner).__name__, optimizer=type(step.optimizer).__name__, group=facts.group,
+        dtype=str(facts.tensor.dtype).removeprefix("torch."), **more,
+    )  # fmt: skip
 
 
 # ---- buffers ---------------------------------------------------------------------------------

@@ -57,10 +57,7 @@ _LEAKS = {
         "{module} was put in eval mode, and a call of train() inside the step undid that",
         _FREEZE_MODULE + "  # stays in eval mode through train()",
     ),
-    "instance_norm_tracking": (
-        "{kind} tracks running statistics in training mode",
-        _FREEZE_MODULE,
-    ),
+    "instance_norm_tracking": ("{kind} tracks running statistics in training mode", _FREEZE_MODULE),
     "spectral_norm": (
         "spectral norm improves its power-iteration vectors in every training forward, and the "
         "weight computed from them moves too",

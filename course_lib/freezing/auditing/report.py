@@ -197,16 +197,11 @@ def _cells(row: Row) -> tuple[str, ...]:
     """One row in words, in the order of ``HEAD``."""
     parameter = row.kind == "parameter"
     return (
-        MARKS[row.verdict].sign,
-        row.name,
-        row.kind,
-        str(row.requires_grad) if parameter else "",
+        MARKS[row.verdict].sign, row.name, row.kind, str(row.requires_grad) if parameter else "",
         ("no" if row.group is None else f"group {row.group}") if parameter else "",
         ("None" if row.gradient is None else f"{row.gradient:.2g}") if parameter else "",
-        f"{row.change:.2g}" if row.changed else "0",
-        row.verdict,
-        row.reason,
-    )
+        f"{row.change:.2g}" if row.changed else "0", row.verdict, row.reason,
+    )  # fmt: skip
 
 
 def _mend_all(found: Sequence[tuple[str, Finding]], limit: int = 4) -> str:

@@ -26,12 +26,7 @@ class AuditError(CourseError, RuntimeError):
 
 
 def audit(
-    model: nn.Module,
-    optimizer: Optimizer,
-    step: Step,
-    *,
-    frozen: Names = (),
-    trainable: Names = (),
+    model: nn.Module, optimizer: Optimizer, step: Step, *, frozen: Names = (), trainable: Names = ()
 ) -> AuditReport:
     """Run one training step on a copy, and report for every parameter and buffer what it did.
 

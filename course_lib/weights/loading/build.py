@@ -58,11 +58,7 @@ class _NoFilling(TorchFunctionMode):
     """On the meta device, starting values are not even pretended: that alone took longest."""
 
     def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         if func in _FILLS or getattr(func, "__module__", "") == "torch.nn.init":

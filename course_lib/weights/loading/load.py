@@ -136,18 +136,14 @@ def _report(
 ) -> LoadReport:
     done = {each.loaded.name: each.loaded for each in staged}
     return LoadReport(
-        source=source,
-        how=plan.matching.how,
-        loaded=tuple(done[name] for name in into.tensors if name in done),
-        missing=plan.missing,
-        unexpected=plan.matching.unexpected,
-        mismatched=plan.mismatched,
-        kept=plan.kept,
+        source=source, how=plan.matching.how,
+        loaded=tuple(done[name] for name in into.tensors if name in done), missing=plan.missing,
+        unexpected=plan.matching.unexpected, mismatched=plan.mismatched, kept=plan.kept,
         ignored=(*plan.matching.ignored, *odd),
         tied=tuple(group for group in into.ties if done.keys() & set(group)),
         total=len(into.tensors),
         total_numbers=sum(into.tensors[name].numel() for name in set(into.leader.values())),
-    )
+    )  # fmt: skip
 
 
 def _open(source: Source, where: str | None) -> tuple[str, locate.Place, Stamps]:

@@ -107,14 +107,10 @@ def make_plan(into: ModelTensors, stored: Mapping[str, Stored], options: Options
     strict = options.strict
     parts = set(shapes if isinstance(strict, bool) else _select(strict, shapes, "The model"))
     found = match(
-        {name: each.shape for name, each in stored.items()},
-        shapes,
-        rename=options.rename,
-        prefix=options.prefix,
-        by_order=options.by_order,
-        dropped=_select(options.drop, stored, "The file"),
-        kept=kept,
-    )
+        {name: each.shape for name, each in stored.items()}, shapes, rename=options.rename,
+        prefix=options.prefix, by_order=options.by_order,
+        dropped=_select(options.drop, stored, "The file"), kept=kept,
+    )  # fmt: skip
     items: list[Item] = []
     mismatched: list[Mismatched] = []
     for name, source in found.pairs.items():
@@ -159,13 +155,9 @@ def _item(
     """The item for a pair, with its change of shape if one is allowed; None if shapes differ."""
     shape = tuple(into.tensors[name].shape)
     item = Item(
-        name=name,
-        source=source,
-        parameter=name in into.parameters,
-        stored=stored,
-        shape=shape,
+        name=name, source=source, parameter=name in into.parameters, stored=stored, shape=shape,
         dtype=stored.dtype if options.dtype == "file" else into.tensors[name].dtype,
-    )
+    )  # fmt: skip
     if stored.shape == shape:
         return item
     if options.resize_positions and adapt.is_position_embedding(name, stored.shape, shape):

@@ -70,15 +70,9 @@ def _prepare(reader: Reader, item: Item) -> Staged:
         kinds = [str(each).removeprefix("torch.") for each in (item.stored.dtype, item.dtype)]
         converted, lossy = f"{kinds[0]} -> {kinds[1]}: {cost.text}", cost.destructive
     loaded = Loaded(
-        name=item.name,
-        source=item.source,
-        shape=item.shape,
-        parameter=item.parameter,
-        converted=converted,
-        lossy=lossy,
-        adapted=item.adapted,
-        nonfinite=count_nonfinite(value),
-    )
+        name=item.name, source=item.source, shape=item.shape, parameter=item.parameter,
+        converted=converted, lossy=lossy, adapted=item.adapted, nonfinite=count_nonfinite(value),
+    )  # fmt: skip
     return Staged(value, loaded)
 
 

@@ -76,11 +76,7 @@ def to_torch_layout(
 
 
 def _move_axes(
-    module: nn.Module,
-    kind: str,
-    tensor: torch.Tensor,
-    name: str,
-    picture: tuple[int, int, int] | None,
+    module: nn.Module, kind: str, tensor: torch.Tensor, name: str, picture: tuple[int, ...] | None
 ) -> torch.Tensor:
     """One array in PyTorch's order of axes."""
     if kind != "weight" or tensor.dim() < 2 or isinstance(module, _PLAIN):

@@ -3,8 +3,8 @@
 import csv
 import io
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
@@ -20,12 +20,8 @@ from course_lib.weights.errors import LoadError
 from course_lib.weights.matching.match import Shape, compatible, kind_of, pair_by_order
 from course_lib.weights.reading.checkpoint import Checkpoint, open_catalogue
 
-SAME_NAME, ONLY_SHAPE, ORDER, GUESS = (
-    "same name",
-    "only pair of this shape",
-    "only pairing in this order",
-    "similar name",
-)
+SAME_NAME, ONLY_SHAPE = "same name", "only pair of this shape"
+ORDER, GUESS = "only pairing in this order", "similar name"
 
 
 @dataclass(frozen=True)
@@ -84,13 +80,13 @@ class Proposal:
     def to_csv(self, path: str | Path) -> Path:
         """Write the table (columns ``source``, ``target``) to read, correct and keep as data."""
         lines = [["source", "target"], *([pair.source, pair.target] for pair in self.pairs)]
-        write_file(path, "".join(map(_csv_line, lines)))
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows(lines)
+        write_file(path, out.getvalue())
         return Path(path)
 
     def __str__(self) -> str:
-        count: dict[str, int] = defaultdict(int)
-        for pair in self.pairs:
-            count[pair.why] += 1
+        count = Counter(pair.why for pair in self.pairs)
         kinds = (SAME_NAME, ONLY_SHAPE, ORDER, GUESS)
         reasons = ", ".join(f"{count[why]} by {why}" for why in kinds if count[why])
         sure = counted(len(self.certain), "is certain", "are certain")
@@ -105,12 +101,6 @@ class Proposal:
             if names:
                 lines.append(f"open in the {side}: {len(names)}: {few(names)}")
         return "\n".join(lines)
-
-
-def _csv_line(words: Sequence[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(words)
-    return out.getvalue()
 
 
 def propose_names(source: Any, model: nn.Module) -> Proposal:
@@ -185,8 +175,7 @@ def _by_order(
     """Pair the stretches between tensors that are already paired (if these keep the order)."""
     place = {name: number for number, name in enumerate(targets)}
     fixed = [(name, found[name][0]) for name in entries if name in found]
-    ordered = all(place[a[1]] < place[b[1]] for a, b in pairwise(fixed))
-    if not ordered:
+    if not all(place[a[1]] < place[b[1]] for a, b in pairwise(fixed)):
         fixed = []
     sources, names = list(entries), list(targets)
     used = {target for target, _ in found.values()}

@@ -125,16 +125,11 @@ def read_checkpoint(
     by_name = dict(read)
     tensors = {name: by_name[name] for name in place.tensors}
     return Checkpoint(
-        path=catalogue.path,
-        format=catalogue.format,
-        where=place.where,
-        wrapper=locate.describe(place),
-        prefix=locate.common_prefix(list(tensors)),
-        tensors=tensors,
+        path=catalogue.path, format=catalogue.format, where=place.where,
+        wrapper=locate.describe(place), prefix=locate.common_prefix(list(tensors)), tensors=tensors,
         alternatives=tuple(each.where for each in catalogue.places if each is not place),
-        others=catalogue.others,
-        metadata=catalogue.metadata,
-    )
+        others=catalogue.others, metadata=catalogue.metadata,
+    )  # fmt: skip
 
 
 def open_catalogue(

@@ -158,16 +158,13 @@ def _rows(tree: Mapping[str, Any], depth: int | None, level: int = 0) -> Iterato
             total = sum(each.nbytes for each in inside)
             numbers = counted(sum(each.numel for each in inside), "number")
             text = f"{counted(len(inside), 'tensor')}, {numbers}, {size_text(total)}"
-            text = text if inside else counted(len(value), "entry", "entries")
-            yield indent + key, text
+            yield indent + key, text if inside else counted(len(value), "entry", "entries")
             if depth is None or level + 1 < depth:
                 yield from _rows(value, depth, level + 1)
         else:
             text = repr(value)
-            yield (
-                indent + key,
-                text if len(text) <= 60 else f"{type(value).__name__}, {text[:50]}...",
-            )
+            short = f"{type(value).__name__}, {text[:50]}..."
+            yield indent + key, text if len(text) <= 60 else short
 
 
 def size_text(nbytes: int) -> str:

@@ -100,11 +100,8 @@ def refusal(where: str, program: bytes, reason: str) -> UnsafeCheckpointError:
 
 
 def _first_sentence(text: str) -> str:
-    lines = [
-        line for line in text.split("WeightsUnpickler error:")[-1].splitlines() if line.strip()
-    ]
-    lines = [
-        line for line in lines if not line.startswith(("Weights only load failed", "Check the"))
-    ]
-    text = re.sub(r"\s+", " ", lines[0] if lines else "")
+    torchs_own = ("Weights only load failed", "Check the")
+    lines = text.split("WeightsUnpickler error:")[-1].splitlines()
+    told = (line for line in lines if line.strip() and not line.startswith(torchs_own))
+    text = re.sub(r"\s+", " ", next(told, ""))
     return text.strip().split(". ")[0][:160].rstrip(".") or "no reason given"

@@ -194,11 +194,6 @@ def _stored(path: Path, tensor: torch.Tensor, starts: dict[int, Block]) -> Store
     if end > block.nbytes:
         raise CheckpointError(f"it needs {end:,} bytes, but its storage has {block.nbytes:,}")
     return Stored(
-        shape,
-        tensor.dtype,
-        block,
-        int(tensor.storage_offset()),
-        None if tensor.is_contiguous() else stride,
-        tensor.is_conj(),
-        tensor.is_neg(),
-    )
+        shape, tensor.dtype, block, int(tensor.storage_offset()),
+        None if tensor.is_contiguous() else stride, tensor.is_conj(), tensor.is_neg(),
+    )  # fmt: skip

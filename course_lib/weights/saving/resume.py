@@ -21,6 +21,7 @@ from course_lib.weights.reading.checkpoint import read_object
 from course_lib.weights.saving.save import TORCH_ENDINGS, check_ending
 
 _KIND = "course_lib training checkpoint"
+Generators = Mapping[str, torch.Generator]
 _MOMENTS = ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg")
 
 
@@ -52,7 +53,7 @@ def save_checkpoint(
     epoch: int,
     step: int = 0,
     scaler: Any = None,
-    generators: Mapping[str, torch.Generator] | None = None,
+    generators: Generators | None = None,
     metrics: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -79,20 +80,16 @@ def save_checkpoint(
     path = Path(path).expanduser()
     check_ending(path, TORCH_ENDINGS)
     content = {
-        "kind": _KIND,
-        "model": model.state_dict(),
+        "kind": _KIND, "model": model.state_dict(),
         "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
         "eval": [name for name, module in model.named_modules() if not module.training],
         "optimizer": optimizer.state_dict() if optimizer is not None else None,
         "optimizer_names": _names_in(optimizer, model) if optimizer is not None else None,
         "scheduler": scheduler.state_dict() if scheduler is not None else None,
         "scaler": scaler.state_dict() if scaler is not None else None,
-        "random": _random_states(generators or {}),
-        "epoch": int(epoch),
-        "step": int(step),
-        "metrics": dict(metrics or {}),
-        "extra": dict(extra or {}),
-    }
+        "random": _random_states(generators or {}), "epoch": int(epoch), "step": int(step),
+        "metrics": dict(metrics or {}), "extra": dict(extra or {}),
+    }  # fmt: skip
     _check_plain(content, "")
     with atomic_write(path) as file:
         torch.save(content, file)
@@ -106,7 +103,7 @@ def resume_checkpoint(
     scheduler: Any = None,
     *,
     scaler: Any = None,
-    generators: Mapping[str, torch.Generator] | None = None,
+    generators: Generators | None = None,
 ) -> Resumed:
     """Bring a training run back to where :func:`save_checkpoint` left it, all or nothing.
 
@@ -139,20 +136,12 @@ def resume_checkpoint(
         skipped = _set_random_states(content["random"], own)
         load_weights(model, content["model"], dtype="exact", nonfinite=True)
     _set_flags(model, content)
-    return Resumed(
-        epoch=content["epoch"],
-        step=content["step"],
-        metrics=content["metrics"],
-        extra=content["extra"],
-        skipped=skipped,
-    )
+    told = {key: content[key] for key in ("epoch", "step", "metrics", "extra")}
+    return Resumed(**told, skipped=skipped)
 
 
 def _read_fitting(
-    path: Path,
-    model: nn.Module,
-    parts: Mapping[str, Any],
-    generators: Mapping[str, torch.Generator],
+    path: Path, model: nn.Module, parts: Mapping[str, Any], generators: Generators
 ) -> dict[str, Any]:
     """The content of a training checkpoint that has what the call has, no less and no more."""
     content = read_object(path)
@@ -209,7 +198,7 @@ def _set_flags(model: nn.Module, content: dict[str, Any]) -> None:
         module.training = name not in evaluating
 
 
-def _random_states(generators: Mapping[str, torch.Generator]) -> dict[str, Any]:
+def _random_states(generators: Generators) -> dict[str, Any]:
     kind, keys, *rest = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),
@@ -220,9 +209,7 @@ def _random_states(generators: Mapping[str, torch.Generator]) -> dict[str, Any]:
     }
 
 
-def _set_random_states(
-    states: Mapping[str, Any], generators: Mapping[str, torch.Generator]
-) -> tuple[str, ...]:
+def _set_random_states(states: Mapping[str, Any], generators: Generators) -> tuple[str, ...]:
     torch.set_rng_state(states["torch"])
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
@@ -237,7 +224,7 @@ def _set_random_states(
 
 
 @contextmanager
-def _undone_on_error(parts: list[Any], generators: Mapping[str, torch.Generator]) -> Iterator[None]:
+def _undone_on_error(parts: list[Any], generators: Generators) -> Iterator[None]:
     """Put optimizer, scheduler, scaler and random states back if anything in the block fails."""
     before = [copy.deepcopy(part.state_dict()) for part in parts]
     randomness = _random_states(generators)
