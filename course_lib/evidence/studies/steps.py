@@ -148,12 +148,7 @@ def mean_or_sum(seed: int) -> Outcome:
 
     def trained(rate: float, reduction: str, optimizer: str = "sgd") -> digits.Score:
         return digits.train_and_score(
-            digits.pretrained(seed),
-            task,
-            rate,
-            seed=seed,
-            reduction=reduction,
-            optimizer=optimizer,
+            digits.pretrained(seed), task, rate, seed=seed, reduction=reduction, optimizer=optimizer
         )
 
     scores = {rate: trained(rate, "sum") for rate in SUM_RATES}
