@@ -12,11 +12,11 @@ machine: operations, and bytes kept (see ``course_lib.freezing.costs``).
 
 import argparse
 import copy
+import multiprocessing
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from course_lib import backbones
 from course_lib.benchmarks.loading import peak_resident, reset_peak, resident
-from course_lib.benchmarks.throughput import median_ratio, take_turns
+from course_lib.benchmarks.throughput import median_ratio, take_turns, torch_threads
 from course_lib.freezing.costs import StepCost, cost_of_step
 from course_lib.freezing.matrix import ROWS, CourseFreeze
 from course_lib.freezing.methods import RequiresGrad
@@ -165,12 +165,9 @@ def peak_memory(way: str, backbone: str, side: int, size: int) -> int:
 
 def peak_in_fresh_process(way: str, backbone: str, side: int, size: int) -> int:
     """:func:`peak_memory` in a process in which nothing else has been."""
-    done = subprocess.run(
-        [sys.executable, "-m", "course_lib.cli", "bench", "freezing", "--backbones", backbone,
-         "--side", str(side), "--batch", str(size), "--child", way],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return int(done.stdout.splitlines()[-1])
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, fresh, torch.set_num_threads, (1,)) as pool:
+        return pool.submit(peak_memory, way, backbone, side, size).result()
 
 
 def table(results: list[Measured]) -> str:
@@ -189,16 +186,10 @@ def table(results: list[Measured]) -> str:
             f"{each.peak / 1e6:>10.1f}{each.peak / full.peak:>8.2f}"
             f"{each.cost.memory / full.cost.memory:>8.2f}"
         )
-    ratio = to_bound(results)
+    ratio = median_ratio(found[OURS].seconds, found[BOUND].seconds)
     verdict = "within" if ratio <= BAR else "over"
     lines.append(f"{OURS} / {BOUND}: {ratio:.3f}, {verdict} the bar of {BAR:.2f}.")
     return "\n".join(lines)
-
-
-def to_bound(results: list[Measured]) -> float:
-    """How much longer the course's freeze takes than the bound, as a ratio."""
-    found = {each.way: each for each in results}
-    return median_ratio(found[OURS].seconds, found[BOUND].seconds)
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -208,17 +199,9 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--side", type=int, default=SIDE, help="of the pictures, in pixels")
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in the tiny profile
-    try:
+    with torch_threads(1):  # as in the tiny profile
         for backbone in options.backbones:
-            if options.child:
-                print(peak_memory(options.child, backbone, options.side, options.batch))
-                continue
             print(f"{backbone}, {options.batch} pictures of {options.side} pixels, one thread")
             print(table(measure(backbone, options.side, options.batch, options.repeats)))
             print(flush=True)
-    finally:
-        torch.set_num_threads(threads)

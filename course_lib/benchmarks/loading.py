@@ -27,16 +27,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-MODELS = {
-    "mobilenet_v3_large": "torchvision",
-    "resnet18": "torchvision",
-    "resnet50": "torchvision",
-    "vit_b_16": "torchvision",
-}
+from course_lib.benchmarks.throughput import torch_threads
+
+MODELS = ("mobilenet_v3_large", "resnet18", "resnet50", "vit_b_16")  # torchvision's
 WAYS = ("ours .pth", "torch.load", "timm", "ours .safetensors", "safetensors", "bytes")
 SITUATIONS = ("new", "existing")
 TINY = "tiny"
@@ -68,7 +66,7 @@ class Measured:
 def main(arguments: Sequence[str] = ()) -> None:
     """Measure, and print two tables: seconds and peak memory, side by side, with ratios."""
     parser = argparse.ArgumentParser(prog="loading", description=__doc__)
-    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=MODELS)
     parser.add_argument("--repeats", type=int, default=REPEATS)
     options = parser.parse_args(arguments)
     print(table(run(options.models, options.repeats)))
@@ -175,17 +173,13 @@ def conditions() -> Iterator[None]:
 
     A sweep of Python's garbage collector takes a tenth of a second and hits whom it hits.
     """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
     gc.collect()
     gc.disable()
     try:
-        yield
+        with torch_threads(THREADS):
+            yield
     finally:
         gc.enable()
-        torch.set_num_threads(threads)
 
 
 def warm_up(way: str, folder: Path) -> None:
@@ -202,35 +196,25 @@ def action_for(way: str, build: Callable[[], Any], existing: Any, path: Path) ->
 
     from course_lib.weights import load_model, load_weights
 
-    def model() -> Any:
-        return build() if existing is None else existing
+    def into(load: Callable[[Any], object]) -> Callable[[], Any]:
+        def action() -> Any:
+            model = build() if existing is None else existing
+            load(model)
+            return model
 
-    def ours() -> Any:
-        if existing is None:
-            return load_model(build, path)
-        return load_weights(existing, path)
+        return action
 
-    def plain() -> Any:
-        made = model()
-        made.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        return made
+    def plain(model: Any) -> None:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
-    def by_timm() -> Any:
-        made = model()
-        timm.models.load_checkpoint(made, str(path))
-        return made
-
-    def by_safetensors() -> Any:
-        made = model()
-        safetensors.torch.load_model(made, path)
-        return made
-
+    whole, onto = partial(load_model, build, path), partial(load_weights, existing, path)
+    ours = whole if existing is None else onto
     return {
         "ours .pth": ours,
         "ours .safetensors": ours,
-        "torch.load": plain,
-        "timm": by_timm,
-        "safetensors": by_safetensors,
+        "torch.load": into(plain),
+        "timm": into(lambda model: timm.models.load_checkpoint(model, str(path))),
+        "safetensors": into(lambda model: safetensors.torch.load_model(model, path)),
         "bytes": path.read_bytes,
     }[way]
 
@@ -269,15 +253,11 @@ def peak_resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def others_for(way: str) -> tuple[str, ...]:
-    """The ways of others that load from the same file."""
-    return ("safetensors",) if "safetensors" in way else ("torch.load", "timm")
-
-
 def ratio(row: Measured, rows: list[Measured], kind: str) -> float:
     """To the fastest of the others with the same file, round by round; the median."""
-    others = [getattr(each, kind) for each in rows if each.way in others_for(row.way)]
-    fastest = [min(of_round) for of_round in zip(*others, strict=True)]
+    others = ("safetensors",) if "safetensors" in row.way else ("torch.load", "timm")
+    theirs = [getattr(each, kind) for each in rows if each.way in others]
+    fastest = [min(of_round) for of_round in zip(*theirs, strict=True)]
     pairs = zip(getattr(row, kind), fastest, strict=True)
     return statistics.median(mine / best for mine, best in pairs)
 
@@ -299,8 +279,5 @@ def table(results: list[Measured]) -> str:
                     f"{statistics.median(row.warm):>9.3f}{ratio(row, rows, 'warm'):>7.2f}"
                     f"{row.peak:>12.2f}"
                 )
-    lines.append("")
-    lines.append(
-        "ratio: to the fastest of the others that read the same file; bytes: only reads it."
-    )
-    return "\n".join(lines[1:])
+    end = "ratio: to the fastest of the others that read the same file; bytes: only reads it."
+    return "\n".join([*lines[1:], "", end])

@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 
 def take_turns(
@@ -35,3 +36,16 @@ def take_turns(
 def median_ratio(numerator: list[float], denominator: list[float]) -> float:
     """The median of the ratios of measurements that belong to the same round."""
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """So many threads for torch; afterwards as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

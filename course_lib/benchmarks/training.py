@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import profile
+from course_lib.benchmarks.throughput import torch_threads
 from course_lib.training import finetune
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -135,12 +136,8 @@ def compare(
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the ratios."""
     argparse.ArgumentParser(prog="training", description=__doc__).parse_args(arguments)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in the tiny profile
-    try:
+    with torch_threads(1):  # as in the tiny profile
         print("next to nothing  ", compare(no_weight, 1, batch=16, steps=300, epochs=2, repeats=9))
         print("small CNN, 32 px ", compare(small_cnn, 32, batch=16, steps=50, epochs=2, repeats=9))
         # A run of the tiny profile's size, in which the set-up weighs as much as it ever does.
         print("Lite0, 96 px     ", compare(lite0, 96, batch=16, steps=6, epochs=3, repeats=5))
-    finally:
-        torch.set_num_threads(before)

@@ -30,116 +30,65 @@ class Claim:
 
 
 CLAIMS = (
-    Claim(
-        "C1", ARTICLE,
-        "Fine-tuning saves compute and can raise accuracy, compared with training from scratch.",
-        ("01_pretrain_finetune", "02_hotdog"),
-    ),
-    Claim(
-        "C2", ARTICLE,
-        "A source task that differs a lot from the target gives bad results (negative transfer).",
-        ("01_pretrain_finetune",),
-    ),
-    Claim(
-        "C3", ARTICLE,
-        "Few similar data: train only the head. Few dissimilar: freeze the first layers. Many "
-        "dissimilar: train from scratch. Many similar: fine-tune everything.",
-        ("01_pretrain_finetune",),
-    ),
-    Claim(
-        "C4", ARTICLE,
-        "Fine-tuning wants a learning rate about ten times smaller than training from scratch.",
-        ("06_staged",),
-    ),
-    Claim(
-        "C5", ARTICLE,
-        "Very few data: train the last layer only. A medium amount: freeze the first layers, "
-        "which hold general features.",
-        ("01_pretrain_finetune",),
-    ),
-    Claim(
-        "C6", ARTICLE,
-        "Train the head first: the errors of a random head destroy what the unfrozen layers knew.",
-        ("06_staged",),
-    ),
-    Claim(
-        "C7", THREAD,
-        "Weights for another model: keep the entries with equal numel() and load them with "
-        "strict=False.",
-        ("03_loading_weights",),
-    ),
-    Claim(
-        "C8", THREAD,
-        "Freezing all but the head gives almost the accuracy of fine-tuning everything, and is "
-        "1.46 times as fast.",
-        ("02_hotdog", "04_freezing"),
-    ),
-    Claim(
-        "C9", THREAD,
-        "A head started from ImageNet's hot-dog class does better than a random one.",
-        ("02_hotdog",),
-    ),
-    Claim(
-        "C10", THREAD,
-        "The mean loss instead of the sum gives wildly different results.",
-        ("06_staged",),
-    ),
-    Claim(
-        "C11", THREAD,
-        "Pictures must be normalised with the numbers that the network was trained with.",
-        ("02_hotdog",),
-    ),
-    Claim(
-        "C12", PRINCIPLES,
-        "One linear layer on the features of a trained network separates a new problem's classes "
-        "well.",
-        ("05_features",),
-    ),
-    Claim(
-        "C13", PRINCIPLES,
-        "With enough data, transfer is not as good as training from scratch, but it needs far "
-        "fewer examples.",
-        ("05_features",),
-    ),
-    Claim(
-        "C14", LOADING,
-        "The ending of a weights file tells what is in it.",
-        ("03_loading_weights",),
-    ),
-    Claim(
-        "C15", LOADING,
-        "A model's state dict has to become a plain dict before it can be updated and loaded.",
-        ("03_loading_weights",),
-    ),
-    Claim(
-        "C16", REPOST,
-        "With learning rate 0 in all other layers and a high one in the last, the last layer "
-        "converges fast.",
-        ("06_staged",),
-    ),
-    Claim(
-        "C17", REPOST,
-        "A classical classifier on a network's features works: an SVM, naive Bayes, or any on the "
-        "features of two networks joined.",
-        ("05_features",),
-    ),
-    Claim(
-        "C18", REPOST,
-        "A model trained on a few examples only is worse than a fine-tuned one.",
-        ("05_features",),
-    ),
-    Claim(
-        "hotdog_margin", COURSE,
-        "On the bundled pictures, at the same budget, fine-tuning a pretrained network beats "
-        "training the same network from scratch.",
-        ("02_hotdog",),
-    ),
-    Claim(
-        "recipe", COURSE,
-        "With as many pictures passed through the network, the recipe is better on average than "
-        "plain fine-tuning and than the frozen head.",
-        ("06_staged",),
-    ),
+    Claim("C1", ARTICLE,
+          "Fine-tuning saves compute and can raise accuracy, compared with training from scratch.",
+          ("01_pretrain_finetune", "02_hotdog")),
+    Claim("C2", ARTICLE,
+          "A source task that differs a lot from the target gives bad results (negative transfer).",
+          ("01_pretrain_finetune",)),
+    Claim("C3", ARTICLE,
+          "Few similar data: train only the head. Few dissimilar: freeze the first layers. Many "
+          "dissimilar: train from scratch. Many similar: fine-tune everything.",
+          ("01_pretrain_finetune",)),
+    Claim("C4", ARTICLE,
+          "Fine-tuning wants a learning rate about ten times smaller than training from scratch.",
+          ("06_staged",)),
+    Claim("C5", ARTICLE,
+          "Very few data: train the last layer only. A medium amount: freeze the first layers, "
+          "which hold general features.", ("01_pretrain_finetune",)),
+    Claim("C6", ARTICLE,
+          "Train the head first: the errors of a random head destroy what the unfrozen layers "
+          "knew.", ("06_staged",)),
+    Claim("C7", THREAD,
+          "Weights for another model: keep the entries with equal numel() and load them with "
+          "strict=False.", ("03_loading_weights",)),
+    Claim("C8", THREAD,
+          "Freezing all but the head gives almost the accuracy of fine-tuning everything, and is "
+          "1.46 times as fast.", ("02_hotdog", "04_freezing")),
+    Claim("C9", THREAD,
+          "A head started from ImageNet's hot-dog class does better than a random one.",
+          ("02_hotdog",)),
+    Claim("C10", THREAD,
+          "The mean loss instead of the sum gives wildly different results.", ("06_staged",)),
+    Claim("C11", THREAD,
+          "Pictures must be normalised with the numbers that the network was trained with.",
+          ("02_hotdog",)),
+    Claim("C12", PRINCIPLES,
+          "One linear layer on the features of a trained network separates a new problem's "
+          "classes well.", ("05_features",)),
+    Claim("C13", PRINCIPLES,
+          "With enough data, transfer is not as good as training from scratch, but it needs far "
+          "fewer examples.", ("05_features",)),
+    Claim("C14", LOADING,
+          "The ending of a weights file tells what is in it.", ("03_loading_weights",)),
+    Claim("C15", LOADING,
+          "A model's state dict has to become a plain dict before it can be updated and loaded.",
+          ("03_loading_weights",)),
+    Claim("C16", REPOST,
+          "With learning rate 0 in all other layers and a high one in the last, the last layer "
+          "converges fast.", ("06_staged",)),
+    Claim("C17", REPOST,
+          "A classical classifier on a network's features works: an SVM, naive Bayes, or any on "
+          "the features of two networks joined.", ("05_features",)),
+    Claim("C18", REPOST,
+          "A model trained on a few examples only is worse than a fine-tuned one.",
+          ("05_features",)),
+    Claim("hotdog_margin", COURSE,
+          "On the bundled pictures, at the same budget, fine-tuning a pretrained network beats "
+          "training the same network from scratch.", ("02_hotdog",)),
+    Claim("recipe", COURSE,
+          "With as many pictures passed through the network, the recipe is better on average than "
+          "plain fine-tuning and than the frozen head.", ("06_staged",)),
 )  # fmt: skip
 
 

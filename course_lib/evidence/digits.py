@@ -136,18 +136,12 @@ def new_network(seed: int, classes: int = 5) -> nn.Sequential:
     """Three convolutions and a linear head, with weights drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(
-            OrderedDict(
-                conv1=nn.Conv2d(1, 16, 3, padding=1),
-                relu1=nn.ReLU(),
-                conv2=nn.Conv2d(16, 32, 3, stride=2, padding=1),
-                relu2=nn.ReLU(),
-                conv3=nn.Conv2d(32, 32, 3, padding=1),
-                relu3=nn.ReLU(),
-                flatten=nn.Flatten(),
-                fc=nn.Linear(512, classes),
-            )
-        )
+        return nn.Sequential(OrderedDict(
+            conv1=nn.Conv2d(1, 16, 3, padding=1), relu1=nn.ReLU(),
+            conv2=nn.Conv2d(16, 32, 3, stride=2, padding=1), relu2=nn.ReLU(),
+            conv3=nn.Conv2d(32, 32, 3, padding=1), relu3=nn.ReLU(),
+            flatten=nn.Flatten(), fc=nn.Linear(512, classes),
+        ))  # fmt: skip
 
 
 @lru_cache(maxsize=32)

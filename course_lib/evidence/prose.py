@@ -57,16 +57,15 @@ def check_prose(text: str) -> list[str]:
         return [str(error)]
     problems = []
     for each in cited:
+        name = f"{each.claim}.{each.what}"
         try:
             expected = quote(each.claim, each.what)
         except CourseError as error:
-            problems.append(f"{each.claim}.{each.what}: {error}")
+            problems.append(f"{name}: {error}")
             continue
         if each.text != expected:
-            problems.append(
-                f"{each.claim}.{each.what}: the text says {each.text!r}, the results say "
-                f"{expected!r}."
-            )
+            found = f"the text says {each.text!r}, the results say {expected!r}"
+            problems.append(f"{name}: {found}.")
     return problems
 
 

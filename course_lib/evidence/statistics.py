@@ -43,8 +43,8 @@ class Interval:
 
     def text(self, digits: int = 2) -> str:
         """Such as ``"0.31 [0.20, 0.42]"``."""
-        value, low, high = (_fixed(each, digits) for each in (self.value, self.low, self.high))
-        return f"{value} [{low}, {high}]"
+        style = f"z.{digits}f"  # z: no "-0.00"
+        return f"{self.value:{style}} [{self.low:{style}}, {self.high:{style}}]"
 
 
 def paired_interval(
@@ -85,7 +85,6 @@ def judge(contrast: Contrast, interval: Interval) -> Verdict:
     ``held``: the whole interval is where the claim puts it. ``did not hold``: the whole interval
     is elsewhere. ``undecided``: it reaches over the border.
     """
-    none = 1.0 if contrast.ratio else 0.0
     border = max(contrast.margin, 1.0) if contrast.ratio else contrast.margin
     low, high = interval.low, interval.high
     if contrast.claimed == "same":
@@ -95,11 +94,10 @@ def judge(contrast: Contrast, interval: Interval) -> Verdict:
         return "did not hold" if high < least or low > border else "undecided"
     if contrast.claimed == "less":  # mirrored, so that "more" serves both
         low, high = (1 / high, 1 / low) if contrast.ratio else (-high, -low)
-    at = border if border > none else none
-    if low > at:
+    if low > border:
         return "held"
     # Exactly at the border isn't beyond it: equal arms don't make "more" true.
-    return "did not hold" if high < at or (low == high == at) else "undecided"
+    return "did not hold" if high < border or (low == high == border) else "undecided"
 
 
 def overall(verdicts: Sequence[Verdict], whens: Sequence[str]) -> str:
@@ -114,8 +112,3 @@ def overall(verdicts: Sequence[Verdict], whens: Sequence[str]) -> str:
     if held:
         return "holds when " + "; ".join(when or "(see the table)" for when in held)
     return REFUTED if REFUTED in verdicts else UNDECIDED
-
-
-def _fixed(value: float, digits: int) -> str:
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text  # no "-0.00"

@@ -76,7 +76,7 @@ def read(id: str) -> Results | None:
     return results
 
 
-def write(experiment: Experiment, results: Results) -> Path:
+def write(experiment: Experiment, results: Results) -> None:
     """Write the results: the old file stays until the new one is whole."""
     out = io.StringIO()
     out.write(f"# experiment: {results.id}\n# design: {results.design}\n")
@@ -88,9 +88,7 @@ def write(experiment: Experiment, results: Results) -> Path:
         for arm in experiment.arms:
             values = results.outcomes[seed][arm]
             rows.writerow([seed, arm, *(_short(values[name]) for name in names)])
-    path = path_of(results.id)
-    write_file(path, out.getvalue())
-    return path
+    write_file(path_of(results.id), out.getvalue())
 
 
 def _short(value: float) -> str:

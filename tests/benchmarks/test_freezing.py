@@ -60,11 +60,6 @@ def test_table(monkeypatch):
     assert costs[bench.OURS].memory == costs[bench.BOUND].memory < costs[bench.FULL].memory
 
 
-def test_a_child_prints_bytes(capsys):
-    bench.main(["--backbones", "small", "--side", "16", "--batch", "2", "--child", bench.OURS])
-    assert int(capsys.readouterr().out) >= 0
-
-
 @pytest.mark.slow
 def test_memory_of_a_fresh_process():
     full, ours = (

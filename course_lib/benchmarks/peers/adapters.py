@@ -9,21 +9,15 @@ import importlib.metadata
 import logging
 import warnings
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from course_lib import freezing
-from course_lib.benchmarks.peers.bench_model import (
-    LR,
-    MOMENTUM,
-    WEIGHT_DECAY,
-    Batches,
-    batches,
-    train,
-)
+from course_lib.benchmarks.peers import bench_model
+from course_lib.benchmarks.peers.bench_model import LR, MOMENTUM, WEIGHT_DECAY
 
 
 class NotOffered(Exception):  # noqa: N818 - it is an answer, no error
@@ -52,7 +46,7 @@ class Adapter(abc.ABC):
     ) -> None:
         self.model, self.part, self.defaults = model, list(part), defaults
         self.optimizer: Any = None
-        self.data: Batches = batches()
+        self.data = bench_model.batches()
 
     @abc.abstractmethod
     def freeze(self) -> None:
@@ -75,7 +69,7 @@ class Adapter(abc.ABC):
 
     def train(self) -> None:
         """One epoch."""
-        train(self.model, self.optimizer, self.data)
+        bench_model.train(self.model, self.optimizer, self.data)
 
     def held(self) -> list[nn.Parameter]:
         """All parameters in the optimizer; one that is there twice stands here twice."""
@@ -186,9 +180,8 @@ class Lightning(Adapter):
 
     def freeze_but_batchnorm(self) -> None:
         """``train_bn=True`` is the default."""
-        from lightning.pytorch.callbacks import BaseFinetuning
-
-        BaseFinetuning.freeze(self.modules(), train_bn=True)
+        self.defaults = True
+        self.freeze()
 
     def head_then_all(self) -> None:
         """A Trainer with the callback ``BackboneFinetuning``."""
@@ -230,17 +223,10 @@ class Fastai(Adapter):
     no_names = "fastai takes groups, no names; a misspelt attribute is Python's error."
     no_lists = "fastai freezes all groups before one of them; there is no list."
 
-    def __init__(
-        self, model: nn.Module, part: Sequence[str] = ("backbone",), defaults: bool = False
-    ) -> None:
-        super().__init__(model, part, defaults)
-        self.learner: Any = None
-        self.first: list[nn.Parameter] | None = None
+    first: list[nn.Parameter] | None = None  # of the two groups
 
     def freeze(self) -> None:
         """All groups but the last."""
-        if self.learner is None:
-            self._make()
         self.learner.freeze()
         self.optimizer = self.learner.opt
 
@@ -250,8 +236,6 @@ class Fastai(Adapter):
 
     def start(self) -> None:
         """The Learner makes its optimizer, over all groups."""
-        if self.learner is None:
-            self._make()
         if self.learner.opt is None:
             self.learner.create_opt()
         self.optimizer = self.learner.opt
@@ -274,7 +258,6 @@ class Fastai(Adapter):
 
     def head_then_all(self) -> None:
         """``fine_tune``: one epoch frozen, then one for everything."""
-        self._make()
         with self.learner.no_bar(), self.learner.no_logging():
             self.learner.fine_tune(1)
 
@@ -286,7 +269,9 @@ class Fastai(Adapter):
         inside = {id(each) for each in self.first}
         return [self.first, [each for each in params(model) if id(each) not in inside]]
 
-    def _make(self) -> None:
+    @cached_property
+    def learner(self) -> Any:
+        """Made when it is first asked for, with the settings of that moment."""
         from fastai.callback.training import BnFreeze
         from fastai.data.core import DataLoaders
         from fastai.learner import Learner
@@ -299,7 +284,7 @@ class Fastai(Adapter):
             pictures, pictures, bs=8, shuffle=False, num_workers=0, device=torch.device("cpu")
         )
         still: dict[str, Any] = {} if self.defaults else {"train_bn": False, "cbs": [BnFreeze()]}
-        self.learner = Learner(
+        return Learner(
             loaders, self.model, loss_func=nn.CrossEntropyLoss(), lr=LR, wd=WEIGHT_DECAY,
             opt_func=partial(SGD, mom=MOMENTUM), moms=(MOMENTUM,) * 3, splitter=self._split,
             **still,

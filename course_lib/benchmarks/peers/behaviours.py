@@ -67,17 +67,22 @@ def _outcome(holds: bool, good: str, bad: str) -> Outcome:
     return Outcome(PASS, good) if holds else Outcome(FAIL, bad)
 
 
-def _moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
-    """What is in both and differs in a bit."""
-    return [n for n, was in before.items() if n in after and not torch.equal(was, after[n])]
+def _moved(model: nn.Module, action: Callable[[], object], part: str = "") -> list[str]:
+    """The tensors of a part that an action changes, be it by a bit; gone ones don't count."""
+    before = tensors(model)
+    action()
+    after = tensors(model)
+    changed = [n for n, was in before.items() if n in after and not torch.equal(was, after[n])]
+    return [name for name in changed if name.startswith(part)]
 
 
-def _still(before: dict[str, Tensor], after: dict[str, Tensor], good: str) -> Outcome:
-    """Pass if nothing moved; else say what did."""
-    moved = _moved(before, after)
-    if not moved:
-        return Outcome(PASS, good)
-    return Outcome(FAIL, f"{moved[0]} moved, for one.")
+def _none(found: list[str], good: str, bad: str) -> Outcome:
+    """Pass if there is none; else say how many there are, and one of them."""
+    return Outcome(FAIL, bad.format(len(found), found[0])) if found else Outcome(PASS, good)
+
+
+def _still(moved: list[str], good: str) -> Outcome:
+    return _none(moved, good, "{1} moved, for one.")
 
 
 def _frozen(library: type[Adapter], model: nn.Module | None = None, **settings: Any) -> Adapter:
@@ -88,44 +93,48 @@ def _frozen(library: type[Adapter], model: nn.Module | None = None, **settings: 
     return adapter
 
 
-def _frozen_then_trained(library: type[Adapter], defaults: bool = False) -> tuple[dict, dict]:
-    """All tensors before and after freezing the backbone and training two epochs."""
+def _trained(library: type[Adapter]) -> Adapter:
+    """All layers trained for an epoch, nothing frozen yet."""
+    adapter = library(new_bench_model())
+    adapter.start()
+    adapter.train()
+    return adapter
+
+
+def _moved_while_frozen(library: type[Adapter], defaults: bool = False) -> list[str]:
+    """What moved of the backbone while it was frozen and trained for two epochs."""
     model = new_bench_model()
-    before = tensors(model)
-    adapter = _frozen(library, model, defaults=defaults)
-    adapter.train()
-    adapter.train()
-    after = tensors(model)
-    if not _moved(_of(before, "head"), after):
+
+    def freeze_and_train() -> None:
+        adapter = _frozen(library, model, defaults=defaults)
+        adapter.train()
+        adapter.train()
+
+    moved = _moved(model, freeze_and_train)
+    if not any(name.startswith("head") for name in moved):
         raise AssertionError("The head didn't train: the measurement says nothing.")
-    return _of(before, "backbone"), after
-
-
-def _of(found: dict[str, Tensor], start: str) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in found.items() if name.startswith(start)}
+    return [name for name in moved if name.startswith("backbone")]
 
 
 @_behaviour("Frozen weights and biases stay bit-exact")
 def weights_stay(library: type[Adapter]) -> Outcome:
     """Two epochs with momentum and weight decay."""
-    before, after = _frozen_then_trained(library)
-    weights = {n: t for n, t in before.items() if not n.endswith(STATISTICS)}
-    return _still(weights, after, "Nothing moved in two epochs with momentum and weight decay.")
+    moved = [name for name in _moved_while_frozen(library) if not name.endswith(STATISTICS)]
+    return _still(moved, "Nothing moved in two epochs with momentum and weight decay.")
 
 
 @_behaviour("BatchNorm's statistics stay, through model.train()")
 def statistics_stay(library: type[Adapter]) -> Outcome:
     """Each library is asked to hold BatchNorm too, in its own way."""
-    before, after = _frozen_then_trained(library)
-    kept = {n: t for n, t in before.items() if n.endswith(STATISTICS)}
-    return _still(kept, after, "No running statistic moved.")
+    moved = [name for name in _moved_while_frozen(library) if name.endswith(STATISTICS)]
+    return _still(moved, "No running statistic moved.")
 
 
 @_behaviour("Nothing frozen moves with the defaults")
 def defaults_hold(library: type[Adapter]) -> Outcome:
     """The first line of the documentation, without further arguments."""
-    before, after = _frozen_then_trained(library, defaults=True)
-    return _still(before, after, "No parameter and no buffer moved.")
+    moved = _moved_while_frozen(library, defaults=True)
+    return _still(moved, "No parameter and no buffer moved.")
 
 
 @_behaviour("Frozen BatchNorm computes as in inference")
@@ -178,28 +187,20 @@ def no_gradient(library: type[Adapter]) -> Outcome:
 @_behaviour("Freezing between two epochs holds")
 def freeze_between_epochs(library: type[Adapter]) -> Outcome:
     """The optimizer holds the part, its momentum, and the last gradients."""
-    model = new_bench_model()
-    adapter = library(model)
-    adapter.start()
-    adapter.train()
+    adapter = _trained(library)
     adapter.freeze()
-    before = _of(tensors(model), "backbone")
-    adapter.train()
-    return _still(before, tensors(model), "Nothing moved after an epoch of training it.")
+    moved = _moved(adapter.model, adapter.train, "backbone")
+    return _still(moved, "Nothing moved after an epoch of training it.")
 
 
 @_behaviour("Freezing after backward, before the step, holds")
 def freeze_after_backward(library: type[Adapter]) -> Outcome:
     """As in the middle of an accumulation."""
-    model = new_bench_model()
-    adapter = library(model)
-    adapter.start()
-    adapter.train()
-    bench_loss(model, adapter.data[0]).backward()
+    adapter = _trained(library)
+    bench_loss(adapter.model, adapter.data[0]).backward()
     adapter.freeze()
-    before = _of(tensors(model), "backbone")
-    adapter.optimizer.step()
-    return _still(before, tensors(model), "The stale gradient was not used.")
+    moved = _moved(adapter.model, adapter.optimizer.step, "backbone")
+    return _still(moved, "The stale gradient was not used.")
 
 
 @_behaviour("Unfreezing gives back the same objects")
@@ -212,9 +213,8 @@ def same_objects(library: type[Adapter]) -> Outcome:
     adapter.unfreeze()
     after = dict(model.named_modules()) | dict(model.named_parameters())
     other = [n for n, each in before.items() if after.get(n) is not each]
-    if not other:
-        return Outcome(PASS, "All modules and parameters are the ones from before.")
-    return Outcome(FAIL, f"{len(other)} are new objects, {other[0]} for one.")
+    good = "All modules and parameters are the ones from before."
+    return _none(other, good, "{} are new objects, {} for one.")
 
 
 @_behaviour("Flags from before come back")
@@ -259,9 +259,7 @@ def optimizer_gets_equal_values(library: type[Adapter]) -> Outcome:
 def _all_in_optimizer(adapter: Adapter) -> Outcome:
     held = ids(adapter.held())
     missing = [n for n, p in adapter.model.named_parameters() if id(p) not in held]
-    if not missing:
-        return Outcome(PASS, "Every parameter is in the optimizer.")
-    return Outcome(FAIL, f"{len(missing)} are left out, {missing[0]} for one.")
+    return _none(missing, "Every parameter is in the optimizer.", "{} are left out, {} for one.")
 
 
 @_behaviour("No parameter enters the optimizer twice")
@@ -280,9 +278,7 @@ def optimizer_gets_none_twice(library: type[Adapter]) -> Outcome:
 @_behaviour("Old momentum is gone after unfreezing")
 def momentum_is_gone(library: type[Adapter]) -> Outcome:
     """Train, freeze, train the head, unfreeze: the first step without a gradient must not move."""
-    adapter = library(new_bench_model())
-    adapter.start()
-    adapter.train()
+    adapter = _trained(library)
     adapter.freeze()
     adapter.train()
     adapter.unfreeze_into_optimizer()
@@ -291,22 +287,19 @@ def momentum_is_gone(library: type[Adapter]) -> Outcome:
         group["weight_decay"] = 0.0  # torch's name; a step without gradient is momentum alone
     if hasattr(adapter.optimizer, "set_hypers"):
         adapter.optimizer.set_hypers(wd=0.0)  # fastai's
-    before = _of(tensors(adapter.model), "backbone")
     for parameter in adapter.model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    adapter.optimizer.step()
-    return _still(before, tensors(adapter.model), "A step with gradients of zero moves nothing.")
+    moved = _moved(adapter.model, adapter.optimizer.step, "backbone")
+    return _still(moved, "A step with gradients of zero moves nothing.")
 
 
 @_behaviour("A dotted name freezes just that module")
 def dotted_name(library: type[Adapter]) -> Outcome:
     """``backbone.body``: no more and no less."""
     adapter = _frozen(library, part=["backbone.body"])
-    before = tensors(adapter.model)
-    adapter.train()
-    after = tensors(adapter.model)
-    inside = [n for n in _moved(before, after) if n.startswith("backbone.body")]
-    trained = _moved({n: t for n, t in before.items() if "body" not in n}, after)
+    moved = _moved(adapter.model, adapter.train)
+    inside = [name for name in moved if name.startswith("backbone.body")]
+    trained = [name for name in moved if "body" not in name]
     return _outcome(
         not inside and all(any(part in n for n in trained) for part in ("stem", "head")),
         library.part_by,
@@ -317,13 +310,10 @@ def dotted_name(library: type[Adapter]) -> Outcome:
 @_behaviour("One tensor can be frozen")
 def one_tensor(library: type[Adapter]) -> Outcome:
     """``backbone.stem.conv.weight`` alone, its bias training."""
-    model = new_bench_model()
-    adapter = library(model)
+    adapter = library(new_bench_model())
     adapter.freeze_tensor("backbone.stem.conv.weight")
     adapter.start()
-    before = tensors(model)
-    adapter.train()
-    moved = _moved(before, tensors(model))
+    moved = _moved(adapter.model, adapter.train)
     holds = "backbone.stem.conv.weight" not in moved and "backbone.stem.conv.bias" in moved
     return _outcome(holds, library.part_by, "The weight moved, or its bias stood still.")
 
@@ -374,13 +364,10 @@ def checkpoint_loads(library: type[Adapter]) -> Outcome:
 @_behaviour("One switch lets BatchNorm adapt on purpose")
 def batchnorm_on_purpose(library: type[Adapter]) -> Outcome:
     """The rest of the part stays frozen."""
-    model = new_bench_model()
-    adapter = library(model)
+    adapter = library(new_bench_model())
     adapter.freeze_but_batchnorm()
     adapter.start()
-    before = _of(tensors(model), "backbone")
-    adapter.train()
-    moved = _moved(before, tensors(model))
+    moved = _moved(adapter.model, adapter.train, "backbone")
     return _outcome(
         any("running_mean" in n for n in moved) and not any("conv" in n for n in moved),
         "One argument; the convolutions stay frozen.",
@@ -395,16 +382,14 @@ def head_then_all(library: type[Adapter]) -> Outcome:
     adapter = library(model)
     conv = model.get_submodule("backbone.stem.conv")
     head = model.head
-    seen: list[tuple[Tensor, Tensor]] = []
+    seen: list[list[Tensor]] = []
 
     def note(*_: object) -> None:
-        if model.training:
-            weights = (conv.get_parameter("weight"), head.weight)
-            seen.append((weights[0].detach().clone(), weights[1].detach().clone()))
+        seen.append([each.detach().clone() for each in (conv.get_parameter("weight"), head.weight)])
 
-    conv.register_forward_hook(note)
+    conv.register_forward_hook(lambda *_: note() if model.training else None)
     adapter.head_then_all()
-    seen.append((conv.get_parameter("weight").detach().clone(), head.weight.detach().clone()))
+    note()
     first_stage, (last, _) = seen[: len(adapter.data)], seen[-1]
     held = all(torch.equal(body, seen[0][0]) for body, _ in first_stage)
     learned = not torch.equal(first_stage[-1][1], seen[0][1])

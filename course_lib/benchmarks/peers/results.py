@@ -19,12 +19,14 @@ from course_lib.benchmarks.peers.behaviours import (
     NOT_OFFERED,
     PASS,
     Behaviour,
+    Outcome,
 )
 from course_lib.errors import DataError
 from course_lib.paths import data_dir, write_file
 from course_lib.text import WIDTH, ruled
 
 SIGNS = {PASS: "✓", FAIL: "✗", NOT_OFFERED: "·", NOT_INSTALLED: "?"}
+MISSING = Outcome(NOT_INSTALLED, 'pip install -e ".[bench]"')
 TITLES = {each.name: each.title for each in BEHAVIOURS}
 
 
@@ -66,10 +68,7 @@ class Table:
         Raises:
             KeyError: there is none.
         """
-        for each in self.rows:
-            if (each.behaviour, each.library) == (behaviour, library):
-                return each
-        raise KeyError((behaviour, library))
+        return {(each.behaviour, each.library): each for each in self.rows}[behaviour, library]
 
     def count(self, library: str) -> int:
         """How many behaviours a library passes."""
@@ -80,15 +79,10 @@ class Table:
         parts = []
         for library in libraries or self.libraries:
             said = [
-                textwrap.fill(
-                    f"{TITLES[row.behaviour]}: {row.verdict}. {row.why}",
-                    WIDTH,
-                    initial_indent="- ",
-                    subsequent_indent="  ",
-                )
-                for row in self.rows
-                if row.library == library and row.verdict != PASS
-            ]
+                textwrap.fill(f"- {TITLES[row.behaviour]}: {row.verdict}. {row.why}", WIDTH,
+                              subsequent_indent="  ")
+                for row in self.rows if row.library == library and row.verdict != PASS
+            ]  # fmt: skip
             parts.append("\n".join([f"{library}:", *(said or ["- all pass."])]))
         return "\n\n".join(parts)
 
@@ -107,8 +101,8 @@ class Table:
         return path
 
     def __str__(self) -> str:
-        lines = [["", *self.libraries]]
-        lines.append(["", *(self.versions.get(each, "") for each in self.libraries)])
+        versions = [self.versions.get(each, "") for each in self.libraries]
+        lines = [["", *self.libraries], ["", *versions]]
         for name in self.behaviours:
             found = [self.row(name, library).verdict for library in self.libraries]
             lines.append([TITLES[name], *(f"{SIGNS[each]} {each}" for each in found)])
@@ -160,12 +154,8 @@ def run(
     rows = []
     for behaviour in behaviours:
         for library in libraries:
-            if not versions[library.title]:
-                verdict, why = NOT_INSTALLED, 'pip install -e ".[bench]"'
-            else:
-                outcome = behaviour(library)
-                verdict, why = outcome.verdict, outcome.why
-            rows.append(Row(behaviour.name, library.title, verdict, why))
+            found = behaviour(library) if versions[library.title] else MISSING
+            rows.append(Row(behaviour.name, library.title, found.verdict, found.why))
     return Table(tuple(rows), versions)
 
 

@@ -21,10 +21,7 @@ def scratch(seed: int) -> Callable[[], nn.Sequential]:
 
 
 @experiment(
-    "C1",
-    seeds=8,
-    arms=("scratch", "fine-tuned"),
-    measures=(ACCURACY, Measure("steps", digits=1)),
+    "C1", seeds=8, arms=("scratch", "fine-tuned"), measures=(ACCURACY, Measure("steps", digits=1)),
     contrasts=(
         Contrast("gain", "fine-tuned", "scratch", "test_accuracy", "more", when="accuracy counts"),
         Contrast("compute", "fine-tuned", "scratch", "steps", "less", ratio=True,
@@ -51,9 +48,7 @@ def fine_tuning_pays(seed: int) -> Outcome:
 
 
 @experiment(
-    "C2",
-    seeds=8,
-    arms=("scratch", "related", "shuffled pixels", "drawn labels"),
+    "C2", seeds=8, arms=("scratch", "related", "shuffled pixels", "drawn labels"),
     measures=(ACCURACY,),
     contrasts=(
         Contrast("shuffled", "shuffled pixels", "scratch", "test_accuracy", "less",
@@ -89,8 +84,7 @@ def negative_transfer(seed: int) -> Outcome:
 
 
 @experiment(
-    "C13",
-    seeds=8,
+    "C13", seeds=8,
     arms=tuple(f"{way} {n}" for n in (25, 100, 200) for way in ("scratch", "fine-tuned")),
     measures=(ACCURACY,),
     contrasts=(
@@ -119,13 +113,10 @@ def learning_curve(seed: int) -> Outcome:
 
 
 @experiment(
-    "C18",
-    seeds=8,
-    arms=("scratch", "fine-tuned"),
-    measures=(ACCURACY,),
+    "C18", seeds=8, arms=("scratch", "fine-tuned"), measures=(ACCURACY,),
     contrasts=(Contrast("gain", "fine-tuned", "scratch", "test_accuracy", "more"),),
     minutes=1,
-)
+)  # fmt: skip
 def few_examples(seed: int) -> Outcome:
     """With a few examples only, is a model trained on them alone worse than a fine-tuned one?
 

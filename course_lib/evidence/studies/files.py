@@ -35,9 +35,7 @@ def loads_by_numel(model: nn.Module, weights: dict[str, Tensor]) -> float:
 
 
 @experiment(
-    "C7",
-    arms=("same network", "a key more", "equal numel", "another size"),
-    measures=(LOADED,),
+    "C7", arms=("same network", "a key more", "equal numel", "another size"), measures=(LOADED,),
     contrasts=(
         Contrast("key_more", "a key more", "same network", "loaded", "same", when="no key is new"),
         Contrast("equal_numel", "equal numel", "same network", "loaded", "same",
@@ -80,12 +78,10 @@ def kind_of(content: Any) -> str:
 
 
 @experiment(
-    "C14",
-    arms=("by the ending", "by looking"),
-    measures=(Measure("right"),),
+    "C14", arms=("by the ending", "by looking"), measures=(Measure("right"),),
     contrasts=(Contrast("ending", "by the ending", "by looking", "right", "same", margin=0.05),),
     minutes=0.1,
-)
+)  # fmt: skip
 def endings(seed: int) -> Outcome:
     """Can the ending of a weights file tell what is in it?
 
@@ -118,12 +114,10 @@ def endings(seed: int) -> Outcome:
 
 
 @experiment(
-    "C15",
-    arms=("as it is", "plain dict"),
-    measures=(LOADED,),
+    "C15", arms=("as it is", "plain dict"), measures=(LOADED,),
     contrasts=(Contrast("plain", "plain dict", "as it is", "loaded", "more"),),
     minutes=0.1,
-)
+)  # fmt: skip
 def plain_dict(seed: int) -> Outcome:
     """Must a model's state dict become a plain ``dict`` before it is updated and loaded?
 

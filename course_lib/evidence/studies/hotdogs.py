@@ -11,14 +11,11 @@ RATES = (0.3, 1.0, 3.0)
 
 
 @experiment(
-    "hotdog_margin",
-    seeds=5,
-    arms=("from scratch", "fine-tuned"),
+    "hotdog_margin", seeds=5, arms=("from scratch", "fine-tuned"),
     measures=(Measure("test_accuracy"), Measure("val_accuracy")),
     contrasts=(Contrast("gain", "fine-tuned", "from scratch", "test_accuracy", "more"),),
-    files=("hotdog_rendered/manifest.json",),
-    minutes=6,
-)
+    files=("hotdog_rendered/manifest.json",), minutes=6,
+)  # fmt: skip
 def few_pictures(seed: int) -> Outcome:
     """Few pictures: fine-tuning against training from scratch, as in chapter 02.
 
@@ -49,19 +46,11 @@ def few_pictures(seed: int) -> Outcome:
             model = backbones.load(tiny.backbone, num_classes=2, pretrained=pretrained)
             model.to(memory_format=torch.channels_last)  # the same numbers, faster
             history = training.finetune(
-                model,
-                train,
-                val=val,
-                epochs=tiny.epochs,
+                model, train, val=val, epochs=tiny.epochs,
                 lr=factor * tiny.learning_rate * (1 if pretrained else 10),
-                head_lr_factor=10 if pretrained else 1,
-                momentum=tiny.momentum,
-                batch_size=tiny.batch_size,
-                device="cpu",
-                amp=False,
-                seed=seed,
-                progress=False,
-            )
+                head_lr_factor=10 if pretrained else 1, momentum=tiny.momentum,
+                batch_size=tiny.batch_size, device="cpu", amp=False, seed=seed, progress=False,
+            )  # fmt: skip
             reached = max(history.val_acc)
             if reached > best:
                 best, chosen = reached, model

@@ -35,8 +35,7 @@ def starts(seed: int) -> dict[str, Callable[[], nn.Sequential]]:
 
 
 @experiment(
-    "C3",
-    seeds=8,
+    "C3", seeds=8,
     arms=tuple(f"{cell}: {way}" for cell in CELLS for way in (*STRATEGIES, "best other")),
     measures=(ACCURACY,),
     contrasts=tuple(
@@ -67,8 +66,7 @@ def four_cases(seed: int) -> Outcome:
 
 
 @experiment(
-    "C5",
-    seeds=8,
+    "C5", seeds=8,
     arms=tuple(
         [f"{n}: {way}" for n in (10, 50) for way in ("head only", "first two frozen", "all layers")]
         + [f"kept {k}" for k in (0, 1, 2, 3)]

@@ -103,9 +103,7 @@ def best_linear(train: Rows, val: Rows, test: Rows) -> float:
 
 
 @experiment(
-    "C12",
-    seeds=5,
-    arms=("trained network", "new network", "pixels", "nine in ten"),
+    "C12", seeds=5, arms=("trained network", "new network", "pixels", "nine in ten"),
     measures=(ACCURACY,),
     contrasts=(
         Contrast("well", "trained network", "nine in ten", "test_accuracy", "more",
@@ -115,8 +113,7 @@ def best_linear(train: Rows, val: Rows, test: Rows) -> float:
         Contrast("pixels", "trained network", "pixels", "test_accuracy", "more",
                  when="compared with a linear layer on the pixels"),
     ),
-    files=FILES,
-    minutes=1.5,
+    files=FILES, minutes=1.5,
 )  # fmt: skip
 def one_linear_layer(seed: int) -> Outcome:
     """Does one linear layer on a trained network's features separate a new problem's classes well?
@@ -141,9 +138,7 @@ def one_linear_layer(seed: int) -> Outcome:
 
 
 @experiment(
-    "C11",
-    seeds=5,
-    arms=("its own", "ImageNet's", "none"),
+    "C11", seeds=5, arms=("its own", "ImageNet's", "none"),
     measures=(ACCURACY, Measure("recognised")),
     contrasts=(
         Contrast("unlearned", "ImageNet's", "its own", "recognised", "less",
@@ -153,8 +148,7 @@ def one_linear_layer(seed: int) -> Outcome:
         Contrast("none", "none", "its own", "recognised", "less",
                  when="pictures are not normalised at all"),
     ),
-    files=FILES,
-    minutes=1,
+    files=FILES, minutes=1,
 )  # fmt: skip
 def normalisation(seed: int) -> Outcome:
     """What do the wrong numbers for normalisation cost?
@@ -203,8 +197,7 @@ def head_accuracy(head: nn.Linear, part: Rows) -> float:
 
 
 @experiment(
-    "C9",
-    seeds=5,
+    "C9", seeds=5,
     arms=tuple(f"{way}, {n}" for n in (0, 8, 96) for way in ("random", "hot-dog row")),
     measures=(ACCURACY,),
     contrasts=(
@@ -215,8 +208,7 @@ def head_accuracy(head: nn.Linear, part: Rows) -> float:
         Contrast("more", "hot-dog row, 96", "random, 96", "test_accuracy", "more",
                  when="it is trained on 96 pictures"),
     ),
-    files=FILES,
-    minutes=1,
+    files=FILES, minutes=1,
 )  # fmt: skip
 def hotdog_row(seed: int) -> Outcome:
     """Does a head that starts from ImageNet's hot-dog class do better than a random one?
@@ -244,9 +236,7 @@ def hotdog_row(seed: int) -> Outcome:
 
 
 @experiment(
-    "C17",
-    seeds=5,
-    arms=("linear", "svm", "naive_bayes", "knn", "joined", "pixels"),
+    "C17", seeds=5, arms=("linear", "svm", "naive_bayes", "knn", "joined", "pixels"),
     measures=(ACCURACY,),
     contrasts=(
         Contrast("svm", "svm", "linear", "test_accuracy", "same", margin=0.05,
@@ -256,8 +246,7 @@ def hotdog_row(seed: int) -> Outcome:
         Contrast("joined", "joined", "linear", "test_accuracy", "more",
                  when="the features of two networks are joined: better than one's"),
     ),
-    files=FILES,
-    minutes=1,
+    files=FILES, minutes=1,
 )  # fmt: skip
 def classical(seed: int) -> Outcome:
     """Do classical classifiers work on a network's features, and do two networks do better?
@@ -289,9 +278,7 @@ FINE_RATES = (0.0003, 0.001, 0.003)
 
 
 @experiment(
-    "C8",
-    seeds=5,
-    arms=("all layers", "head only"),
+    "C8", seeds=5, arms=("all layers", "head only"),
     measures=(ACCURACY, Measure("pictures_per_second", digits=1, timing=True)),
     contrasts=(
         Contrast("accuracy", "head only", "all layers", "test_accuracy", "same", margin=0.05,
@@ -299,8 +286,7 @@ FINE_RATES = (0.0003, 0.001, 0.003)
         Contrast("speed", "head only", "all layers", "pictures_per_second", "more", margin=1.46,
                  ratio=True, when="speed counts: at least 1.46 times as fast"),
     ),
-    files=FILES,
-    minutes=8,
+    files=FILES, minutes=8,
 )  # fmt: skip
 def freeze_all_but_the_head(seed: int) -> Outcome:
     """Does freezing all but the head cost little accuracy and make training 1.46 times as fast?

@@ -21,9 +21,7 @@ def best_rate(scores: dict[float, digits.Score]) -> float:
 
 
 @experiment(
-    "C4",
-    seeds=8,
-    arms=("scratch", "fine-tuned", "fine-tuned, a tenth"),
+    "C4", seeds=8, arms=("scratch", "fine-tuned", "fine-tuned, a tenth"),
     measures=(Measure("best_rate", digits=1), ACCURACY),
     contrasts=(
         Contrast("factor", "scratch", "fine-tuned", "best_rate", "more", margin=3.16, ratio=True,
@@ -82,10 +80,7 @@ def drift(model: nn.Sequential, start: nn.Sequential, part: digits.Part) -> floa
 
 
 @experiment(
-    "C6",
-    seeds=8,
-    arms=("all at once", "head first"),
-    measures=(ACCURACY, Measure("drift")),
+    "C6", seeds=8, arms=("all at once", "head first"), measures=(ACCURACY, Measure("drift")),
     contrasts=(
         Contrast("gain", "head first", "all at once", "test_accuracy", "more",
                  when="accuracy counts"),
@@ -120,9 +115,7 @@ ADAM_RATE = 0.001
 
 
 @experiment(
-    "C10",
-    seeds=8,
-    arms=("sum", "mean", "mean, rate x 16", "Adam, sum", "Adam, mean"),
+    "C10", seeds=8, arms=("sum", "mean", "mean, rate x 16", "Adam, sum", "Adam, mean"),
     measures=(ACCURACY,),
     contrasts=(
         Contrast("sgd", "mean", "sum", "test_accuracy", "less", margin=0.05,
@@ -148,12 +141,7 @@ def mean_or_sum(seed: int) -> Outcome:
 
     def trained(rate: float, reduction: str, optimizer: str = "sgd") -> digits.Score:
         return digits.train_and_score(
-            digits.pretrained(seed),
-            task,
-            rate,
-            seed=seed,
-            reduction=reduction,
-            optimizer=optimizer,
+            digits.pretrained(seed), task, rate, seed=seed, reduction=reduction, optimizer=optimizer
         )
 
     scores = {rate: trained(rate, "sum") for rate in SUM_RATES}
@@ -169,9 +157,7 @@ def mean_or_sum(seed: int) -> Outcome:
 
 
 @experiment(
-    "C16",
-    seeds=8,
-    arms=("rate 0 in the body", "a tenth in the body", "one rate"),
+    "C16", seeds=8, arms=("rate 0 in the body", "a tenth in the body", "one rate"),
     measures=(Measure("steps", digits=1), ACCURACY),
     contrasts=(
         Contrast("steps", "rate 0 in the body", "one rate", "steps", "less", ratio=True,
