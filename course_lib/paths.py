@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import platform
 import re
 import secrets
 import stat
@@ -33,7 +34,7 @@ def repo_root() -> Path:
     raise CourseError(
         "The course's folder was not found: expected a folder with pyproject.toml and notebooks/ "
         f"above {here.parent} or above the current folder. Clone the course and install it from "
-        "there with: pip install -e ."
+        "there with: make install (without make: see README.md)"
     )
 
 
@@ -91,7 +92,7 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target.parent)
-    temporary = target.with_name(f".course-{os.getpid()}-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".course-{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.tmp")
     try:
         # "x": made by this very call, so that nobody's file and no link of that name is written to.
         with temporary.open("xb") as file:
@@ -119,11 +120,21 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove temporary files of processes that no longer live."""
-    for each in folder.glob(".course-*-*.tmp"):
-        found = re.fullmatch(r"\.course-(\d+)-[0-9a-f]{16}\.tmp", each.name)
+    """Remove temporary files of this machine's processes that no longer live.
+
+    In a shared folder there may be those of another machine, whose processes can't be asked for,
+    and those of another person, which only that person may remove.
+    """
+    for each in folder.glob(f".course-{_machine()}-*-*.tmp"):
+        found = re.fullmatch(r"\.course-[0-9a-f]{8}-(\d+)-[0-9a-f]{16}\.tmp", each.name)
         if found and not _lives(int(found[1])):
-            each.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                each.unlink()
+
+
+def _machine() -> str:
+    """Eight digits that tell this machine, or this container, from others on the same disk."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def _lives(process: int) -> bool:

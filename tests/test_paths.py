@@ -11,6 +11,7 @@ import threading
 
 import pytest
 
+from course_lib import paths
 from course_lib.paths import atomic_write, file_hash, repo_root, write_file
 
 unix = pytest.mark.skipif(os.name == "nt", reason="modes, links and signals are of Unix")
@@ -101,7 +102,7 @@ def test_a_planted_link_is_not_written_through(tmp_path, monkeypatch):
     victim = tmp_path / "victim"
     victim.write_bytes(b"theirs")
     monkeypatch.setattr("secrets.token_hex", lambda count: "ab" * count)
-    (tmp_path / f".course-{os.getpid()}-{'ab' * 8}.tmp").symlink_to(victim)
+    (tmp_path / f".course-{paths._machine()}-{os.getpid()}-{'ab' * 8}.tmp").symlink_to(victim)
     with pytest.raises(FileExistsError):
         write_file(tmp_path / "a", b"ours")
     assert victim.read_bytes() == b"theirs"
@@ -131,12 +132,15 @@ def test_threads_that_write_one_path(tmp_path):
 def test_what_killed_processes_left_is_removed(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    abandoned = tmp_path / f".course-{dead.pid}-{'0' * 16}.tmp"
+    ours, end = f".course-{paths._machine()}", f"{'0' * 16}.tmp"
+    abandoned = tmp_path / f"{ours}-{dead.pid}-{end}"
     kept = [
-        tmp_path / f".course-{os.getppid()}-{'0' * 16}.tmp",
-        tmp_path / f".course-{dead.pid}-mine.tmp",
+        tmp_path / f"{ours}-{os.getppid()}-{end}",
+        tmp_path / f"{ours}-{dead.pid}-mine.tmp",
+        tmp_path / f".course-00000000-{dead.pid}-{end}",  # of another machine, on a shared disk
         tmp_path / "a.tmp",
     ]
+    (tmp_path / f"{ours}-{dead.pid}-{'1' * 16}.tmp").mkdir()  # can't be removed: no reason to stop
     for each in (abandoned, *kept):
         each.write_bytes(b"half")
     write_file(tmp_path / "a", b"")
