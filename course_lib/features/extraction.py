@@ -1,7 +1,12 @@
 """Compute a frozen network's features once."""
 
+import copy
 import hashlib
+import queue
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +39,7 @@ def extract(
     batch_size: int | None = None,
     cache: bool = True,
     cache_dir: Path | str | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> Features:
     """The features of every example of a data set, in its order.
@@ -56,6 +62,9 @@ def extract(
         batch_size: pictures at once; by default the profile's. It may change last digits.
         cache: keep the features on disk and look there first.
         cache_dir: where; by default ``features/`` in :func:`course_lib.paths.cache_dir`.
+        workers: batches computed at once, each by one thread with a copy of the network: so the bits
+            are those of one thread, however many there are. The data set is read by all of them.
+            By default torch's threads share each batch.
         progress: show a bar or not; by default where somebody is watching.
 
     Raises:
@@ -69,6 +78,8 @@ def extract(
         raise FeaturesError(f"pool must be 'mean' or None; got {pool!r}.")
     if batch_size is not None and batch_size < 1:
         raise FeaturesError(f"batch_size must be 1 or more; got {batch_size}.")
+    if workers is not None and workers < 1:
+        raise FeaturesError(f"workers must be 1 or more; got {workers}.")
     items = _Items(dataset)
     place = model_device(model)
     with profile.own_streams(devices=[place]):
@@ -80,7 +91,7 @@ def extract(
         found = disk.load(folder, key) if cache and key else None
         if found is None:
             expected = None if by_files else data
-            found = _compute(tap, items, pool, batch_size, place, progress, expected)
+            found = _compute(tap, items, pool, batch_size, place, workers, progress, expected)
             if cache and key:
                 _store(folder, key, *found)
     values, targets = found
@@ -167,31 +178,41 @@ class _Items:
 
 def _compute(
     tap: Tap, items: _Items, pool: str | None, batch_size: int | None, place: torch.device,
-    progress: bool | None, expected: str | None,
+    workers: int | None, progress: bool | None, expected: str | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Values and targets of all examples; ``expected`` is their hash, where it was taken."""
     size = batch_size or profile.current().batch_size
     starts = range(0, items.length, size)
+    free: queue.SimpleQueue[Tap] = queue.SimpleQueue()  # a tap is used for one batch at a time
+
+    @torch.no_grad()  # holds for the thread that calls it
+    def take(start: int) -> tuple[Tensor, list[Tensor], list[str]]:
+        batch = [items[index] for index in range(start, min(start + size, items.length))]
+        images = _stacked([each[0] for each in batch], start).to(place)
+        own = free.get()
+        try:
+            rows = pooled(own.take(images), pool, own.name).cpu()
+        finally:
+            free.put(own)
+        if len(rows) != len(batch):
+            raise FeaturesError(
+                f"The layer {tap.name!r} gives {len(rows)} rows for {len(batch)} "
+                "pictures; expected one a picture. Name another layer."
+            )
+        hashes = [keys.of_tensors(*each) for each in batch] if expected else []
+        return rows, [each[1] for each in batch], hashes
+
     values, targets, digest = [], [], hashlib.sha256()
-    with (
-        evaluation_mode(tap.model),
-        torch.no_grad(),
-        tap.open(),
-        bar(len(starts), "features", progress) as shown,
-    ):
-        for start in starts:
-            batch = [items[index] for index in range(start, min(start + size, items.length))]
-            for each in batch if expected else ():
-                digest.update(keys.of_tensors(*each).encode())
-            images = _stacked([each[0] for each in batch], start).to(place)
-            values.append(pooled(tap.take(images), pool, tap.name).cpu())
-            targets += [each[1] for each in batch]
-            if len(values[-1]) != len(batch):
-                raise FeaturesError(
-                    f"The layer {tap.name!r} gives {len(values[-1])} rows for {len(batch)} "
-                    "pictures; expected one a picture. Name another layer."
-                )
-            shown.update()
+    with evaluation_mode(tap.model), bar(len(starts), "features", progress) as shown:
+        taps = [tap, *(Tap(copy.deepcopy(tap.model), tap.layer) for _ in range((workers or 1) - 1))]
+        for each in taps:
+            free.put(each)
+        with _opened(taps), _mapped(workers) as mapped:
+            for rows, truth, hashes in mapped(take, starts):
+                values.append(rows)
+                targets += truth
+                digest.update("".join(hashes).encode())
+                shown.update()
     if expected and digest.hexdigest() != expected:
         raise FeaturesError(RANDOM_MESSAGE.format(what="these came out in two ways"))
     table = torch.cat(values)
@@ -202,6 +223,30 @@ def _compute(
             f"of all example {rows[0]}. Look at its picture and at the network's weights."
         )
     return table, torch.stack(targets)
+
+
+@contextmanager
+def _opened(taps: list[Tap]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for each in taps:
+            stack.enter_context(each.open())
+        yield
+
+
+@contextmanager
+def _mapped(workers: int | None) -> Iterator[Any]:
+    """``map``, in the order of its argument: by threads that compute with one thread each."""
+    if workers is None:
+        yield map
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # before the workers' first operation: they take it over
+    made = ThreadPoolExecutor(workers)
+    try:
+        yield made.map
+    finally:
+        made.shutdown(cancel_futures=True)  # stopped by hand: not at the end of the data set
+        torch.set_num_threads(threads)
 
 
 def _store(folder: Path, key: str, values: Tensor, targets: Tensor) -> None:

@@ -31,7 +31,7 @@ class Tap:
     """
 
     def __init__(self, model: nn.Module, layer: str | None) -> None:
-        self.model = model
+        self.model, self.layer = model, layer
         self.name = layer if layer is not None else BEFORE_HEAD
         self.at_input = layer is None
         name = backbones.head_name(model) if layer is None else layer
