@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all went well, 1 when something is in the way (said in one line on stderr),
         2 for a command that doesn't exist, 130 when you stopped it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what a console can't show is escaped there
+            stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.run not in (_lab, _bench):
@@ -42,6 +45,21 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _command(commands, "lab", _lab, "open JupyterLab; options are passed on to it")
     _command(commands, "doctor", _doctor, "check this machine: versions, weights, data")
+
+    learn = _command(commands, "train", _train, "a network for the pictures in a folder")
+    learn.add_argument("folder", metavar="FOLDER", help="one folder inside it for each class")
+    learn.add_argument("--out", metavar="FILE", help="where to save it; else mine.safetensors")
+    learn.add_argument("--minutes", type=_minutes, default=2.0, help="to spend; by default 2")
+    learn.add_argument("--model", metavar="NAME", help="another backbone, such as resnet18")
+    learn.add_argument("--size", type=int, help="side of the pictures; by default it is measured")
+
+    ask = _command(commands, "predict", _predict, "ask a trained network about photographs")
+    ask.add_argument("file", metavar="FILE", help="what `course train` has saved")
+    ask.add_argument("photos", nargs="+", metavar="PHOTO", help="files or folders")
+    form = ask.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="instead of a table")
+    form.add_argument("--csv", action="store_true", help="instead of a table")
+    ask.add_argument("--threshold", type=_share, metavar="P", help="below it: not sure")
 
     data = commands.add_parser("data", help="the pictures").add_subparsers(required=True)
     render = _command(data, "render", _data_render, "draw the bundled pictures again")
@@ -105,6 +123,36 @@ def _command(commands: Any, name: str, run: Run, what: str) -> argparse.Argument
     made: argparse.ArgumentParser = commands.add_parser(name, help=what)
     made.set_defaults(run=run)
     return made
+
+
+def _number(text: str, low: float, high: float, expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:  # not for NaN either
+        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
+    return value
+
+
+def _minutes(text: str) -> float:
+    return _number(text, 0, 1e6, "a number of minutes")
+
+
+def _share(text: str) -> float:
+    return _number(text, 0, 1, "a probability from 0 to 1")
+
+
+def _train(options: argparse.Namespace) -> None:
+    from course_lib.recipe import command
+
+    command.train(options)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from course_lib.recipe import command
+
+    return command.predict(options)
 
 
 def _lab(options: argparse.Namespace) -> int:

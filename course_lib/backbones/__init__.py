@@ -152,9 +152,9 @@ def _load_torchvision(name: str, pretrained: bool) -> nn.Module:
 
 
 def _options(name: str) -> dict[str, object]:
-    """What torchvision has to be told when it builds a network without weights."""
-    if name in ("googlenet", "inception_v3"):
-        return {"init_weights": True}  # unsaid, they warn that their way to draw them will change
+    """What torchvision has to be told to build without weights what it builds with them."""
+    if name in ("googlenet", "inception_v3"):  # unsaid, they warn: their draws are going to change
+        return {"init_weights": True, "transform_input": True, "aux_logits": name != "googlenet"}
     if name.startswith("vit"):
         return {"image_size": card(name).input_size}  # one of them wants another size than 224
     return {}

@@ -28,6 +28,8 @@ class Preprocessing:
         mean: one number a channel (red, green, blue), for values between 0 and 1.
         std: likewise.
         interpolation: how pixels are resampled, ``"bilinear"`` or ``"bicubic"``.
+        resize: the shorter side, in pixels, before the square is cut out of the middle; by default
+            8/7 of the size.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str = "bilinear"
+    resize: int | None = None
 
     @property
     def train(self) -> v2.Transform:
@@ -50,11 +53,15 @@ class Preprocessing:
     def eval(self) -> v2.Transform:
         """The middle of the picture, for testing: PIL image (RGB) -> float tensor (3, size, size).
 
-        The shorter side is resized to 8/7 of the size, and the square is cut from the centre.
+        The shorter side is resized to :attr:`shorter_side`, and the square is cut from the centre.
         """
-        shorter = round(self.size * RESIZE_RATIO)
-        resize = v2.Resize(shorter, interpolation=self._mode, antialias=True)
+        resize = v2.Resize(self.shorter_side, interpolation=self._mode, antialias=True)
         return v2.Compose([resize, v2.CenterCrop(self.size), *self._to_tensor()])
+
+    @property
+    def shorter_side(self) -> int:
+        """To how many pixels the shorter side is resized for testing."""
+        return self.resize or round(self.size * RESIZE_RATIO)
 
     def __call__(self, image: Image, augment: bool = False) -> Tensor:
         """One picture through :attr:`train` (``augment=True``) or :attr:`eval`."""

@@ -10,7 +10,9 @@ carried out), ``report`` (what came out), ``run`` (the whole of it).
 
 from course_lib.recipe.facts import Facts
 from course_lib.recipe.plan import Plan, Stage
+from course_lib.recipe.prediction import Prediction, Predictor
 from course_lib.recipe.report import RecipeRun
 from course_lib.recipe.run import fit
+from course_lib.recipe.saved import load
 
-__all__ = ["Facts", "Plan", "RecipeRun", "Stage", "fit"]
+__all__ = ["Facts", "Plan", "Prediction", "Predictor", "RecipeRun", "Stage", "fit", "load"]

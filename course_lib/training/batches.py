@@ -1,9 +1,11 @@
 """From what you hand over (a data set, a loader, a list of batches) to batches on the device."""
 
 from collections.abc import Iterable, Iterator, Sized
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -33,10 +35,10 @@ def as_batches(
         from course_lib.data import loader  # here: a loader of your own needs none of it
 
         data = loader(data, batch_size=batch_size, shuffle=shuffle, seed=seed)
-    if not isinstance(data, Iterable):
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
         raise TrainingError(
             f"The {name} data must be a Dataset, a DataLoader or an iterable of (images, targets) "
-            f"batches; got {type(data).__name__}."
+            f"batches; got {type(data).__name__}.{_for_pictures(data)}"
         )
     if count_batches(data) == 0:
         dropped = isinstance(data, DataLoader) and data.drop_last
@@ -46,6 +48,13 @@ def as_batches(
             "smaller batch size."
         )
     return data
+
+
+def _for_pictures(given: object) -> str:
+    """The next step for somebody who hands over pictures where batches are expected."""
+    if not isinstance(given, str | bytes | Path | Image):
+        return ""
+    return " To ask a network about pictures: course_lib.recipe.load(file).predict(pictures)."
 
 
 def count_batches(batches: Iterable[Any]) -> int | None:
@@ -73,6 +82,7 @@ def unpack(batch: Any, number: int) -> tuple[Tensor, Tensor]:
         raise TrainingError(
             f"Batch {number} is a {type(batch).__name__}{size}; expected a pair (images, targets). "
             "Let the data set return two things an example, or give the loader a collate_fn."
+            + _for_pictures(batch)
         )
     images, targets = batch
     if not isinstance(images, Tensor):

@@ -155,7 +155,7 @@ def open_catalogue(
         raise CheckpointError(f"{path} can't be read: {error.strerror or error}.") from error
     own = tree.get("metadata") if isinstance(tree, dict) else None
     if not metadata and isinstance(own, dict):
-        metadata = locate.outline(own)
+        metadata = locate.outline(own, whole=True)
     place, places = locate.find(tree, str(path), where)
     _refuse_odd_tensors(path, place)
     return Catalogue(path, format, place, places, _others(tree, place), metadata, stamps)

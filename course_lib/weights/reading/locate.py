@@ -143,21 +143,22 @@ def common_prefix(names: list[str]) -> str:
     return ""
 
 
-def outline(tree: Any, depth: int = 0) -> Any:
+def outline(tree: Any, depth: int = 0, *, whole: bool = False) -> Any:
     """``tree`` with short texts in place of tensors and long lists: for showing what else is in.
 
-    Dictionaries keep their keys; tensors become text such as ``"tensor float32 (3, 4)"``.
+    Dictionaries keep their keys; tensors become text such as ``"tensor float32 (3, 4)"``. With
+    ``whole``, only tensors are replaced.
     """
     if isinstance(tree, Stored):
         return f"tensor {str(tree.dtype).removeprefix('torch.')} {tree.shape}"
     if isinstance(tree, Mapping):
-        if depth >= 2 and len(tree) > 8:
+        if depth >= 2 and len(tree) > 8 and not whole:
             return f"dictionary of {len(tree)}"
-        return {key: outline(value, depth + 1) for key, value in tree.items()}
+        return {key: outline(value, depth + 1, whole=whole) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        if len(tree) > 8:
+        if len(tree) > 8 and not whole:
             return f"list of {len(tree)}"
-        return [outline(value, depth + 1) for value in tree]
+        return [outline(value, depth + 1, whole=whole) for value in tree]
     return tree
 
 
