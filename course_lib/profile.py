@@ -131,6 +131,19 @@ def _full() -> Profile:
     )
 
 
+def cores() -> int:
+    """Cores to compute on: ``OMP_NUM_THREADS`` where it is set, else all that this process may use.
+
+    Chapters take the profile's ``threads`` instead, so that their results are the same everywhere.
+    """
+    wish = os.environ.get("OMP_NUM_THREADS", "")
+    if wish.isdecimal() and int(wish) > 0:
+        return int(wish)
+    if hasattr(os, "sched_getaffinity"):  # not on Windows and macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def best_device() -> str:
     """``"cuda"`` if torch sees a CUDA GPU, else ``"mps"`` on a Mac that has it, else ``"cpu"``."""
     import torch  # here, not above: naming a profile must not cost the import of torch

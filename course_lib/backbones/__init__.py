@@ -39,7 +39,7 @@ from course_lib.backbones.sources import (
     packaged_path,
     read_packaged,
 )
-from course_lib.backbones.transforms import Preprocessing
+from course_lib.backbones.transforms import Preprocessing, prepared_by
 from course_lib.errors import DataError
 from course_lib.paths import file_hash
 from course_lib.weights.matching.names import name_table
@@ -47,7 +47,7 @@ from course_lib.weights.matching.names import name_table
 __all__ = [
     "HOTDOG_CLASS", "Card", "HeadError", "Preprocessing", "WeightsFileError", "card",
     "find_weights", "head_name", "head_names", "hotdog_head", "imagenet_classes", "load", "names",
-    "preprocessing", "replace_head",
+    "prepared_by", "preprocessing", "replace_head",
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ range of values, and each colour channel shifted and scaled by the same mean and
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -95,3 +96,24 @@ class Preprocessing:
     def __str__(self) -> str:
         mean, std = (numbers(each) for each in (self.mean, self.std))
         return f"{self.name}: {self.size} x {self.size} pixels, mean {mean}, std {std}"
+
+
+def prepared_by(dataset: Any, name: str) -> Preprocessing | None:
+    """How a data set prepares its pictures, if by :attr:`Preprocessing.eval` or its like.
+
+    Args:
+        dataset: its ``transform`` is looked at, or that of the data set that it is a part of.
+        name: the backbone that it is for.
+    """
+    while not hasattr(dataset, "transform") and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    steps: Any = getattr(getattr(dataset, "transform", None), "transforms", ())
+    kinds = (v2.Resize, v2.CenterCrop, v2.ToImage, v2.ToDtype, v2.Normalize)
+    if tuple(map(type, steps)) != kinds or len(steps[0].size) != 1:
+        return None
+    resize, crop, _, _, norm = steps
+    see = Preprocessing(
+        name, crop.size[0], tuple(norm.mean), tuple(norm.std), resize.interpolation.value,
+        resize.size[0],
+    )  # fmt: skip
+    return see if repr(see.eval) == repr(dataset.transform) else None

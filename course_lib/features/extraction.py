@@ -62,9 +62,9 @@ def extract(
         batch_size: pictures at once; by default the profile's. It may change last digits.
         cache: keep the features on disk and look there first.
         cache_dir: where; by default ``features/`` in :func:`course_lib.paths.cache_dir`.
-        workers: batches computed at once, each by one thread with a copy of the network: so the bits
-            are those of one thread, however many there are. The data set is read by all of them.
-            By default torch's threads share each batch.
+        workers: batches computed at once, each by one thread with a copy of the network: so the
+            bits are those of one thread, however many there are. The data set is read by all of
+            them. By default torch's threads share each batch.
         progress: show a bar or not; by default where somebody is watching.
 
     Raises:

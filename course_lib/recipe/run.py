@@ -4,14 +4,16 @@
 
     run = recipe.fit("my_pictures", save_to="mine.safetensors")
 
-The head is trained first, on features that are computed once. Then parts of the body are let go,
-with learning rates by depth, and after each trial the head is fitted anew on the features that came
-out. Each stage has to win on validation pictures.
+A head is trained on features of the frozen network, at several sizes of the pictures. Then, if
+there is time, parts of the body are let go, with learning rates by depth. Each stage has to beat
+what was best before it by more than chance.
 """
 
 import copy
-import time
-from collections.abc import Callable
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,30 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from course_lib import backbones, features, profile
-from course_lib.recipe.facts import measure
+from course_lib import backbones, profile
+from course_lib.recipe.calibration import temperature
+from course_lib.recipe.facts import Facts, measure
 from course_lib.recipe.following import Following
-from course_lib.recipe.pictures import Pictures, for_measuring, for_training, gather
-from course_lib.recipe.plan import Plan, check, make_plan
-from course_lib.recipe.report import RecipeRun
+from course_lib.recipe.heads import ClassWeight
+from course_lib.recipe.pictures import Pictures, gather, length
+from course_lib.recipe.plan import PENALTIES, Plan, check, check_changes, make_plan
+from course_lib.recipe.prediction import Predictor
+from course_lib.recipe.report import UNSEEN, RecipeRun, calibrated, evaluation
+from course_lib.recipe.saved import check_target
+from course_lib.recipe.sizes import (
+    RESERVED,
+    Climb,
+    Clock,
+    Costs,
+    Looked,
+    affordable,
+    look,
+    measure_costs,
+    sizes_of,
+)
 from course_lib.training.errors import TrainingError
-from course_lib.training.evaluation import evaluate
-from course_lib.weights import save_weights
-from course_lib.weights.saving.save import check_ending
 
-BUDGET = 1000
-"""Pictures to pass through the network in training: under a minute of a laptop's processor."""
+PRIOR = 4.0  # holds the temperature near 1 where few pictures tell; see calibration
 
 Say = Callable[[str], object]
 Folder = str | Path
@@ -47,7 +60,9 @@ def fit(
     plan: Plan | Callable[[Plan], Plan] | None = None,
     save_to: Folder | None = None,
     size: int | None = None,
+    minutes: float | None = 2,
     budget: int | None = None,
+    class_weight: ClassWeight = "balanced",
     device: str | torch.device | None = None,
     seed: int | None = None,
     cache: bool = True,
@@ -58,12 +73,13 @@ def fit(
 ) -> RecipeRun:
     """Fine-tune a network: measure the task, choose a plan, say why, follow it, report.
 
-    The amount of data and the likeness of source and target are measured, not asked for. Every
-    number of the plan can be changed: by name (``stages=()`` trains the head only), or the whole
-    of it by ``plan``. Look at it first with ``plan_only=True``.
+    The size of the pictures, the amount of data and the likeness of source and target are
+    measured, not asked for. Every number of the plan can be changed: by name (``stages=()`` trains
+    the head only), or the whole of it by ``plan``. Look at it first with ``plan_only=True``.
 
-    All choices (penalty, rates, epoch, stage) are made by the validation pictures. The test
-    pictures are looked at once, at the end.
+    All choices (size, penalty, rates, stages) are made by training and validation pictures. The
+    test pictures are measured once, at the end. You may stop it (Ctrl-C): what was best by then is
+    kept, reported and saved.
 
     Args:
         train: a folder (see :func:`course_lib.data.image_folder`; what isn't divided is divided),
@@ -75,10 +91,16 @@ def fit(
         augmented: the training pictures with random changes, for the stages that train the body.
             With a folder: mirrored every other time.
         plan: the plan to follow, or a function from the recipe's plan to yours.
-        save_to: a file for the weights (``.safetensors`` or ``.pth``), with classes and results.
-        size: side of the pictures in pixels, with a folder; by default the profile's.
-        budget: how many pictures may pass through the network in training, all trials together;
-            by default :data:`BUDGET`, or three passes over the data for each stage if that is more.
+        save_to: a file for the network (``.safetensors`` or ``.pth``), to be opened again with
+            :func:`course_lib.recipe.load`. Whether it can be written is tried at the start.
+        size: side of the pictures in pixels, with a folder; by default several are tried.
+        minutes: that it may take; None: as long as it takes. A few pictures are timed beforehand,
+            and what won't fit isn't started. With very many pictures even the smallest size takes
+            longer; that is said, and done.
+        budget: instead, how many pictures may pass through the network in the stages, all trials
+            together. Then no clock is looked at, so that the same plan comes out everywhere.
+        class_weight: ``"balanced"``: every class counts the same, in training and in choosing,
+            however many pictures it has; None: every picture does.
         device: by default the profile's.
         seed: of the order of the pictures; by default the profile's.
         cache: keep the features on disk.
@@ -93,36 +115,87 @@ def fit(
     Raises:
         DataError: a folder that can't be used; see :func:`course_lib.data.image_folder`.
         UnknownNameError: no such backbone, or no such number in a plan.
-        TrainingError: pictures, model and plan don't fit each other, or no validation pictures.
+        TrainingError: pictures, model and plan don't fit each other, no validation pictures, or
+            too few to learn from.
         HeadError: the head can't be found.
-        CheckpointError: ``save_to`` has another ending. Nothing was trained then.
+        CheckpointError: ``save_to`` can't be written. Nothing was trained then.
+        NotSavedError: it could be written at the start, and can't be at the end; the trained run
+            is in the error's ``run``.
     """
-    began = time.perf_counter()
     settings = profile.current()
+    clock = Clock(math.inf if minutes is None or budget is not None else 60 * minutes)
     seed = settings.seed if seed is None else seed
     place = torch.device(settings.device if device is None else device)
+    if isinstance(plan, Plan):
+        size, class_weight = size or plan.size or None, plan.class_weight
+        changes = {"penalties": plan.penalties} | changes
+    penalties = tuple(changes.get("penalties", PENALTIES))
+    _check_arguments(minutes, class_weight, changes)
     if save_to is not None:
-        check_ending(Path(save_to))
-    pictures = gather(train, val, test, augmented, model, size)
+        check_target(save_to)
+    pictures = gather(train, val, test, augmented, model, size, cache, progress)
     network = _network(pictures, model).to(place)
     head = backbones.head_name(network)
-    rows = features.extract(network, pictures.train, cache=cache, progress=progress)
-    facts = measure(rows, network, head)
-    chosen = _choose(make_plan(facts, settings.batch_size, budget or BUDGET), plan, changes)
-    say(f"The plan\n{chosen}")
-    run = RecipeRun(network, pictures.classes, facts, chosen)
-    if not plan_only:
-        val_rows = features.extract(network, pictures.val, cache=cache, progress=progress)
-        measured = for_measuring(pictures.val)
-        batches = for_training(pictures, chosen.batch_size)
-        Following(run, pictures, batches, measured, head, place, seed, progress).go(rows, val_rows)
-        if pictures.test is not None:
-            run.test = evaluate(run.model, pictures.test, device=place)
-        if save_to is not None:
-            run.path = _save(run, Path(save_to), pictures.backbone)
-        run.seconds = time.perf_counter() - began
-        say(run.report())
+    if save_to is not None:
+        check_target(save_to, sum(each.nbytes for each in network.state_dict().values()))
+    with _threads(pictures.workers) as threads:
+        costs, sizes = _prices(network, pictures, clock, say)
+        climb = Climb()
+        looked = climb.go(network, pictures, sizes, penalties, class_weight, costs, clock)
+        affords = budget if budget is not None else _affords(looked, costs, clock)
+        made = make_plan(
+            facts_of(looked, network, head), climb, class_weight, penalties, settings.batch_size,
+            affords, in_time=budget is None,
+        )  # fmt: skip
+        chosen = _choose(made, plan, changes)
+        say(f"The plan\n{chosen}")
+        if (chosen.size, chosen.class_weight, chosen.penalties) != (
+            made.size, made.class_weight, made.penalties
+        ):  # fmt: skip
+            looked = look(
+                network, pictures.at(chosen.size), chosen.size, chosen.penalties,
+                chosen.class_weight,
+            )  # fmt: skip
+        facts = facts_of(looked, network, head)
+        run = RecipeRun(network, pictures.classes, facts, chosen, threads=threads)
+        run.interrupted = climb.interrupted
+        if not plan_only:
+            Following(run, looked, head, place, seed).go()
+            _finish(run, looked.pictures, clock, save_to, say)
     return run
+
+
+def facts_of(looked: Looked, network: nn.Module, head: str) -> Facts:
+    """The facts about the pictures that were looked at."""
+    parts = [length(looked.pictures.train), length(looked.pictures.val)]
+    training, validation = looked.rows.targets.split(parts)
+    return measure(looked.pictures.classes, training, validation, looked.answers, network, head)
+
+
+def _check_arguments(
+    minutes: float | None, class_weight: ClassWeight, changes: dict[str, Any]
+) -> None:
+    """Refuse what can be refused before anything is computed."""
+    check_changes(changes)
+    problems = []
+    if minutes is not None and not minutes > 0:
+        problems.append(f"minutes={minutes}; expected a number above 0, or None")
+    if class_weight not in ("balanced", None):
+        problems.append(f"class_weight={class_weight!r}; expected 'balanced' or None")
+    if problems:
+        raise TrainingError(f"The recipe can't start: {'; '.join(problems)}.")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[int]:
+    """torch's threads are so many inside; 0 leaves them. Gives how many there are."""
+    before = torch.get_num_threads()
+    try:
+        if count:
+            torch.set_num_threads(count)
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
 
 
 def _network(pictures: Pictures, model: str | nn.Module | None) -> nn.Module:
@@ -132,6 +205,29 @@ def _network(pictures: Pictures, model: str | nn.Module | None) -> nn.Module:
     with profile.own_streams(seed=0):  # the head is replaced before it counts
         made = backbones.load(pictures.backbone, num_classes=len(pictures.classes))
     return made.eval().to(memory_format=torch.channels_last)
+
+
+def _prices(
+    network: nn.Module, pictures: Pictures, clock: Clock, say: Say
+) -> tuple[Costs | None, tuple[int, ...]]:
+    """What each size costs, and the sizes that fit into the time; said before it starts."""
+    own = pictures.preparation.size if pictures.preparation else 0
+    sizes = (own,) if pictures.again is None else sizes_of(pictures.backbone)
+    if clock.seconds == math.inf:
+        return None, sizes
+    costs = measure_costs(network, pictures, sizes)
+    fitting = affordable(costs, pictures.counts, clock.left)
+    say(costs.described(pictures.counts, fitting, clock.seconds))
+    return costs, fitting
+
+
+def _affords(looked: Looked, costs: Costs | None, clock: Clock) -> int:
+    """Pictures that can be trained on in the time that is left."""
+    if costs is None:
+        return sys.maxsize
+    one = costs.features[looked.trial.size]
+    tested = looked.pictures.counts[1]
+    return int(max(0.0, (clock.left - tested * one) * (1 - RESERVED)) / (one * costs.training))
 
 
 def _choose(
@@ -147,16 +243,34 @@ def _choose(
     return chosen.changed(**changes)
 
 
-def _save(run: RecipeRun, path: Path, backbone: str) -> Path:
-    assert run.val is not None
-    metrics = {"validation accuracy": run.val.accuracy}
-    if run.test is not None:
-        metrics["test accuracy"] = run.test.accuracy
-    return save_weights(
-        run.model,
-        path,
-        what=f"{', '.join(run.classes)}: the recipe, kept after {run.kept!r}",
-        source=backbone or type(run.model).__name__,
-        metrics=metrics,
-        extra={"classes": list(run.classes), "backbone": backbone, "plan": str(run.plan)},
-    )
+def _finish(
+    run: RecipeRun, pictures: Pictures, clock: Clock, save_to: Folder | None, say: Say
+) -> None:
+    """Measure what came out, save it, report."""
+    unseen, layer = run.unseen, run.layer
+    assert unseen is not None
+    assert layer is not None
+    if run.interrupted:
+        run.remarks.append("You stopped it; what was best by then is kept.")
+    logits, targets, on = unseen.logits, unseen.targets, UNSEEN
+    cooled = temperature(logits, targets, unseen.weights, prior=PRIOR)
+    run.val = evaluation(logits, targets, cooled)
+    if pictures.test is not None:
+        try:
+            rows = pictures.features(run.model, pictures.test)
+            logits, targets, on = layer(rows.values).detach(), rows.targets, "the test pictures"
+            run.test = evaluation(logits, targets, cooled)
+        except KeyboardInterrupt:
+            run.interrupted = True
+            run.remarks.append("You stopped it before the test pictures were measured.")
+    run.calibration = calibrated(logits, targets, cooled, on)
+    about = {"backbone": pictures.backbone, "plan": str(run.plan), "result": run.result()}
+    run.predictor = Predictor(
+        run.model, run.classes, pictures.preparation, cooled, about=about
+    )  # fmt: skip
+    run.seconds = clock.spent
+    try:
+        if save_to is not None:
+            run.save(save_to)
+    finally:
+        say(run.report())

@@ -1,17 +1,12 @@
-"""The stages of the recipe: one trial of training, averages of networks, and how they rank."""
+"""The stages of the recipe: one trial of training, and averages of networks."""
 
 import copy
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import Dataset
 
 from course_lib import freezing
 from course_lib.recipe.facts import body_blocks
@@ -22,45 +17,6 @@ from course_lib.training.loop import finetune
 from course_lib.training.snapshot import named_tensors
 from course_lib.training.staged import depth_rates, hold_statistics, pull_to_start, warm_up_and_fall
 
-SCALES = torch.logspace(-2, 1, 31)  # factors by which scores are scaled before they are ranked
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A network that may be kept: how it does on the validation pictures, and how to get it.
-
-    Attributes:
-        setting: in words, how it came about.
-        logits: its scores (N, C).
-        targets: the classes (N,).
-        build: makes it; networks that aren't kept needn't be made.
-    """
-
-    setting: str
-    logits: Tensor
-    targets: Tensor
-    build: Callable[[], nn.Module]
-
-    @cached_property
-    def rank(self) -> tuple[float, float]:
-        """Larger is better: accuracy; of equal ones, the smaller loss after scaling."""
-        right = (self.logits.argmax(dim=1) == self.targets).double().mean()
-        return float(right), -scaled_loss(self.logits, self.targets)
-
-
-def scaled_loss(logits: Tensor, targets: Tensor) -> float:
-    """Cross-entropy of scores that were all multiplied by the factor that suits them best.
-
-    So a network that is right as often as another, but too sure of itself, isn't ranked below it.
-    The factor is known as temperature: C. Guo et al.: On Calibration of Modern Neural Networks,
-    ICML 2017, arXiv:1706.04599.
-
-    Args:
-        logits: scores (N, C).
-        targets: classes (N,).
-    """
-    return min(float(F.cross_entropy(logits * scale, targets)) for scale in SCALES)
-
 
 def run_stage(
     model: nn.Module,
@@ -69,7 +25,7 @@ def run_stage(
     plan: Plan,
     head: str,
     train: Data,
-    val: Data,
+    weights: Tensor,
     *,
     seed: int,
     device: torch.device,
@@ -84,13 +40,13 @@ def run_stage(
         plan: the numbers that all stages share.
         head: dotted name of the head.
         train: pictures (B, ...) and class numbers (B,) to train on.
-        val: likewise; the epoch that is best by them is kept.
+        weights: (C,) what a picture of each class counts in the loss.
         seed: of the order of the pictures.
         device: where to compute.
         progress: show a bar or not; None: where somebody is watching.
 
     Returns:
-        The copy, with the weights of its best epoch and nothing frozen, and the history.
+        The copy, with the weights of its last epoch and nothing frozen, and the history.
 
     Raises:
         NonFiniteLossError: the rate was too high.
@@ -110,10 +66,10 @@ def run_stage(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # thawing for good, with no optimizer left
         history = finetune(
-            trial, train, val=val, epochs=stage.epochs, optimizer=optimizer,
-            scheduler=lambda each: LambdaLR(each, curve), patience=plan.patience,
-            batch_size=plan.batch_size if isinstance(train, Dataset) else None,
-            device=device, seed=seed, progress=progress,
+            trial, train, epochs=stage.epochs, optimizer=optimizer,
+            loss=nn.CrossEntropyLoss(weight=weights.float().to(device)),
+            scheduler=lambda each: LambdaLR(each, curve), device=device, seed=seed,
+            progress=progress,
         )  # fmt: skip
         if release:
             release()
