@@ -37,7 +37,6 @@ from course_lib.recipe.sizes import (
     Clock,
     Costs,
     Looked,
-    affordable,
     look,
     measure_costs,
     sizes_of,
@@ -210,15 +209,14 @@ def _network(pictures: Pictures, model: str | nn.Module | None) -> nn.Module:
 def _prices(
     network: nn.Module, pictures: Pictures, clock: Clock, say: Say
 ) -> tuple[Costs | None, tuple[int, ...]]:
-    """What each size costs, and the sizes that fit into the time; said before it starts."""
+    """What each size costs, said before it starts; and the sizes that may be tried."""
     own = pictures.preparation.size if pictures.preparation else 0
     sizes = (own,) if pictures.again is None else sizes_of(pictures.backbone)
     if clock.seconds == math.inf:
         return None, sizes
     costs = measure_costs(network, pictures, sizes)
-    fitting = affordable(costs, pictures.counts, clock.left)
-    say(costs.described(pictures.counts, fitting, clock.seconds))
-    return costs, fitting
+    say(costs.described(pictures.counts, clock.seconds))
+    return costs, sizes
 
 
 def _affords(looked: Looked, costs: Costs | None, clock: Clock) -> int:

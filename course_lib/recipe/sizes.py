@@ -5,11 +5,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import torch
-from torch import nn
-from torch.utils.data import Dataset, Subset
+from torch import Tensor, nn
 
 from course_lib import backbones
 from course_lib.features import Features
@@ -81,12 +80,11 @@ class Costs:
     features: dict[int, float]
     training: float
 
-    def described(self, counts: tuple[int, int], fitting: Sequence[int], seconds: float) -> str:
+    def described(self, counts: tuple[int, int], seconds: float) -> str:
         """What it will take, in words, before it starts.
 
         Args:
             counts: pictures to learn from, and test pictures.
-            fitting: the sizes that will be tried.
             seconds: that there are.
         """
         learned, tested = counts
@@ -94,21 +92,22 @@ class Costs:
             f"{each * learned:.0f} s" + (f" at {size} pixels" if size else "")
             for size, each in self.features.items()
         )
-        last = self.features[fitting[-1]]
-        told = [f"Features of {counted(learned, 'picture')} to learn from take about {sizes}."]
+        least, most = min(self.features.values()), max(self.features.values())
+        told = [
+            f"Features of {counted(learned, 'picture')} to learn from take about {sizes}; passing "
+            f"them all once to train the whole network, {least * learned * self.training:.0f} to "
+            f"{most * learned * self.training:.0f} s. There are {seconds:.0f} s."
+        ]
         if tested:
-            told.append(f"Those of {counted(tested, 'test picture')}: {last * tested:.0f} s.")
-        told.append(
-            "Passing them all once to train the whole network: "
-            f"{last * learned * self.training:.0f} s."
-        )
-        if last * sum(counts) > seconds:
             told.append(
-                f"That is more than the {seconds:.0f} s it was given. There is no faster way, so "
-                "it starts all the same; Ctrl-C stops it."
+                f"At the end, {counted(tested, 'test picture')}: {least * tested:.0f} to "
+                f"{most * tested:.0f} s."
             )
-        elif len(fitting) < len(self.features):
-            told.append(f"So of the sizes, {' and '.join(map(str, fitting))} will be tried.")
+        if least * sum(counts) > seconds:
+            told.append(
+                "That is more than it was given. There is no faster way, so it starts all the "
+                "same; Ctrl-C stops it."
+            )
         return "Before it starts\n" + "\n".join(f"- {each}" for each in told)
 
 
@@ -121,12 +120,14 @@ class Looked:
         rows: features (N, D) of the training and then the validation pictures.
         unseen: what heads say about them without having seen them, for each penalty.
         trial: what it gave.
+        extracting: seconds that the features took.
     """
 
     pictures: Pictures
     rows: Features
     unseen: dict[float, Answers]
     trial: SizeTrial
+    extracting: float
 
     @property
     def answers(self) -> Answers:
@@ -150,63 +151,64 @@ def measure_costs(model: nn.Module, pictures: Pictures, sizes: Sequence[int]) ->
         pictures: of any size.
         sizes: sides in pixels; 0: as the data sets give them.
     """
+    place, threads = model_device(model), torch.get_num_threads()
+    trial = copy.deepcopy(model).eval()
     found: dict[int, float] = {}
-    some: Dataset[Any] | None = None
+    training = 1.0
+
+    @torch.no_grad()
+    def forward(batch: Tensor) -> None:
+        trial(batch)
+
     for size in sizes:
         train = pictures.at(size).train
-        places = range(0, length(train), max(1, length(train) // (SAMPLE * pictures.workers)))
-        timed = Subset(train, places[: SAMPLE * pictures.workers])
-        pictures.features(model, Subset(train, [0]), cache=False)  # the first time takes longer
+        places = range(0, length(train), max(1, length(train) // SAMPLE))[:SAMPLE]
         began = time.perf_counter()
-        pictures.features(model, timed, cache=False)
-        found[size] = (time.perf_counter() - began) / length(timed)
-        some = some or timed
-    assert some is not None
-    batch = torch.stack([some[place][0] for place in range(min(length(some), SAMPLE))])
-    batch = batch.to(model_device(model))
-    trial = copy.deepcopy(model).eval()
+        batch = torch.stack([train[each][0] for each in places])
+        prepared = time.perf_counter() - began
+        batch = batch.to(place)
+        if pictures.workers:  # each computes with one thread, and all of them at once
+            torch.set_num_threads(1)
+        took = prepared + _seconds(partial(forward, batch))
+        torch.set_num_threads(threads)
+        found[size] = took / len(batch) / max(1, pictures.workers)
+        if len(found) == 1:
+            step = _seconds(partial(_step, trial, batch)) / len(batch)
+            training = max(1.0, step / found[size])
+    return Costs(found, training)
 
-    def forward() -> None:
-        with torch.no_grad():
-            trial(batch)
 
-    def step() -> None:
-        trial(batch).sum().backward()
-
-    return Costs(found, max(1.0, _seconds(step) / _seconds(forward)))
+def _step(model: nn.Module, batch: Tensor) -> None:
+    model(batch).sum().backward()
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """What it takes the second time."""
+    """What it takes, the first time aside: the shorter of two."""
     work()
-    began = time.perf_counter()
-    work()
-    return max(time.perf_counter() - began, 1e-9)
+    times = []
+    for _ in range(2):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return max(min(times), 1e-9)
 
 
-def affordable(costs: Costs, counts: tuple[int, int], seconds: float) -> tuple[int, ...]:
-    """The sizes to try, ascending: the largest that fits into the time, and what fits beside it.
+def affordable(prices: dict[int, float], room: float) -> tuple[int, ...]:
+    """The sizes that fit into the time, ascending: the largest, and what fits beside it.
 
     On photographs a larger picture helped a linear head more than anything else that costs as
     much. So the largest comes first in the reckoning, and smaller ones fill what is left.
 
     Args:
-        costs: as measured.
-        counts: pictures to learn from, and test pictures (these are needed at one size only).
-        seconds: that may be spent.
-
-    Returns:
-        At least the smallest size, even if that takes longer.
+        prices: seconds that a size takes.
+        room: seconds that there are.
     """
-    learned, tested = counts
-    room = seconds * (1 - RESERVED)
     chosen: list[int] = []
-    for size in sorted(costs.features, reverse=True):
-        price = costs.features[size] * (learned + (0 if chosen else tested))
-        if price <= room:
-            room -= price
+    for size in sorted(prices, reverse=True):
+        if prices[size] <= room:
+            room -= prices[size]
             chosen.insert(0, size)
-    return tuple(chosen) or (min(costs.features),)
+    return tuple(chosen)
 
 
 @dataclass
@@ -244,15 +246,23 @@ class Climb:
             KeyboardInterrupt: you stopped it before the first size was done.
         """
         lowest: Looked | None = None
-        pace = 1.0  # seconds over the expected ones, at the size before
-        for size in sizes:
-            expected = pace * costs.features[size] * sum(pictures.counts) if costs else 0.0
-            if self.chosen and expected > clock.left:
-                left = max(clock.left, 0)
-                self.reasons.append(
-                    f"{size} pixels would take {expected:.0f} s, and {left:.0f} s are left."
-                )
-                break
+        left = list(sizes)
+        pace, fitting = 1.0, 0.0  # seconds over the expected ones; seconds to fit heads
+        while left:
+            size = left[0]
+            if costs:
+                learned, tested = pictures.counts
+                prices = {each: pace * costs.features[each] * learned + fitting for each in left}
+                test = pace * costs.features[size] * tested
+                fits = affordable(prices, (clock.left - test) * (1 - RESERVED))
+                if not fits and self.chosen:
+                    self.reasons.append(
+                        f"{size} pixels would take {prices[size] + test:.0f} s with the test "
+                        f"pictures, and {max(clock.left, 0):.0f} s are left."
+                    )
+                    break
+                size = fits[0] if fits else size
+            left = [each for each in left if each > size]
             try:
                 now = look(model, pictures.at(size), size, penalties, class_weight)
             except KeyboardInterrupt:
@@ -267,8 +277,8 @@ class Climb:
                 )
                 break
             if costs:
-                learned = pictures.counts[0]
-                pace = now.trial.seconds / (costs.features[size] * learned)
+                fitting = now.trial.seconds - now.extracting
+                pace = now.extracting / (costs.features[size] * learned)
             self.chosen = now
             if lowest is None or now.trial.loss < lowest.trial.loss:
                 lowest = now
@@ -283,9 +293,10 @@ def look(
     """Features of the pictures of one size, and what heads on them give."""
     began = time.perf_counter()
     rows = pictures.to_learn(model)
+    extracting = time.perf_counter() - began
     unseen = cross_validated(rows, len(pictures.classes), penalties, class_weight)
     penalty = min(unseen, key=lambda each: unseen[each].loss)
     best = unseen[penalty]
     seconds = time.perf_counter() - began
     trial = SizeTrial(size, best.balanced_accuracy, best.loss, penalty, seconds)
-    return Looked(pictures, rows, unseen, trial)
+    return Looked(pictures, rows, unseen, trial, extracting)
