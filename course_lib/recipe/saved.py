@@ -6,7 +6,6 @@ The weights are a safetensors file, which can't hold code. Its metadata say, bes
 
 import contextlib
 import datetime
-import math
 import os
 import reprlib
 import shutil
@@ -37,8 +36,7 @@ AGAIN = "Train it again with recipe.fit(..., save_to=...), or get the file again
 
 
 def _number(value: Any, low: float, high: float, kinds: Any = int | float) -> bool:
-    known = isinstance(value, kinds) and not isinstance(value, bool)
-    return known and math.isfinite(value) and low <= value <= high
+    return isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
 
 
 def _three(value: Any, low: float) -> bool:
@@ -72,13 +70,13 @@ PREPARATION: dict[str, tuple[str, Check]] = {
     "mean": ("three finite numbers", lambda v: _three(v, -1e6)),
     "std": ("three positive numbers", lambda v: _three(v, 1e-6)),
 }
-"""What is done to a picture; all of it None for a network whose preparation isn't known."""
+"""What is done to a picture. For a network of one's own it may be unknown: then all are None."""
 
 PARTS: dict[str, tuple[str, Check]] = {
     "classes": ("two or more different names", _texts),
     "backbone": ("a backbone's name, or '' for a network of one's own", lambda v: type(v) is str),
     "licence": ("the licence of the backbone's weights", lambda v: type(v) is str),
-    "head": ("name and kind ('Linear' or 'Conv2d') of the head", lambda v: v is None or _head(v)),
+    "head": ("name and kind ('Linear' or 'Conv2d') of the head", _head),
     **PREPARATION,
     "temperature": ("a positive number", lambda v: _number(v, 1e-3, 1e3)),
     "threshold": ("a number from 0 to 1", lambda v: _number(v, 0, 1)),
@@ -282,9 +280,12 @@ def _check(extra: Mapping[str, Any], whose: str, then: str) -> None:
     if lacking:
         wanted = ", ".join(f"{name!r} ({PARTS[name][0]})" for name in lacking)
         raise CheckpointError(f"{whose} lacks {wanted}. {then}")
-    own = not extra["backbone"] and all(extra[name] is None for name in PREPARATION)
+    unknown: set[str] = set()  # as it may be for a network of one's own
+    if extra["backbone"] == "":
+        unknown |= {"head"} if extra["head"] is None else set()
+        unknown |= set(PREPARATION) if all(extra[each] is None for each in PREPARATION) else set()
     for name, (expected, fits) in PARTS.items():
-        if not (own and name in PREPARATION) and not fits(extra[name]):
+        if name not in unknown and not fits(extra[name]):
             raise CheckpointError(
                 f"{whose} has {name!r}: {reprlib.repr(extra[name])}; expected {expected}. {then}"
             )
