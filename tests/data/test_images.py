@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from course_lib.data import images
-from course_lib.data.images import ImageError, decode, has_picture, open_image, to_rgb, verify
+from course_lib.data.colours import to_rgb
+from course_lib.data.images import ImageError, decode, has_picture, open_image, verify
 from course_lib.errors import DataError
 
 RED = (200, 30, 40)
