@@ -114,26 +114,32 @@ def decode(data: bytes) -> Image.Image:
     Raises:
         ValueError: with the reason, if there is no such picture in ``data``.
     """
-    return _guarded(data, lambda image: to_rgb(_upright(_with_tiff_levels(image))))
+    return _guarded(data, _finished)
 
 
-def verify(data: bytes) -> None:
+def verify(data: bytes, side: int = 1) -> Image.Image:
     """Check that :func:`decode` will succeed, in less time where the format allows it.
 
     A JPEG can be decoded at an eighth of its size: every byte is read, few pixels are computed.
     (For HEIC the same request would decode the thumbnail in the file, and not the picture.)
 
+    Args:
+        data: the bytes of a file.
+        side: the picture that is returned should have at least as many pixels in each direction.
+
+    Returns:
+        What :func:`decode` gives, possibly smaller.
+
     Raises:
         ValueError: with the reason, if decoding would fail.
     """
 
-    def load_small(image: Image.Image) -> Image.Image:
+    def small(image: Image.Image) -> Image.Image:
         if image.format in ("JPEG", "MPO"):
-            image.draft("RGB", (1, 1))
-        image.load()
-        return to_rgb(image) if image.mode in ("I", "F") else image
+            image.draft("RGB", (side, side))
+        return _finished(image)
 
-    _guarded(data, load_small)
+    return _guarded(data, small)
 
 
 def has_picture(data: bytes) -> bool:
@@ -145,6 +151,10 @@ def has_picture(data: bytes) -> bool:
         return False
     except Exception:  # it was recognised, and is damaged further on
         return True
+
+
+def _finished(image: Image.Image) -> Image.Image:
+    return to_rgb(_upright(_with_tiff_levels(image)))
 
 
 def _with_tiff_levels(image: Image.Image) -> Image.Image:
@@ -193,12 +203,13 @@ def _guarded(data: bytes, use: Callable[[Image.Image], Image.Image]) -> Image.Im
             f"it claims more than the {MAX_PIXELS:,} pixels that are allowed"
         ) from None
     except Exception as error:  # Pillow's readers raise nearly anything on damaged bytes
-        raise ValueError(f"damaged or truncated ({error})") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"damaged or truncated ({reason})") from error
 
 
 def _open(data: bytes) -> Image.Image:
     """The picture in the bytes, not loaded yet. Pillow's own list of formats stays as it is."""
-    if not _brands(data) & _HEIC_BRANDS or _brands(data) & _AVIF_BRANDS:
+    if not _is_heic(data):
         return Image.open(io.BytesIO(data), formats=FORMATS)
     try:
         from pillow_heif import HeifImageFile
@@ -209,6 +220,14 @@ def _open(data: bytes) -> Image.Image:
         ) from None
     image: Image.Image = HeifImageFile(io.BytesIO(data))
     return image
+
+
+def _is_heic(data: bytes) -> bool:
+    """Whether it is HEIC. AVIF may call itself "mif1" first, as HEIC may, and say more later."""
+    brands = _brands(data)
+    return bool(brands & _HEIC_BRANDS) and not (
+        brands & _AVIF_BRANDS and data[8:12] in _AVIF_BRANDS | {b"mif1", b"msf1"}
+    )
 
 
 def _brands(data: bytes) -> set[bytes]:

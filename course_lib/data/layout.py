@@ -17,7 +17,25 @@ LAYOUT = (
 
 _ROLES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
           "dev": "val", "test": "test", "testing": "test"}  # fmt: skip
-_JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
+#: What systems, network drives and programs leave in other people's folders; names that
+#: begin with a dot are left out anyway.
+_JUNK = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+    *("lost+found", "lost.dir", "lost&found"),  # Linux, Android
+    *(
+        "$recycle.bin",
+        "recycler",
+        "recycled",
+        "system volume information",
+        "$winreagent",
+    ),  # Windows
+    *("$sysreset", "$getcurrent", "config.msi", "msocache"),
+    *("__macosx", "network trash folder", "temporary items", "thevolumesettingsfolder"),  # Apple
+    *("@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "@recycle"),  # network drives
+    *("@recently-snapshot", "~snapshot", "network recycle bin"),
+    *("__pycache__", "_gsdata_"),
+}
+_NUMBERED_JUNK = re.compile(r"found\.\d{3}|pax_?headers?(\.\d+)?", re.IGNORECASE)
 _HOTDOG = {"hotdog", "hotdogs"}
 _NOT_HOTDOG = {f"{no}{name}" for no in ("not", "no", "non", "nota") for name in _HOTDOG}
 
@@ -32,12 +50,14 @@ class Layout:
         folders: for each split (``"train"``, ``"val"``, ``"test"``, or only ``"all"`` if the
             pictures are not divided), the folder of each class, in the order of ``classes``.
         unused: folders beside the splits, which play no role.
+        unlabelled: a folder test/ whose pictures lie in no class folders, as competitions have it.
     """
 
     root: Path
     classes: tuple[str, ...]
     folders: dict[str, tuple[Path, ...]]
     unused: tuple[Path, ...] = ()
+    unlabelled: Path | None = None
 
 
 def class_name(folder: str) -> str:
@@ -57,11 +77,20 @@ def class_name(folder: str) -> str:
     return folder
 
 
+def same_class(one: str, other: str) -> bool:
+    """Whether two names stand for one class: capitals, separators and accents' encoding aside."""
+    return _key(class_name(one)) == _key(class_name(other))
+
+
 def read_layout(root: Path | str) -> Layout:
     """Find the splits and classes below a folder.
 
-    Classes are numbered in alphabetical order, capitals or not, as torchvision's ``ImageFolder``
-    does for names without capitals; so hotdog is 0 and not-hotdog is 1.
+    Classes are numbered as torchvision's ``ImageFolder`` does, in the order of their names' code
+    points, capitals first. The course's own two are sorted by what :func:`class_name` calls them,
+    so hotdog is 0 and not-hotdog is 1 however they are spelt.
+
+    A test/ that has pictures and no class folders, as competitions have it, is left alone. Without
+    val/ the classes in train/ are then all there is, as if train/ had been given.
 
     Raises:
         DataError: no such folder, no classes, only one, a missing split, classes that differ
@@ -77,7 +106,11 @@ def read_layout(root: Path | str) -> Layout:
         classes = _classes_in(root, inside)
         return Layout(root, tuple(classes.values()), {"all": tuple(classes)})
 
+    unlabelled = splits.pop("test") if _is_unlabelled_test(splits) else None
     by_split = {role: _classes_in(at, visible_folders(at)) for role, at in splits.items()}
+    if unlabelled and splits.keys() == {"train"}:
+        train = by_split["train"]
+        return Layout(root, tuple(train.values()), {"all": tuple(train)}, tuple(unused), unlabelled)
     if "train" not in splits or len(splits) < 2:
         missing = "no folder test/ or val/" if "train" in splits else "no folder train/"
         hint = ""
@@ -85,7 +118,7 @@ def read_layout(root: Path | str) -> Layout:
             hint = f" To have the pictures divided for you, give {splits['train']} itself."
         raise DataError(f"{root} has {_list(splits.values())} but {missing}. {LAYOUT}{hint}")
     folders = {role: _same_order(by_split["train"], found) for role, found in by_split.items()}
-    return Layout(root, tuple(by_split["train"].values()), folders, tuple(unused))
+    return Layout(root, tuple(by_split["train"].values()), folders, tuple(unused), unlabelled)
 
 
 def visible_folders(folder: Path) -> list[Path]:
@@ -129,7 +162,9 @@ def _visible(folder: Path) -> list[Path]:
     return [
         at
         for at in folder.iterdir()
-        if not at.name.startswith(".") and at.name.casefold() not in _JUNK
+        if not at.name.startswith(".")
+        and at.name.casefold() not in _JUNK
+        and not _NUMBERED_JUNK.fullmatch(at.name)
     ]
 
 
@@ -155,6 +190,20 @@ def _find_splits(root: Path, inside: list[Path]) -> tuple[dict[str, Path], list[
     return in_order, [at for at in inside if at not in named]
 
 
+def _is_unlabelled_test(splits: dict[str, Path]) -> bool:
+    """Whether the test split has pictures, but no folders that are classes of the training split.
+
+    They may lie in one folder inside, say test/images/.
+    """
+    if not {"train", "test"} <= splits.keys():
+        return False
+    inside = visible_folders(splits["test"])
+    classes = {_key(class_name(at.name)) for at in visible_folders(splits["train"])}
+    if len(inside) > 1 or any(_key(class_name(at.name)) in classes for at in inside):
+        return False
+    return bool(files_below(splits["test"])[0])
+
+
 def _classes_in(folder: Path, inside: list[Path]) -> dict[Path, str]:
     """The class folders in a folder and the names of their classes, in order."""
     if len(inside) < 2:
@@ -174,7 +223,8 @@ def _classes_in(folder: Path, inside: list[Path]) -> dict[Path, str]:
                 "pictures into one folder, or rename one."
             )
         found[key] = at
-    return {found[key]: class_name(found[key].name) for key in sorted(found)}
+    names = {at: class_name(at.name) for at in found.values()}
+    return dict(sorted(names.items(), key=lambda item: item[1]))
 
 
 def _same_order(train: dict[Path, str], other: dict[Path, str]) -> tuple[Path, ...]:

@@ -16,9 +16,9 @@ def looked_at(monkeypatch):
     seen = []
     real = inspection.verify
 
-    def watched(data):
+    def watched(data, side):
         seen.append(len(data))
-        real(data)
+        return real(data, side)
 
     monkeypatch.setattr(inspection, "verify", watched)
     return seen
