@@ -39,14 +39,17 @@ def test_pictures_damaged_ones_and_other_things(tmp_path, save_picture):
     fake.write_text("file,label")
     phone = tmp_path / "IMG_1.HEIC"
     phone.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    raw = tmp_path / "IMG_1.CR3"
+    raw.write_bytes(b"\0\0\0\x18ftypcrx \0\0\0\1crx isom")
 
-    paths = [good, nameless, wrong_ending, lying, broken, broken_too, text, fake, phone]
+    paths = [good, nameless, wrong_ending, lying, broken, broken_too, text, fake, phone, raw]
     found = inspect(paths, tmp_path)
     assert list(found.whole) == [good, nameless, wrong_ending, lying]
     assert found.whole[good] == hashlib.sha256(good.read_bytes()).hexdigest()
-    assert list(found.skipped) == [broken, broken_too, fake, phone]
+    assert list(found.skipped) == [broken, broken_too, fake, phone, raw]
     assert "truncated" in found.skipped[broken]
-    assert "HEIC" in found.skipped[phone]
+    assert found.skipped[phone]  # damaged, or the package for HEIC is missing
+    assert "a camera's raw format" in found.skipped[raw]
     assert found.ignored == [text]
 
 
