@@ -25,7 +25,7 @@ from course_lib import profile
 from course_lib.data.download import download_hotdog
 from course_lib.data.images import READ, ImageError, open_image
 from course_lib.data.inspection import Inspection, Notes, inspect
-from course_lib.data.layout import LAYOUT, Layout, files_below, read_layout
+from course_lib.data.layout import LAYOUT, Layout, files_below, nearly_equal, read_layout
 from course_lib.data.manifest import bundled_folder
 from course_lib.data.splits import stratified_split
 from course_lib.errors import DataError, UnknownNameError, suggest
@@ -177,6 +177,12 @@ def image_folder(
         kept = _draw(layout, pictures, kept, draw, seed)
     if "test" not in layout.folders:
         _tell(layout.root, note)  # the roles are not what the folders' names say
+    if twins := nearly_equal(layout.classes):
+        _tell(
+            layout.root,
+            f"The classes {' and '.join(map(repr, twins))} differ in capitals or separators only. "
+            "If they are one class, put their pictures into one folder.",
+        )
     _tell_empty_classes(layout, source)
     paths, targets = [pictures.paths[i] for i in kept], [pictures.targets[i] for i in kept]
     return ImageFolderDataset(

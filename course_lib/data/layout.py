@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,14 @@ def class_name(folder: str) -> str:
 def same_class(one: str, other: str) -> bool:
     """Whether two names stand for one class: capitals, separators and accents' encoding aside."""
     return _key(class_name(one)) == _key(class_name(other))
+
+
+def nearly_equal(names: Iterable[str]) -> list[str]:
+    """The names among these that another one differs from in capitals or separators only."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[_key(name)].append(name)
+    return [name for group in groups.values() if len(group) > 1 for name in group]
 
 
 def read_layout(root: Path | str) -> Layout:
@@ -210,31 +219,35 @@ def _classes_in(folder: Path, inside: list[Path]) -> dict[Path, str]:
         raise DataError(f"{folder} has {_describe(folder, inside)}. {LAYOUT}{_nearby(inside)}")
     found: dict[str, Path] = {}
     for at in inside:
+        name = class_name(at.name)
         splits = [each for each in visible_folders(at) if each.name.casefold() in _ROLES]
         if splits:
             raise DataError(
                 f"{at} has {_list(splits)} inside, but the splits must be the outer folders and "
                 f"the classes the inner ones. {LAYOUT}"
             )
-        key = _key(class_name(at.name))
-        if key in found:
+        if name in found:
             raise DataError(
-                f"{found[key]} and {at} both mean the class {class_name(at.name)!r}. Put their "
-                "pictures into one folder, or rename one."
+                f"{found[name]} and {at} both mean the class {name!r}. Put their pictures into one "
+                "folder, or rename one."
             )
-        found[key] = at
-    names = {at: class_name(at.name) for at in found.values()}
-    return dict(sorted(names.items(), key=lambda item: item[1]))
+        found[name] = at
+    return {found[name]: name for name in sorted(found)}
 
 
 def _same_order(train: dict[Path, str], other: dict[Path, str]) -> tuple[Path, ...]:
-    """The class folders of another split, in the order of the training split."""
-    wanted = {_key(name): name for name in train.values()}
-    found = {_key(name): at for at, name in other.items()}
+    """The class folders of another split, in the order of the training split.
+
+    Names may be spelt a little differently there, unless a split tells classes apart by just that.
+    """
+    plain = [{_key(name) for name in names.values()} for names in (train, other)]
+    key = _key if [len(train), len(other)] == [len(keys) for keys in plain] else str
+    wanted = {key(name): name for name in train.values()}
+    found = {key(name): at for at, name in other.items()}
     if wanted.keys() != found.keys():
         split = next(iter(other)).parent
-        lacking = [repr(wanted[key]) for key in wanted if key not in found]
-        surplus = [repr(found[key].name) for key in found if key not in wanted]
+        lacking = [repr(wanted[each]) for each in wanted if each not in found]
+        surplus = [repr(found[each].name) for each in found if each not in wanted]
         parts = [f"lacks {', '.join(lacking)}"] if lacking else []
         parts += [f"has {', '.join(surplus)}, which is not there"] if surplus else []
         raise DataError(
@@ -242,7 +255,7 @@ def _same_order(train: dict[Path, str], other: dict[Path, str]) -> tuple[Path, .
             f"{', '.join(map(repr, wanted.values()))}), {split} {' and '.join(parts)}. "
             "Give every split a folder for every class."
         )
-    return tuple(found[key] for key in wanted)
+    return tuple(found[each] for each in wanted)
 
 
 def _key(name: str) -> str:

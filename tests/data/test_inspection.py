@@ -1,4 +1,5 @@
 import hashlib
+import importlib.util
 import json
 import os
 
@@ -85,6 +86,18 @@ def test_a_changed_file_is_looked_at_again(tmp_path, save_picture, looked_at):
     os.utime(path, ns=(1, 1))
     assert inspect([path], tmp_path).skipped
     assert len(looked_at) == 3
+
+
+def test_what_was_whole_is_checked_again_when_heic_can_no_longer_be_read(
+    tmp_path, save_picture, looked_at, monkeypatch
+):
+    path = save_picture(tmp_path / "x.jpg")
+    found = importlib.util.find_spec("pillow_heif")
+    inspect([path], tmp_path)
+    other = None if found else importlib.util.find_spec("json")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: other)
+    inspect([path], tmp_path)
+    assert len(looked_at) == 2
 
 
 def test_damaged_files_are_looked_at_every_time(tmp_path, save_picture, looked_at):

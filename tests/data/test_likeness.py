@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from course_lib.data import hotdog
+from course_lib.data import image_folder
 from course_lib.data.images import verify
 from course_lib.data.likeness import MOST, SMALL, alike, sketch
+from course_lib.data.manifest import bundled_folder
 
 WAYS = {
     "worse": lambda image: (image, 40),
@@ -54,7 +55,9 @@ def test_another_format_of_the_same_picture_is_recognised():
 
 def test_no_two_of_the_bundled_pictures_are_taken_for_one():
     sketches = [
-        each for part in ("train", "val", "test") for each in hotdog(split=part).sketches.values()
+        each
+        for part in ("train", "val", "test")
+        for each in image_folder(bundled_folder(), part).sketches.values()
     ]
     assert len(sketches) == 320
     assert alike(sketches) == []
