@@ -7,6 +7,7 @@ The usual way in::
 """
 
 from course_lib.data.download import HOTDOG, Archive, download_hotdog, fetch
+from course_lib.data.duplicates import Duplicates, find_duplicates
 from course_lib.data.folders import DataWarning, ImageFolderDataset, hotdog, image_folder
 from course_lib.data.images import ImageError, open_image
 from course_lib.data.loading import loader
@@ -14,6 +15,7 @@ from course_lib.data.splits import LabelledSubset, balanced_subset, stratified_s
 from course_lib.data.statistics import channel_statistics
 from course_lib.data.transfer import Patience
 
-__all__ = ["HOTDOG", "Archive", "DataWarning", "ImageError", "ImageFolderDataset", "LabelledSubset",
-           "Patience", "balanced_subset", "channel_statistics", "download_hotdog", "fetch",
-           "hotdog", "image_folder", "loader", "open_image", "stratified_split"]  # fmt: skip
+__all__ = ["HOTDOG", "Archive", "DataWarning", "Duplicates", "ImageError", "ImageFolderDataset",
+           "LabelledSubset", "Patience", "balanced_subset", "channel_statistics",
+           "download_hotdog", "fetch", "find_duplicates", "hotdog", "image_folder", "loader",
+           "open_image", "stratified_split"]  # fmt: skip

@@ -23,13 +23,13 @@ from torch.utils.data import Dataset
 
 from course_lib import profile
 from course_lib.data.download import download_hotdog
-from course_lib.data.images import ImageError, open_image
-from course_lib.data.inspection import Inspection, inspect
-from course_lib.data.layout import LAYOUT, Layout, files_below, read_layout
+from course_lib.data.images import READ, ImageError, open_image
+from course_lib.data.inspection import Inspection, Notes, inspect
+from course_lib.data.layout import LAYOUT, Layout, files_below, nearly_equal, read_layout
 from course_lib.data.manifest import bundled_folder
 from course_lib.data.splits import stratified_split
 from course_lib.errors import DataError, UnknownNameError, suggest
-from course_lib.text import counted
+from course_lib.text import counted, few
 
 SPLITS = ("train", "val", "test")
 SHARE = 0.2
@@ -55,6 +55,8 @@ class ImageFolderDataset(Dataset[tuple[Any, int]]):
         skipped: files that should be pictures and can't be read, with the reason. They are left
             out.
         ignored: files in the class folders that are no pictures.
+        hashes: the SHA-256 of each picture's file.
+        sketches: what each picture looks like; see :mod:`course_lib.data.likeness`.
         note: where the split comes from, in a sentence.
         transform: what is done to each picture, or None.
     """
@@ -77,6 +79,8 @@ class ImageFolderDataset(Dataset[tuple[Any, int]]):
         self.targets = list(targets)
         self.skipped = dict(found.skipped)
         self.ignored = list(found.ignored)
+        self.hashes = {path: found.whole[path] for path in self.paths}
+        self.sketches = {path: found.sketches[path] for path in self.paths}
         self.note = note
         self.transform = transform
 
@@ -173,6 +177,13 @@ def image_folder(
         kept = _draw(layout, pictures, kept, draw, seed)
     if "test" not in layout.folders:
         _tell(layout.root, note)  # the roles are not what the folders' names say
+    if twins := nearly_equal(layout.classes):
+        _tell(
+            layout.root,
+            f"The classes {' and '.join(map(repr, twins))} differ in capitals or separators only. "
+            "If they are one class, put their pictures into one folder.",
+        )
+    _tell_empty_classes(layout, source)
     paths, targets = [pictures.paths[i] for i in kept], [pictures.targets[i] for i in kept]
     return ImageFolderDataset(
         layout.root, split, layout.classes, paths, targets, pictures.found, note, transform
@@ -195,16 +206,19 @@ def _plan(layout: Layout, split: str) -> tuple[str, list[str], str]:
         ``"drawn"``; and the note.
     """
     there = {role: f"{folders[0].parent.name}/" for role, folders in layout.folders.items()}
-    unused = ", ".join(f"{at.name}/" for at in layout.unused)
-    end = f" Not used: {unused}." if unused else ""
+    idle = [f"{at.name}/" for at in layout.unused]
+    if layout.unlabelled:
+        idle.append(f"{layout.unlabelled.name}/ (no class folders: its pictures have no labels)")
+    end = f" Not used: {', '.join(idle)}." if idle else ""
     if "all" in there:
+        whole = there["all"] if layout.unlabelled else layout.root.name
         note = (
-            f"{layout.root.name} is not divided into train/ and test/, so a seed divides it, the "
+            f"{whole} is not divided into train/ and test/, so a seed divides it, the "
             "same every time: a fifth of each class is test, a fifth of the rest val, and train "
             "is what remains."
         )
         draws = {"train": ["rest", "rest"], "val": ["rest", "drawn"], "test": ["drawn"]}
-        return "all", draws[split], note
+        return "all", draws[split], note + end
     if {"val", "test"} <= there.keys():
         return split, [], ", ".join(f"{role} is {there[role]}" for role in SPLITS) + "." + end
     part = f"a fifth of {there['train']}, drawn by a seed"
@@ -215,8 +229,9 @@ def _plan(layout: Layout, split: str) -> tuple[str, list[str], str]:
         )
     else:
         source = "val"
+        lacking = "no labels in test/" if layout.unlabelled else "no test/"
         note = (
-            f"{layout.root.name} has {there['train']} and {there['val']} but no test/: "
+            f"{layout.root.name} has {there['train']} and {there['val']} but {lacking}: "
             f"{there['val']} is the test split, and the val split is {part}."
         )
     if split == "test":
@@ -250,6 +265,20 @@ def _gather(layout: Layout, source: str) -> _Pictures:
     if found.skipped:
         _tell(layout.root, _describe_skipped(found.skipped))
     return _Pictures(paths, targets, found)
+
+
+def _tell_empty_classes(layout: Layout, opened: str) -> None:
+    """Warn now of classes without a picture in the splits that will be opened later."""
+    notes = Notes(layout.root)
+    for role, folders in layout.folders.items():
+        empty = [at for at in folders if role != opened and not notes.any_whole(files_below(at)[0])]
+        if empty:
+            names = " and ".join(f"{at.relative_to(layout.root)}/" for at in empty)
+            _tell(
+                layout.root,
+                f"No picture can be read in {names} of {layout.root}, so {folders[0].parent.name}/ "
+                "can't be used. Put pictures of the class there, or remove the class everywhere.",
+            )
 
 
 def _draw(layout: Layout, pictures: _Pictures, kept: list[int], side: str, seed: int) -> list[int]:
@@ -294,14 +323,14 @@ def _describe_empty(
     return (
         f"No picture can be read in {names} of {layout.root}. Found:\n  "
         + "\n  ".join(lines)
-        + f"\n{LAYOUT} Pictures are JPEG, PNG, WebP, GIF or BMP files."
+        + f"\n{LAYOUT} Pictures are files of {READ}."
     )
 
 
 def _describe_skipped(skipped: dict[Path, str]) -> str:
-    lines = "".join(f"\n  {path}: {reason}" for path, reason in skipped.items())
+    lines = few((f"{path}: {reason}" for path, reason in skipped.items()), 20, "\n  ")
     verb = "is" if len(skipped) == 1 else "are"
-    return f"{counted(len(skipped), 'file')} can't be read and {verb} left out:{lines}"
+    return f"{counted(len(skipped), 'file')} can't be read and {verb} left out:\n  {lines}"
 
 
 __all__ = ["DataWarning", "ImageError", "ImageFolderDataset", "hotdog", "image_folder"]

@@ -6,6 +6,7 @@ What was found whole is noted in the cache with the file's size and time, and no
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 from collections.abc import Iterable
@@ -16,14 +17,17 @@ from typing import Any
 import PIL
 from tqdm import tqdm
 
-from course_lib.data.images import has_picture, read_bytes, verify
+from course_lib.data.images import DECODER, has_picture, read_bytes, verify
+from course_lib.data.likeness import SMALL, sketch
 from course_lib.paths import cache_dir, write_file
 
 _ENDINGS = {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp"),
-    *(".heic", ".heif", ".avif", ".tif", ".tiff"),  # pictures too, which we can't read
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"),
+    *(".heic", ".heif", ".hif", ".avif", ".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx"),
+    # Photographs, too, which are not read: cameras' raw formats and JPEG XL.
+    *(".dng", ".nef", ".nrw", ".arw", ".cr2", ".cr3", ".raf", ".orf", ".rw2", ".pef", ".srw"),
+    *(".x3f", ".3fr", ".erf", ".jxl"),
 }
-_VERSION = f"1, Pillow {PIL.__version__}"
 
 
 @dataclass
@@ -32,11 +36,13 @@ class Inspection:
 
     Attributes:
         whole: the pictures, in the order given, each with the SHA-256 of its bytes.
+        sketches: of the same pictures, for :func:`course_lib.data.likeness.alike`.
         skipped: files that should be pictures and can't be read, with the reason.
         ignored: files that are something else.
     """
 
     whole: dict[Path, str] = field(default_factory=dict)
+    sketches: dict[Path, str] = field(default_factory=dict)
     skipped: dict[Path, str] = field(default_factory=dict)
     ignored: list[Path] = field(default_factory=list)
 
@@ -51,66 +57,84 @@ def inspect(files: Iterable[Path], root: Path) -> Inspection:
         files: to check.
         root: the data set they belong to; one note in the cache for each.
     """
-    notes = _Notes(root)
+    notes = Notes(root)
     found = Inspection()
     # The bar appears only if this takes longer than a person waits without wondering.
     for path in tqdm(list(files), "Checking the pictures", unit="file", delay=3, leave=False):
         known = notes.get(path)
         try:
-            digest = known or _check(path)
+            seen = known or _check(path)
         except ValueError as error:
             found.skipped[path] = str(error)
             continue
-        if digest is None:
+        if seen is None:
             found.ignored.append(path)
             continue
-        found.whole[path] = digest
+        found.whole[path], found.sketches[path] = seen
         if not known:
-            notes.add(path, digest)
+            notes.add(path, *seen)
     notes.save()
     return found
 
 
-def _check(path: Path) -> str | None:
-    """The hash of a whole picture; None for something else; ValueError for a damaged picture."""
+def _check(path: Path) -> tuple[str, str] | None:
+    """Hash and sketch of a whole picture; None for other things; ValueError for a damaged one."""
     data = read_bytes(path)
     if path.suffix.lower() not in _ENDINGS and not has_picture(data):
         return None
-    verify(data)
-    return hashlib.sha256(data).hexdigest()
+    small = verify(data, SMALL)
+    return hashlib.sha256(data).hexdigest(), sketch(small)
 
 
-class _Notes:
+def _version() -> str:
+    """What decides whether a picture can be read, beside its file."""
+    heic = "" if importlib.util.find_spec("pillow_heif") is None else ", HEIC"
+    return f"{DECODER}, Pillow {PIL.__version__}{heic}"
+
+
+class Notes:
     """The pictures found whole before, by size and time of change, in a file of the cache."""
 
     def __init__(self, root: Path) -> None:
         name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:24]
         self.file = cache_dir() / "inspected" / f"{name}.json"
         self.root = root
+        self.version = _version()
         self.changed = False
         self.entries: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             notes = json.loads(self.file.read_text())  # any fault in it: check all files again
-            if notes["version"] == _VERSION:
+            if notes["version"] == self.version:
                 self.entries = dict(notes["files"])
 
-    def get(self, path: Path) -> str | None:
+    def get(self, path: Path) -> tuple[str, str] | None:
+        """Hash and sketch of a picture that was whole and has not changed; else None."""
         entry = self.entries.get(self._name(path))
         with contextlib.suppress(OSError, IndexError):
             if isinstance(entry, list) and entry[:2] == self._state(path):
-                return str(entry[2])
+                return str(entry[2]), str(entry[3])
         return None
 
-    def add(self, path: Path, digest: str) -> None:
+    def add(self, path: Path, digest: str, drawn: str) -> None:
+        """Note a whole picture."""
         with contextlib.suppress(OSError):
-            self.entries[self._name(path)] = [*self._state(path), digest]
+            self.entries[self._name(path)] = [*self._state(path), digest, drawn]
             self.changed = True
 
+    def any_whole(self, files: Iterable[Path]) -> bool:
+        """Whether one of the files is a whole picture; none is checked after the first."""
+        for path in files:
+            with contextlib.suppress(ValueError):
+                if self.get(path) or _check(path):
+                    return True
+        return False
+
     def save(self) -> None:
+        """Write the notes, if they have changed and can be written."""
         if not self.changed:
             return
         with contextlib.suppress(OSError):  # no cache can be written: then all is checked each time
-            write_file(self.file, json.dumps({"version": _VERSION, "files": self.entries}))
+            write_file(self.file, json.dumps({"version": self.version, "files": self.entries}))
 
     def _name(self, path: Path) -> str:
         return os.path.relpath(path, self.root)

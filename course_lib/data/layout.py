@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,25 @@ LAYOUT = (
 
 _ROLES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
           "dev": "val", "test": "test", "testing": "test"}  # fmt: skip
-_JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
+#: What systems, network drives and programs leave in other people's folders; names that
+#: begin with a dot are left out anyway.
+_JUNK = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+    *("lost+found", "lost.dir", "lost&found"),  # Linux, Android
+    *(
+        "$recycle.bin",
+        "recycler",
+        "recycled",
+        "system volume information",
+        "$winreagent",
+    ),  # Windows
+    *("$sysreset", "$getcurrent", "config.msi", "msocache"),
+    *("__macosx", "network trash folder", "temporary items", "thevolumesettingsfolder"),  # Apple
+    *("@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "@recycle"),  # network drives
+    *("@recently-snapshot", "~snapshot", "network recycle bin"),
+    *("__pycache__", "_gsdata_"),
+}
+_NUMBERED_JUNK = re.compile(r"found\.\d{3}|pax_?headers?(\.\d+)?", re.IGNORECASE)
 _HOTDOG = {"hotdog", "hotdogs"}
 _NOT_HOTDOG = {f"{no}{name}" for no in ("not", "no", "non", "nota") for name in _HOTDOG}
 
@@ -32,12 +51,14 @@ class Layout:
         folders: for each split (``"train"``, ``"val"``, ``"test"``, or only ``"all"`` if the
             pictures are not divided), the folder of each class, in the order of ``classes``.
         unused: folders beside the splits, which play no role.
+        unlabelled: a folder test/ whose pictures lie in no class folders, as competitions have it.
     """
 
     root: Path
     classes: tuple[str, ...]
     folders: dict[str, tuple[Path, ...]]
     unused: tuple[Path, ...] = ()
+    unlabelled: Path | None = None
 
 
 def class_name(folder: str) -> str:
@@ -57,11 +78,28 @@ def class_name(folder: str) -> str:
     return folder
 
 
+def same_class(one: str, other: str) -> bool:
+    """Whether two names stand for one class: capitals, separators and accents' encoding aside."""
+    return _key(class_name(one)) == _key(class_name(other))
+
+
+def nearly_equal(names: Iterable[str]) -> list[str]:
+    """The names among these that another one differs from in capitals or separators only."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[_key(name)].append(name)
+    return [name for group in groups.values() if len(group) > 1 for name in group]
+
+
 def read_layout(root: Path | str) -> Layout:
     """Find the splits and classes below a folder.
 
-    Classes are numbered in alphabetical order, capitals or not, as torchvision's ``ImageFolder``
-    does for names without capitals; so hotdog is 0 and not-hotdog is 1.
+    Classes are numbered as torchvision's ``ImageFolder`` does, in the order of their names' code
+    points, capitals first. The course's own two are sorted by what :func:`class_name` calls them,
+    so hotdog is 0 and not-hotdog is 1 however they are spelt.
+
+    A test/ that has pictures and no class folders, as competitions have it, is left alone. Without
+    val/ the classes in train/ are then all there is, as if train/ had been given.
 
     Raises:
         DataError: no such folder, no classes, only one, a missing split, classes that differ
@@ -77,7 +115,11 @@ def read_layout(root: Path | str) -> Layout:
         classes = _classes_in(root, inside)
         return Layout(root, tuple(classes.values()), {"all": tuple(classes)})
 
+    unlabelled = splits.pop("test") if _is_unlabelled_test(splits) else None
     by_split = {role: _classes_in(at, visible_folders(at)) for role, at in splits.items()}
+    if unlabelled and splits.keys() == {"train"}:
+        train = by_split["train"]
+        return Layout(root, tuple(train.values()), {"all": tuple(train)}, tuple(unused), unlabelled)
     if "train" not in splits or len(splits) < 2:
         missing = "no folder test/ or val/" if "train" in splits else "no folder train/"
         hint = ""
@@ -85,7 +127,7 @@ def read_layout(root: Path | str) -> Layout:
             hint = f" To have the pictures divided for you, give {splits['train']} itself."
         raise DataError(f"{root} has {_list(splits.values())} but {missing}. {LAYOUT}{hint}")
     folders = {role: _same_order(by_split["train"], found) for role, found in by_split.items()}
-    return Layout(root, tuple(by_split["train"].values()), folders, tuple(unused))
+    return Layout(root, tuple(by_split["train"].values()), folders, tuple(unused), unlabelled)
 
 
 def visible_folders(folder: Path) -> list[Path]:
@@ -129,7 +171,9 @@ def _visible(folder: Path) -> list[Path]:
     return [
         at
         for at in folder.iterdir()
-        if not at.name.startswith(".") and at.name.casefold() not in _JUNK
+        if not at.name.startswith(".")
+        and at.name.casefold() not in _JUNK
+        and not _NUMBERED_JUNK.fullmatch(at.name)
     ]
 
 
@@ -155,36 +199,55 @@ def _find_splits(root: Path, inside: list[Path]) -> tuple[dict[str, Path], list[
     return in_order, [at for at in inside if at not in named]
 
 
+def _is_unlabelled_test(splits: dict[str, Path]) -> bool:
+    """Whether the test split has pictures, but no folders that are classes of the training split.
+
+    They may lie in one folder inside, say test/images/.
+    """
+    if not {"train", "test"} <= splits.keys():
+        return False
+    inside = visible_folders(splits["test"])
+    classes = {_key(class_name(at.name)) for at in visible_folders(splits["train"])}
+    if len(inside) > 1 or any(_key(class_name(at.name)) in classes for at in inside):
+        return False
+    return bool(files_below(splits["test"])[0])
+
+
 def _classes_in(folder: Path, inside: list[Path]) -> dict[Path, str]:
     """The class folders in a folder and the names of their classes, in order."""
     if len(inside) < 2:
         raise DataError(f"{folder} has {_describe(folder, inside)}. {LAYOUT}{_nearby(inside)}")
     found: dict[str, Path] = {}
     for at in inside:
+        name = class_name(at.name)
         splits = [each for each in visible_folders(at) if each.name.casefold() in _ROLES]
         if splits:
             raise DataError(
                 f"{at} has {_list(splits)} inside, but the splits must be the outer folders and "
                 f"the classes the inner ones. {LAYOUT}"
             )
-        key = _key(class_name(at.name))
-        if key in found:
+        if name in found:
             raise DataError(
-                f"{found[key]} and {at} both mean the class {class_name(at.name)!r}. Put their "
-                "pictures into one folder, or rename one."
+                f"{found[name]} and {at} both mean the class {name!r}. Put their pictures into one "
+                "folder, or rename one."
             )
-        found[key] = at
-    return {found[key]: class_name(found[key].name) for key in sorted(found)}
+        found[name] = at
+    return {found[name]: name for name in sorted(found)}
 
 
 def _same_order(train: dict[Path, str], other: dict[Path, str]) -> tuple[Path, ...]:
-    """The class folders of another split, in the order of the training split."""
-    wanted = {_key(name): name for name in train.values()}
-    found = {_key(name): at for at, name in other.items()}
+    """The class folders of another split, in the order of the training split.
+
+    Names may be spelt a little differently there, unless a split tells classes apart by just that.
+    """
+    plain = [{_key(name) for name in names.values()} for names in (train, other)]
+    key = _key if [len(train), len(other)] == [len(keys) for keys in plain] else str
+    wanted = {key(name): name for name in train.values()}
+    found = {key(name): at for at, name in other.items()}
     if wanted.keys() != found.keys():
         split = next(iter(other)).parent
-        lacking = [repr(wanted[key]) for key in wanted if key not in found]
-        surplus = [repr(found[key].name) for key in found if key not in wanted]
+        lacking = [repr(wanted[each]) for each in wanted if each not in found]
+        surplus = [repr(found[each].name) for each in found if each not in wanted]
         parts = [f"lacks {', '.join(lacking)}"] if lacking else []
         parts += [f"has {', '.join(surplus)}, which is not there"] if surplus else []
         raise DataError(
@@ -192,7 +255,7 @@ def _same_order(train: dict[Path, str], other: dict[Path, str]) -> tuple[Path, .
             f"{', '.join(map(repr, wanted.values()))}), {split} {' and '.join(parts)}. "
             "Give every split a folder for every class."
         )
-    return tuple(found[key] for key in wanted)
+    return tuple(found[each] for each in wanted)
 
 
 def _key(name: str) -> str:

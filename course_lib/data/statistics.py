@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from course_lib.data.images import to_rgb
+from course_lib.data.colours import to_rgb
 from course_lib.errors import DataError
 
 Channels = tuple[float, float, float]

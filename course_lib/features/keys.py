@@ -25,6 +25,7 @@ from torch.utils.data import Subset
 
 from course_lib.backbones import Preprocessing
 from course_lib.data import ImageFolderDataset, LabelledSubset
+from course_lib.data.images import DECODER
 from course_lib.freezing import hold
 from course_lib.paths import file_hash
 
@@ -77,7 +78,7 @@ def of_files(dataset: Any) -> str | None:
     except UndescribedError:
         return None
     digest = hashlib.sha256(f"{steps}\ntorchvision {torchvision.__version__}\n".encode())
-    digest.update(f"pillow {PIL.__version__}\n".encode())
+    digest.update(f"pillow {PIL.__version__}, decoder {DECODER}\n".encode())
     for index in indices:
         try:
             content = bytes.fromhex(file_hash(Path(base.paths[index])))

@@ -237,6 +237,71 @@ def test_a_class_of_unreadable_files_is_empty_and_they_are_named(make_folders):
     assert len(image_folder(root, "train")) == 16  # the other split is as good as ever
 
 
+@pytest.mark.parametrize("content", [None, b"not a picture"])
+def test_an_empty_class_in_val_is_told_when_train_is_opened(make_folders, content):
+    root = make_folders({f"{split}/{c}": 5 for split in ("train", "val", "test") for c in "ab"})
+    shutil.rmtree(root / "val/b")
+    (root / "val/b").mkdir()
+    if content:
+        (root / "val/b/x.jpg").write_bytes(content)
+    with pytest.warns(DataWarning, match=r"No picture can be read in val/b/ of .*, so val/ can't"):
+        assert len(image_folder(root, "train")) == 10
+    with pytest.raises(DataError, match="No picture can be read in val/b/"):
+        image_folder(root, "val")
+
+
+def test_an_unlabelled_test_doesnt_block_the_rest_and_is_told(make_folders, save_picture):
+    root = make_folders({f"{split}/{c}": 5 for split in ("train", "val") for c in "ab"})
+    save_picture(root / "test/1.jpg")
+    with pytest.warns(DataWarning, match=r"test/ \(no class folders: its pictures have no labels"):
+        parts = splits(root)
+    assert {name.split("/")[0] for name in names(parts["test"])} == {"val"}
+    shutil.rmtree(root / "val")
+    with pytest.warns(
+        DataWarning, match="train/ is not divided into .*so a seed divides it.*Not used"
+    ):
+        parts = splits(root)
+    everything = [name for data in parts.values() for name in names(data)]
+    assert sorted(everything) == sorted(f"train/{c}/{n:03}.jpg" for c in "ab" for n in range(5))
+
+
+def test_classes_with_nearly_the_same_name_are_told(make_folders):
+    root = make_folders({"a b": 5, "a_b": 5, "dog": 5})
+    with pytest.warns(DataWarning, match="The classes 'a b' and 'a_b' differ in capitals"):
+        assert image_folder(root).classes == ("a b", "a_b", "dog")
+
+
+def test_many_unreadable_files_are_told_in_few_lines(make_folders):
+    root = make_folders(D2L)
+    for number in range(300):
+        (root / f"train/hotdog/x{number}.jpg").write_bytes(b"")
+    with pytest.warns(DataWarning, match=r"^300 files can't be read") as caught:
+        data = image_folder(root)
+    (message,) = (str(each.message) for each in caught)
+    assert message.count("\n") == 20
+    assert message.endswith("and 280 more")
+    assert len(data.skipped) == 300
+
+
+def test_photographs_as_telephones_make_them(make_folders, recwarn):
+    heif = pytest.importorskip("pillow_heif")
+    root = make_folders(D2L)
+    picture = Image.new("RGB", (64, 48), (200, 30, 40))
+    heif.from_pillow(picture).save(root / "test/hotdog/IMG_1.HEIC")
+    picture.save(root / "test/hotdog/IMG_2.avif")
+    picture.save(root / "test/hotdog/scan.tif")
+    picture.save(root / "test/hotdog/IMG_3.jpg", "MPO", save_all=True, append_images=[picture])
+    picture.save(root / "test/hotdog/old.jp2")
+    data = image_folder(root, "test")
+    new = {path.name: data[at][0] for at, path in enumerate(data.paths) if path.suffix != ".jpg"}
+    assert sorted(new) == ["IMG_1.HEIC", "IMG_2.avif", "old.jp2", "scan.tif"]
+    for image in new.values():
+        assert image.size == (64, 48)
+        assert np.abs(np.subtract(image.getpixel((30, 20)), (200, 30, 40))).max() <= 6
+    assert not data.skipped
+    assert not recwarn.list
+
+
 def test_no_pictures_at_all(make_folders):
     with pytest.raises(DataError, match=r"No picture can be read in cats/ and dogs/"):
         image_folder(make_folders({"cats": 0, "dogs": 0}))

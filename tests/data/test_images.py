@@ -1,5 +1,9 @@
+import importlib.util
+import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -9,18 +13,47 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from course_lib.data import images
-from course_lib.data.images import ImageError, decode, has_picture, open_image, to_rgb, verify
+from course_lib.data.colours import to_rgb
+from course_lib.data.images import ImageError, decode, has_picture, open_image, verify
 from course_lib.errors import DataError
 
 RED = (200, 30, 40)
 
 
 def bytes_of(image, kind, **options):
-    import io
-
     stream = io.BytesIO()
-    image.save(stream, kind, **options)
+    if kind == "HEIC":
+        heif = pytest.importorskip("pillow_heif")
+        exif = options.pop("exif", None)
+        options |= {"exif": exif.tobytes()} if exif else {}
+        heif.from_pillow(image).save(stream, **options)
+    else:
+        image.save(stream, kind, **options)
     return stream.getvalue()
+
+
+def tiff(width, height, bits, photometric, body, order="<", **tags):
+    """An uncompressed TIFF of one strip, written by hand: bits of each channel, pixels, tags."""
+    entries = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: None,
+               277: len(bits), 278: height, 279: len(body)}  # fmt: skip
+    entries |= {int(name[1:]): value for name, value in tags.items()}
+    start = 8 + 2 + 12 * len(entries) + 4
+    lists = {tag: value for tag, value in entries.items() if isinstance(value, list)}
+    long = {tag: value for tag, value in lists.items() if len(value) > 2}
+    entries[273] = start + sum(2 * len(value) for value in long.values())
+    directory, tail = b"", b""
+    for tag, value in sorted(entries.items()):
+        if tag in long:
+            directory += struct.pack(order + "HHII", tag, 3, len(value), start + len(tail))
+            tail += struct.pack(f"{order}{len(value)}H", *value)
+        elif tag in lists:
+            pair = struct.pack(f"{order}{len(value)}H", *value).ljust(4, b"\0")
+            directory += struct.pack(order + "HHI", tag, 3, len(value)) + pair
+        else:
+            directory += struct.pack(order + "HHII", tag, 4, 1, value)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    count = struct.pack(order + "H", len(entries))
+    return head + count + directory + bytes(4) + tail + body
 
 
 def noise(width=61, height=47, seed=0):
@@ -45,11 +78,13 @@ def png(width, height, depth, colour, rows, extra=b""):
     )
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize(
+    "kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "HEIC"]
+)
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (64, 48), (701, 33)])
 def test_every_format_and_size_opens_as_rgb(tmp_path, kind, size):
     path = tmp_path / "picture.bin"  # the ending doesn't matter
-    Image.new("RGB", size, RED).save(path, kind)
+    path.write_bytes(bytes_of(Image.new("RGB", size, RED), kind))
     image = open_image(path)
     assert image.mode == "RGB"
     assert image.size == size
@@ -147,7 +182,7 @@ def test_wide_grey_in_memory(mode):
     assert [to_rgb(wide).getpixel((x, 0)) for x in (0, 1)] == [(0, 0, 0), (255, 255, 255)]
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "WEBP", "TIFF", "AVIF", "HEIC"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_rotation_is_carried_out(kind, orientation):
     upright = Image.new("RGB", (40, 20), "black")
@@ -179,12 +214,20 @@ def test_rotated_16_bit_grey():
     assert decode(bytes_of(grey, "PNG", exif=exif)).size == (1, 3)
 
 
+def test_avif_is_turned_once_when_exif_says_so_as_well():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = bytes_of(Image.new("RGB", (40, 20)), "AVIF", exif=exif)
+    assert b"irot" in data  # what AVIF itself says
+    assert decode(data).size == (20, 40)
+
+
 def test_damaged_exif_doesnt_spoil_the_picture():
     data = bytes_of(noise(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xffnonsense")
     assert decode(data).size == (61, 47)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "MPO"])  # MPO: JPEG of some phones
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "MPO", "TIFF", "AVIF"])  # MPO: telephones
 def test_first_frame_of_several(kind):
     frames = [Image.new("RGB", (5, 5), colour) for colour in ("red", "blue")]
     data = bytes_of(frames[0], kind, save_all=True, append_images=frames[1:])
@@ -200,7 +243,12 @@ KINDS = {
     "WebP": bytes_of(noise(), "WEBP"),
     "GIF": bytes_of(noise(), "GIF"),
     "BMP": bytes_of(noise(), "BMP"),
-}
+    "AVIF": bytes_of(noise(), "AVIF"),
+    "JPEG 2000": bytes_of(noise(), "JPEG2000"),
+    **{f"TIFF, {how}": bytes_of(noise(), "TIFF", compression=how)
+       for how in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")},
+    **({"HEIC": bytes_of(noise(), "HEIC")} if importlib.util.find_spec("pillow_heif") else {}),
+}  # fmt: skip
 
 
 def judge(check, data):
@@ -227,8 +275,22 @@ def test_check_and_decoder_agree_about_damage(kind, place, value):
     assert judge(verify, bytes(data)) == judge(decode, bytes(data))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "PNG"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "JPEG",
+        "progressive JPEG",
+        "PNG",
+        "AVIF",
+        "JPEG 2000",
+        "TIFF, tiff_lzw",
+        "TIFF, jpeg",
+        "HEIC",
+    ],
+)
 def test_a_copy_that_ends_in_zeros(kind):
+    if kind == "HEIC":
+        pytest.importorskip("pillow_heif")
     data = KINDS[kind]
     filled = data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
     for check in (verify, decode):
@@ -262,8 +324,13 @@ def test_garbage_is_refused_and_nothing_else_happens(data):
         (b"", "the file is empty"),
         (b"hello, this is a note\n", "not a picture"),
         (b"<html><body>404 Not Found", "a text"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
         (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0qt  moov", "a film; save one frame as JPEG"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a camera's raw format; export it as JPEG"),
+        (b"FUJIFILMCCD-RAW 0201", "a camera's raw format; export it as JPEG"),
+        (b"8BPS\0\1", "Photoshop; export it"),
+        (b"\xff\x0a\xfa\x1f", "JPEG XL; convert it with: djxl"),
+        (b"%PDF-1.7", "PDF; export its page as PNG"),
         (b"II*\0\x08\0\0\0", "TIFF"),
         (KINDS["JPEG"][:200], "damaged or truncated"),
         (KINDS["PNG"][:2000], "damaged or truncated"),
@@ -307,12 +374,146 @@ def test_decompression_bombs_are_refused_by_their_header(side):
         decode(bomb)
 
 
+@pytest.mark.parametrize("kind", ["TIFF", "AVIF", "JPEG2000", "HEIC"])
+def test_bombs_of_other_formats_are_refused(kind):
+    small = bytes_of(Image.new("RGB", (64, 64)), kind)
+    bomb = small.replace(struct.pack(">II", 64, 64), struct.pack(">II", 12_000, 12_000))
+    if kind == "TIFF":
+        bomb = tiff(12_000, 12_000, [8], 1, b"")
+    assert bomb != small
+    for check in (verify, decode):
+        with pytest.raises(ValueError, match="more than the 120,000,000 pixels"):
+            check(bomb)
+
+
 def test_large_phone_pictures_are_not_bombs(recwarn):
     header_only = png(12_000, 9_000, 1, 0, [b""])  # 108 megapixels
     with pytest.raises(ValueError, match="truncated"):
         decode(header_only)
     assert not recwarn.list
     assert images.MAX_PIXELS > 12_000 * 9_000
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_16_bit_tiff(order):
+    grey = struct.pack(order + "3H", 0, 0x4D00, 0xFFFF)
+    assert np.asarray(decode(tiff(3, 1, [16], 1, grey, order)))[0, :, 0].tolist() == [0, 77, 255]
+    colour = struct.pack(order + "3H", 0xC8FF, 0x1E00, 0x2880)
+    assert decode(tiff(1, 1, [16] * 3, 2, colour, order)).getpixel((0, 0)) == (0xC8, 0x1E, 0x28)
+    clear = struct.pack(order + "4H", 0xC8FF, 0x1E00, 0x2880, 0)
+    assert decode(tiff(1, 1, [16] * 4, 2, clear, order, t338=[2])).getpixel((0, 0)) == (255,) * 3
+
+
+@pytest.mark.parametrize("how", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_compressed_16_bit_tiff(how):
+    grey = Image.fromarray(np.array([[0, 77 * 257, 65535]], dtype=np.uint16))
+    pixels = np.asarray(decode(bytes_of(grey, "TIFF", compression=how)))
+    assert pixels[0, :, 0].tolist() == [0, 77, 255]
+
+
+def test_scanners_tiff_of_12_bits_and_with_white_at_0():
+    assert np.asarray(decode(tiff(2, 1, [12], 1, b"\x80\x0f\xff")))[0, :, 0].tolist() == [128, 255]
+    white_first = tiff(3, 1, [16], 0, struct.pack("<3H", 0, 65535 - 0x4D00, 65535))
+    assert np.asarray(decode(white_first))[0, :, 0].tolist() == [255, 77, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 0.5, 1], [0, 128, 255]),
+        ([0, 77, 255], [0, 77, 255]),
+        ([0, 77 * 257, 65535], [0, 77, 255]),
+    ],
+)
+def test_float_tiff(values, expected):
+    picture = bytes_of(Image.fromarray(np.array([values], dtype=np.float32)), "TIFF")
+    verify(picture)
+    assert np.asarray(decode(picture))[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("values", [[-1000, 3000], [0, 1e6], [0, float("nan")], [0, float("inf")]])
+def test_float_tiff_that_doesnt_say_what_is_white(values):
+    picture = bytes_of(Image.fromarray(np.array([values], dtype=np.float32)), "TIFF")
+    for check in (verify, decode):
+        with pytest.raises(ValueError, match=r"nothing says which is white.*save it with 8 or 16"):
+            check(picture)
+
+
+@pytest.mark.parametrize(
+    ("bits", "photometric", "body", "tags", "expected"),
+    [
+        ([8] * 4, 5, [0, 255, 255, 0], {}, (255, 0, 0)),  # CMYK
+        ([8] * 3, 6, [76, 85, 255], {"t530": [1, 1]}, (254, 0, 0)),  # YCbCr of JPEG's red
+        ([8] * 3, 8, [136, 80, 67], {}, (255, 0, 0)),  # CIE Lab of red: 53, 80, 67
+        ([8] * 2, 1, [50, 128], {"t338": [1]}, (177, 177, 177)),  # multiplied by its opacity
+        ([8] * 4, 2, [100, 15, 20, 128], {"t338": [1]}, (227, 142, 147)),
+        ([1], 0, [0], {}, (255, 255, 255)),
+    ],
+)
+def test_kinds_of_tiff(bits, photometric, body, tags, expected):
+    found = decode(tiff(1, 1, bits, photometric, bytes(body), **tags)).getpixel((0, 0))
+    assert np.abs(np.subtract(found, expected)).max() <= 12  # Lab in 8 bits is as coarse as that
+
+
+@pytest.mark.parametrize("tags", [{"t254": 1}, {"t50706": 0x401}])
+def test_the_preview_in_a_raw_file_is_not_taken_for_the_picture(tags):
+    preview = tiff(1, 1, [8] * 3, 2, bytes([1, 2, 3]), **tags)  # as NEF, ARW and DNG begin
+    assert has_picture(preview)
+    for check in (verify, decode):
+        with pytest.raises(ValueError, match="a camera's raw format; export it as JPEG"):
+            check(preview)
+
+
+def test_canons_raw_format_and_a_tiff_of_strange_channels():
+    with pytest.raises(ValueError, match="a camera's raw format"):
+        decode(b"II*\0\x10\0\0\0CR\2\0" + bytes(100))
+    with pytest.raises(ValueError, match=r"TIFF of a kind that is not read.*save it with 8 bits"):
+        decode(tiff(1, 1, [16] * 3, 32803, bytes(6)))
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIC", "TIFF", "JPEG2000", "WEBP", "PNG"])
+def test_alpha_shows_white_in_every_format(kind):
+    pixels = bytes_of(Image.new("RGBA", (64, 64), (*RED, 0)), kind)
+    assert decode(pixels).getpixel((32, 32)) == (255, 255, 255)
+
+
+def test_the_thumbnail_in_heic_is_not_what_is_checked():
+    heif = pytest.importorskip("pillow_heif")
+    stream = io.BytesIO()
+    heif.from_pillow(noise(640, 480)).save(stream, thumbnails=[64])
+    assert verify(stream.getvalue()).size == (640, 480)
+
+
+WITHOUT_HEIC = """
+import sys
+sys.modules["pillow_heif"] = None  # as Python does it for what can't be imported
+from course_lib.data import ImageError, open_image
+try:
+    open_image(sys.argv[1])
+except ImageError as error:
+    print(error)
+"""
+
+
+def test_heic_without_the_package_names_the_line_that_installs_it(tmp_path):
+    path = tmp_path / "IMG_1.HEIC"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    command = [sys.executable, "-c", WITHOUT_HEIC, str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "IMG_1.HEIC can't be read: it is an HEIC picture" in said
+    assert "pip install pillow-heif" in said
+    assert "save it again as JPEG" in said
+
+
+def test_opening_other_pictures_imports_nothing_for_heic(tmp_path):
+    path = tmp_path / "a.png"
+    noise().save(path)
+    code = (
+        "import sys; from course_lib.data import open_image; open_image(sys.argv[1]); "
+        "print('pillow_heif' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_has_picture_goes_by_content():
@@ -323,6 +524,11 @@ def test_has_picture_goes_by_content():
 
 
 def test_pillows_own_settings_are_left_alone():
-    before = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+    def settings():
+        return Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, sorted(Image.OPEN)
+
     decode(KINDS["JPEG"])
-    assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+    before = settings()
+    for data in KINDS.values():
+        decode(data)
+    assert before == settings()

@@ -1,4 +1,5 @@
 import hashlib
+import importlib.util
 import json
 import os
 
@@ -16,9 +17,9 @@ def looked_at(monkeypatch):
     seen = []
     real = inspection.verify
 
-    def watched(data):
+    def watched(data, side):
         seen.append(len(data))
-        real(data)
+        return real(data, side)
 
     monkeypatch.setattr(inspection, "verify", watched)
     return seen
@@ -39,14 +40,17 @@ def test_pictures_damaged_ones_and_other_things(tmp_path, save_picture):
     fake.write_text("file,label")
     phone = tmp_path / "IMG_1.HEIC"
     phone.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    raw = tmp_path / "IMG_1.CR3"
+    raw.write_bytes(b"\0\0\0\x18ftypcrx \0\0\0\1crx isom")
 
-    paths = [good, nameless, wrong_ending, lying, broken, broken_too, text, fake, phone]
+    paths = [good, nameless, wrong_ending, lying, broken, broken_too, text, fake, phone, raw]
     found = inspect(paths, tmp_path)
     assert list(found.whole) == [good, nameless, wrong_ending, lying]
     assert found.whole[good] == hashlib.sha256(good.read_bytes()).hexdigest()
-    assert list(found.skipped) == [broken, broken_too, fake, phone]
+    assert list(found.skipped) == [broken, broken_too, fake, phone, raw]
     assert "truncated" in found.skipped[broken]
-    assert "HEIC" in found.skipped[phone]
+    assert found.skipped[phone]  # damaged, or the package for HEIC is missing
+    assert "a camera's raw format" in found.skipped[raw]
     assert found.ignored == [text]
 
 
@@ -82,6 +86,18 @@ def test_a_changed_file_is_looked_at_again(tmp_path, save_picture, looked_at):
     os.utime(path, ns=(1, 1))
     assert inspect([path], tmp_path).skipped
     assert len(looked_at) == 3
+
+
+def test_what_was_whole_is_checked_again_when_heic_can_no_longer_be_read(
+    tmp_path, save_picture, looked_at, monkeypatch
+):
+    path = save_picture(tmp_path / "x.jpg")
+    found = importlib.util.find_spec("pillow_heif")
+    inspect([path], tmp_path)
+    other = None if found else importlib.util.find_spec("json")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: other)
+    inspect([path], tmp_path)
+    assert len(looked_at) == 2
 
 
 def test_damaged_files_are_looked_at_every_time(tmp_path, save_picture, looked_at):

@@ -1,8 +1,11 @@
 import os
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torchvision.datasets import ImageFolder
 
-from course_lib.data.layout import class_name, files_below, read_layout
+from course_lib.data.layout import class_name, files_below, nearly_equal, read_layout, same_class
 from course_lib.errors import DataError
 
 
@@ -64,8 +67,8 @@ def test_class_folders_may_be_spelt_differently_in_each_split(tmp_path):
 def test_other_classes_match_whatever_their_capitals_and_separators(tmp_path):
     folders(tmp_path, "train/Red_Fox", "train/cat", "test/red fox", "test/Cat")
     layout = read_layout(tmp_path)
-    assert layout.classes == ("cat", "Red_Fox")
-    assert [at.name for at in layout.folders["test"]] == ["Cat", "red fox"]
+    assert layout.classes == ("Red_Fox", "cat")
+    assert [at.name for at in layout.folders["test"]] == ["red fox", "Cat"]
 
 
 def test_folders_of_classes_without_a_split(tmp_path):
@@ -84,16 +87,121 @@ def test_train_may_be_a_class_beside_plane_and_car(tmp_path):
     assert layout.classes == ("car", "plane", "train")
 
 
-def test_order_is_that_of_torchvision_for_names_without_capitals(tmp_path):
-    from torchvision.datasets.folder import find_classes
-
-    folders(tmp_path, "not-hotdog", "hotdog")
-    assert list(read_layout(tmp_path).classes) == find_classes(str(tmp_path))[0]
+def torchvisions(root):
+    return ImageFolder.find_classes(None, os.fspath(root))[0]
 
 
-def test_hidden_folders_and_leftovers_of_systems_play_no_role(tmp_path):
-    folders(tmp_path, "a", "b", ".git/x", "__MACOSX/a", "@eaDir", ".ipynb_checkpoints")
-    assert read_layout(tmp_path).classes == ("a", "b")
+@pytest.mark.parametrize(
+    "names",
+    [("cat_a", "cat2"), ("_other", "ants"), ("class_1", "class10", "class_2"), ("t-shirt", "t_bag"),
+     ("a b", "a-a"), ("Bees", "ants"), ("Zebra", "ape", "Bear"), ("not-hotdog", "hotdog"),
+     ("éclair", "zebra", "Éclair au chocolat"), ("cat", "Cat"), ("a-b", "a_b", "a b"),
+     ("10", "9", "1"), ("a", "a.b", "a-c", "a c", "aB")],
+)  # fmt: skip
+def test_order_is_that_of_torchvision(tmp_path, names):
+    folders(tmp_path, *names)
+    layout = read_layout(tmp_path)
+    assert list(layout.classes) == torchvisions(tmp_path)
+    assert [at.name for at in layout.folders["all"]] == torchvisions(tmp_path)
+
+
+LETTERS = st.sampled_from("abAB019_- .éßẞÄµ#$~(!香İ")
+
+
+@given(
+    names=st.lists(st.text(LETTERS, min_size=1, max_size=5), min_size=2, max_size=6, unique=True)
+)
+def test_order_is_that_of_torchvision_whatever_the_names(tmp_path_factory, names):
+    names = [
+        name for name in names if name.strip(". ") == name
+    ]  # hidden, or not possible everywhere
+    assume(len(names) > 1)
+    root = folders(tmp_path_factory.mktemp("classes"), *names)
+    layout = read_layout(root)
+    assert list(layout.classes) == torchvisions(root)
+    divided = folders(
+        tmp_path_factory.mktemp("split"), *(f"{s}/{n}" for s in ("train", "test") for n in names)
+    )
+    layout = read_layout(divided)
+    assert list(layout.classes) == torchvisions(divided / "train")
+    assert [at.name for at in layout.folders["test"]] == torchvisions(divided / "test")
+
+
+def test_names_that_differ_in_capitals_or_separators_are_classes_and_matched_exactly(tmp_path):
+    names = ("Cat", "a-b", "a_b", "cat", "dog")
+    folders(tmp_path, *(f"{split}/{name}" for split in ("train", "test") for name in names))
+    if (tmp_path / "train/CAT").exists():
+        pytest.skip("this file system takes Cat and cat for one")
+    layout = read_layout(tmp_path)
+    assert layout.classes == names
+    assert [at.name for at in layout.folders["test"]] == list(names)
+    assert nearly_equal(names) == ["Cat", "cat", "a-b", "a_b"]
+    assert same_class("Cat", "cat")
+    assert not same_class("Cat", "cats")
+    (tmp_path / "test/cat").rename(tmp_path / "test/CAT")
+    assert "lacks 'cat' and has 'CAT'" in refused(tmp_path)
+
+
+def test_the_courses_own_classes_are_sorted_by_what_they_are_called(tmp_path):
+    layout = read_layout(folders(tmp_path, "Not_Hot_Dog", "hot dogs"))
+    assert layout.classes == ("hotdog", "not-hotdog")
+    assert [at.name for at in layout.folders["all"]] == ["hot dogs", "Not_Hot_Dog"]
+
+
+LEFTOVERS = [
+    "lost+found", "LOST.DIR", "$RECYCLE.BIN", "$Recycle.Bin", "RECYCLER", "Config.Msi",
+    "System Volume Information", "found.000", "FOUND.012", "$WinREAgent", "__MACOSX",
+    "Network Trash Folder", "Temporary Items", ".Trashes", ".Trash-1000", ".Spotlight-V100",
+    ".fseventsd", ".TemporaryItems", ".DocumentRevisions-V100", "@eaDir", "#recycle", "#snapshot",
+    "@Recycle", "@Recently-Snapshot", ".ipynb_checkpoints", "__pycache__", ".thumbnails", ".git",
+    ".dropbox.cache", ".849C9593-D756-4E56-8D6E-42412F2A707B", ".tmp.drivedownload",
+    "PaxHeaders.12345",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEFTOVERS)
+def test_leftovers_of_systems_and_programs_are_no_classes(tmp_path, name):
+    folders(tmp_path / "flat", "a", "b", f"{name}/x")
+    assert read_layout(tmp_path / "flat").classes == ("a", "b")
+    inside = [f"{split}/{each}" for split in ("train", "test") for each in ("a", "b", name)]
+    folders(tmp_path / "divided", *inside, name)
+    layout = read_layout(tmp_path / "divided")
+    assert layout.classes == ("a", "b")
+    assert layout.unused == ()
+    (tmp_path / "flat" / name / "x.jpg").write_bytes(b"x")
+    assert files_below(tmp_path / "flat")[0] == []
+
+
+def test_names_that_only_resemble_leftovers_are_classes(tmp_path):
+    names = ("found", "lost", "recycled paper", "trash", "thumbnails", "found.footage")
+    assert list(read_layout(folders(tmp_path, *names)).classes) == sorted(names)
+
+
+def touched(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+@pytest.mark.parametrize("test", ["test/1.jpg", "test/images/1.jpg", "test/unknown/1.jpg"])
+def test_an_unlabelled_test_is_left_alone(tmp_path, test):
+    folders(tmp_path, "train/a", "train/b", "val/a", "val/b")
+    layout = read_layout(touched(tmp_path, test))
+    assert layout.folders.keys() == {"train", "val"}
+    assert layout.unlabelled == tmp_path / "test"
+    assert layout.classes == ("a", "b")
+
+
+def test_beside_an_unlabelled_test_train_alone_is_divided(tmp_path):
+    layout = read_layout(touched(folders(tmp_path, "train/a", "train/b"), "test/1.jpg"))
+    assert [at.parent.name for at in layout.folders["all"]] == ["train", "train"]
+
+
+@pytest.mark.parametrize("test", ["test", "test/a"])
+def test_an_empty_test_and_one_with_a_single_class_are_mistakes(tmp_path, test):
+    with pytest.raises(DataError, match=r"test has (nothing in it|only one class folder, a/)"):
+        read_layout(folders(tmp_path, "train/a", "train/b", "val/a", "val/b", test))
 
 
 def test_folders_beside_the_splits_are_told(tmp_path):
