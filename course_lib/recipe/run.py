@@ -12,6 +12,7 @@ what was best before it by more than chance.
 import copy
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from course_lib import backbones, profile
+from course_lib import backbones, data, profile
 from course_lib.recipe.calibration import temperature
 from course_lib.recipe.facts import Facts, measure
 from course_lib.recipe.following import Following
@@ -133,6 +134,7 @@ def fit(
     if save_to is not None:
         check_target(save_to)
     pictures = gather(train, val, test, augmented, model, size, cache, progress)
+    copies = _copies(pictures)
     network = _network(pictures, model).to(place)
     head = backbones.head_name(network)
     if save_to is not None:
@@ -158,6 +160,7 @@ def fit(
         facts = facts_of(looked, network, head)
         run = RecipeRun(network, pictures.classes, facts, chosen, threads=threads)
         run.interrupted = climb.interrupted
+        run.remarks += copies
         if not plan_only:
             Following(run, looked, head, place, seed).go()
             _finish(run, looked.pictures, clock, save_to, say)
@@ -183,6 +186,16 @@ def _check_arguments(
         problems.append(f"class_weight={class_weight!r}; expected 'balanced' or None")
     if problems:
         raise TrainingError(f"The recipe can't start: {'; '.join(problems)}.")
+
+
+def _copies(pictures: Pictures) -> list[str]:
+    """A warning of pictures that are in two splits or two classes, if there are any."""
+    parts = {"train": pictures.train, "val": pictures.val, "test": pictures.test}
+    found = data.find_duplicates({name: each for name, each in parts.items() if each is not None})
+    if not found:
+        return []
+    warnings.warn(str(found), data.DataWarning, stacklevel=3)
+    return str(found).splitlines()
 
 
 @contextmanager

@@ -197,14 +197,20 @@ def affordable(prices: dict[int, float], room: float) -> tuple[int, ...]:
     """The sizes that fit into the time, ascending: the largest, and what fits beside it.
 
     On photographs a larger picture helped a linear head more than anything else that costs as
-    much. So the largest comes first in the reckoning, and smaller ones fill what is left.
+    much. So the largest comes first in the reckoning. Smaller ones are tried before it only if it
+    would still fit when everything takes twice as long as expected.
 
     Args:
-        prices: seconds that a size takes.
+        prices: seconds that a size takes, to learn and to test.
         room: seconds that there are.
     """
-    chosen: list[int] = []
-    for size in sorted(prices, reverse=True):
+    fitting = [size for size in sorted(prices) if prices[size] <= room]
+    if not fitting:
+        return ()
+    *smaller, largest = fitting
+    room -= 2 * prices[largest]
+    chosen = [largest]
+    for size in reversed(smaller):
         if prices[size] <= room:
             room -= prices[size]
             chosen.insert(0, size)
@@ -251,14 +257,13 @@ class Climb:
         while left:
             size = left[0]
             if costs:
-                learned, tested = pictures.counts
-                prices = {each: pace * costs.features[each] * learned + fitting for each in left}
-                test = pace * costs.features[size] * tested
-                fits = affordable(prices, (clock.left - test) * (1 - RESERVED))
+                every = sum(pictures.counts)
+                prices = {each: pace * costs.features[each] * every + fitting for each in left}
+                fits = affordable(prices, clock.left * (1 - RESERVED))
                 if not fits and self.chosen:
                     self.reasons.append(
-                        f"{size} pixels would take {prices[size] + test:.0f} s with the test "
-                        f"pictures, and {max(clock.left, 0):.0f} s are left."
+                        f"{size} pixels would take {prices[size]:.0f} s, and "
+                        f"{max(clock.left, 0):.0f} s are left."
                     )
                     break
                 size = fits[0] if fits else size
@@ -278,7 +283,7 @@ class Climb:
                 break
             if costs:
                 fitting = now.trial.seconds - now.extracting
-                pace = now.extracting / (costs.features[size] * learned)
+                pace = now.extracting / (costs.features[size] * pictures.counts[0])
             self.chosen = now
             if lowest is None or now.trial.loss < lowest.trial.loss:
                 lowest = now
