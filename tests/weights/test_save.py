@@ -46,6 +46,13 @@ def test_round_trip_with_metadata(tmp_path, model, other, pth, ending):
     assert inspect(path).numbers == 391
 
 
+@pytest.mark.parametrize("ending", ENDINGS[:2])
+def test_metadata_come_back_whole_however_long(tmp_path, other, ending):
+    extra = {"classes": [str(i) for i in range(50)], "deep": {"er": {str(i): i for i in range(9)}}}
+    path = save_weights(other, tmp_path / f"mine.{ending}", extra=extra)
+    assert read_checkpoint(path).metadata["extra"] == extra
+
+
 def test_other_libraries_read_them(tmp_path, other):
     tensors = safetensors.torch.load_file(save_weights(other, tmp_path / "a.safetensors"))
     assert same(dict(sorted(tensors.items())), dict(sorted(snapshot(other).items())))
