@@ -74,10 +74,15 @@ class Facts:
 
     @property
     def distance(self) -> Distance:
-        """How far the source is from the task, by the similarity; as far as its interval tells."""
+        """How far the source is from the task, by the similarity; as far as its interval tells.
+
+        With few pictures of a class a head fails for want of them, however close the source is.
+        """
         way = self.similarity
         if way.low >= CLOSE:
             return "close"
+        if self.amount == "few":
+            return "unclear"
         if way.high < FAR:
             return "far"
         return "middling" if way.low >= FAR and way.high < CLOSE else "unclear"

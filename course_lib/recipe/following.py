@@ -12,7 +12,7 @@ from course_lib.features import Features
 from course_lib.recipe.answers import Answers, weights_for
 from course_lib.recipe.heads import folds, head_into, linear_heads
 from course_lib.recipe.pictures import Learned, length
-from course_lib.recipe.plan import Stage
+from course_lib.recipe.plan import UNTRAINED, Stage
 from course_lib.recipe.report import RecipeRun, Step
 from course_lib.recipe.sizes import Looked
 from course_lib.recipe.stages import between, run_stage
@@ -102,7 +102,7 @@ class Following:
         train = length(self.looked.pictures.train)
         self.splits: list[Split] = [(self.whole[:train], self.whole[train:])]
         if plan.folds > 1:
-            self.splits = list(folds(rows, plan.folds))
+            self.splits = list(folds(rows, plan.folds, self.looked.pictures.groups))
         first = self.looked.trial.penalty
         tables = [rows] * len(self.splits)
         self.networks = self.headed([self.came_with] * len(self.splits), tables, first)
@@ -119,7 +119,7 @@ class Following:
 
     def try_stage(self, stage: Stage) -> None:
         """Try each rate from the stage's first weights; keep the best, if it wins."""
-        began, winner, passes = time.perf_counter(), None, 0
+        began, winner, passes = time.perf_counter(), None, 0.0
         plan = self.run.plan
         for rate in stage.rates:
             try:
@@ -133,7 +133,7 @@ class Following:
             for share in plan.shares:
                 mixed = self.mixed(stage, trials, share)
                 tables = [self.learned.features(each) for each in mixed]
-                passes += len(self.whole) * len(tables)
+                passes += len(self.whole) * len(tables) / UNTRAINED
                 for penalty in plan.penalties:
                     answers = self.asked(tables, penalty)
                     if winner is None or answers.loss < winner.answers.loss:
@@ -142,7 +142,7 @@ class Following:
         if winner is None:
             return
         gain = winner.answers.gain(self.best)
-        kept = gain.low > 0
+        kept = bool(gain.low > 0)
         if kept:
             self.kept.append(winner.setting)
             self.networks, self.penalty = winner.networks, winner.setting.penalty
@@ -151,7 +151,7 @@ class Following:
         found = winner.answers
         self.run.steps.append(
             Step(stage.name, str(winner.setting), found.balanced_accuracy, found.loss, kept, gain,
-                 seconds, passes)
+                 seconds, round(passes))
         )  # fmt: skip
 
     def starts(self, stage: Stage) -> list[nn.Module]:

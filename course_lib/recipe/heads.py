@@ -69,49 +69,62 @@ def classifier(penalty: float, class_weight: ClassWeight = "balanced") -> Pipeli
 
 
 def cross_validated(
-    rows: Features, classes: int, penalties: Iterable[float], class_weight: ClassWeight
+    rows: Features,
+    classes: int,
+    penalties: Iterable[float],
+    class_weight: ClassWeight,
+    groups: Sequence[int] | None = None,
 ) -> dict[float, Answers]:
     """What heads say about each picture when they were fitted without it, for each penalty.
 
-    Equal pictures (of equal features) are left out together. A class of one picture is never
-    among those that its head was fitted on, so that picture counts as wrong.
+    A class of one picture is never among those that its head was fitted on, so that picture counts
+    as wrong.
 
     Args:
         rows: features (N, D).
         classes: outputs.
         penalties: as for :func:`linear_heads`.
         class_weight: likewise; it also weights the answers.
+        groups: (N,) numbers that are equal for copies of a picture: they are left out together.
     """
     penalties = tuple(penalties)
     logits = {each: torch.full((len(rows), classes), ABSENT) for each in penalties}
-    for fit_on, left_out in folds(rows, FOLDS if len(rows) <= MANY else FEWER_FOLDS):
+    for fit_on, left_out in folds(rows, FOLDS if len(rows) <= MANY else FEWER_FOLDS, groups):
         for penalty, head in linear_heads(rows.subset(fit_on), classes, penalties, class_weight):
             logits[penalty][left_out] = head(rows.values[left_out]).detach()
     weights = weights_for(rows.targets, class_weight)
     return {each: Answers(found, rows.targets, weights) for each, found in logits.items()}
 
 
-def folds(rows: Features, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def folds(
+    rows: Features, count: int, groups: Sequence[int] | None = None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Rows to fit on and rows left out, so that each is left out once; classes in proportion.
+
+    Args:
+        rows: features (N, D).
+        count: folds; fewer, if a class has fewer pictures.
+        groups: as for :func:`cross_validated`.
 
     Raises:
         TrainingError: leaving out any row leaves fewer than two classes.
     """
     x, y = rows.arrays()
-    groups = np.unique(np.round(x, 3), axis=0, return_inverse=True)[1].ravel()  # equal pictures
-    different = [len(np.unique(groups[y == each])) for each in np.unique(y)]
-    if len(different) < 2 or sum(different) < 3:
+    group = np.arange(len(y)) if groups is None else np.asarray(groups)
+    different = [len(np.unique(group[y == each])) for each in np.unique(y)]
+    if len(different) < 2 or len(np.unique(group)) < 3:
         raise TrainingError(
-            f"There are {counted(len(y), 'picture')} to learn from, {sum(different)} of them "
-            f"different, in {counted(len(different), 'class', 'classes')}. To try a head on "
-            "pictures that it hasn't seen takes two classes and three different pictures; for a "
-            "number that means something, ten of each class. Add pictures."
+            f"There are {counted(len(y), 'picture')} to learn from, "
+            f"{len(np.unique(group))} of them different, in "
+            f"{counted(len(different), 'class', 'classes')}. To try a head on pictures that it "
+            "hasn't seen takes two classes and three different pictures; for a number that means "
+            "something, ten of each class. Add pictures."
         )
-    kind = StratifiedKFold if len(set(groups)) == len(y) else StratifiedGroupKFold
+    kind = StratifiedKFold if len(np.unique(group)) == len(y) else StratifiedGroupKFold
     splitter = kind(min(count, max(2, min(different))), shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class smaller than the number of folds
-        for fit_on, left_out in splitter.split(x, y, groups):
+        for fit_on, left_out in splitter.split(x, y, group):
             if len(np.unique(y[fit_on])) > 1:
                 yield torch.from_numpy(fit_on), torch.from_numpy(left_out)
 

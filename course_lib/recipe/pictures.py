@@ -59,6 +59,18 @@ class Pictures:
         """Pictures to learn from (training and validation), and test pictures."""
         return length(self.train) + length(self.val), length(self.test) if self.test else 0
 
+    @property
+    def groups(self) -> list[int]:
+        """A number for each picture to learn from, equal for copies, where files are known."""
+        known: dict[Any, int] = {}
+        found = []
+        for part in (self.train, self.val):
+            hashes, paths = getattr(part, "hashes", {}), getattr(part, "paths", None)
+            for place in range(length(part)):
+                key = hashes.get(paths[place]) if paths is not None else None
+                found.append(known.setdefault(key or len(found), len(known)))
+        return found
+
     def at(self, size: int) -> "Pictures":
         """The same, of another size; 0: of this one."""
         if self.again is None or not size or (self.preparation and self.preparation.size == size):
@@ -135,8 +147,9 @@ def gather(
 def _from_folder(
     root: Path, test: Dataset[Any] | None, name: str, size: int | None, options: dict[str, Any]
 ) -> Pictures:
-    if size is None and test is not None:  # it has its size already
-        size = int(test[0][0].shape[-1])
+    if size is None and test is not None:
+        size = int(test[0][0].shape[-1])  # another one would not be comparable
+    again = None if size else lambda side: _from_folder(root, test, name, side, options)
     see = backbones.preprocessing(name, size)
     train, val, own_test = (
         data.image_folder(root, split, see.eval) for split in ("train", "val", "test")
@@ -147,8 +160,7 @@ def _from_folder(
     )
     return Pictures(
         train, val, own_test if test is None else test, changing, train.classes, name, see,
-        again=lambda side: _from_folder(root, test, name, side, options), mirrored=True,
-        workers=profile.cores(), **options,
+        again=again, mirrored=True, workers=profile.cores(), **options,
     )  # fmt: skip
 
 

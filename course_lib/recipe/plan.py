@@ -3,6 +3,7 @@
 The plan is made of numbers that you can read and change; nothing is decided elsewhere.
 """
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -25,6 +26,10 @@ be afforded."""
 
 NEW_HEAD_RATES = (0.003, 0.01, 0.03)
 """The same for a head that is drawn anew, and so has farther to go."""
+
+UNTRAINED = 3
+"""So many pictures whose features are computed count like one that is trained on: the way back
+through a network takes about twice as long as the way forth."""
 
 MOST_EPOCHS, FEWEST_EPOCHS = 100, 2
 ENOUGH_EPOCHS = 3  # with fewer for each rate, one rate has to do
@@ -94,7 +99,7 @@ class Plan:
     reasons: tuple[str, ...]
 
     def passes(self, facts: Facts) -> int:
-        """Pictures that pass through the network in the stages, to be trained on or measured."""
+        """Pictures that pass through the network in the stages; see :data:`UNTRAINED`."""
         return sum(
             _passes(facts, self.folds, len(each.rates), each.epochs, len(self.shares))
             for each in self.stages
@@ -167,12 +172,13 @@ def make_plan(
 
 
 def _passes(facts: Facts, folds: int, rates: int, epochs: int, shares: int) -> int:
-    """Pictures that pass through the network in one stage."""
+    """Pictures that pass through the network in one stage, as :attr:`Step.passes` counts them."""
+    measured = shares * facts.pictures / UNTRAINED
     if folds == 1:
-        return rates * (epochs * sum(facts.training) + shares * facts.pictures)
-    learned = facts.pictures * (folds - 1) // folds
-    trials = rates * folds * (epochs * learned + shares * facts.pictures)
-    return trials + (epochs + 1) * facts.pictures  # once more, with all of them, if it is kept
+        return math.ceil(rates * (epochs * sum(facts.training) + measured))
+    learned = facts.pictures * (folds - 1) / folds
+    trials = rates * folds * (epochs * learned + measured)
+    return math.ceil(trials + (epochs + 1 / UNTRAINED) * facts.pictures)  # once more, if it's kept
 
 
 def _epochs(facts: Facts, budget: int, menu: Sequence[Stage], shares: int) -> int:
@@ -201,8 +207,8 @@ def _stages(
     menus = (
         ([everything, anew], AMPLE_EPOCHS, "all layers train after the head, and once more from a "
          "new head, each at three rates"),
-        ([*first, everything], ENOUGH_EPOCHS, "all layers train at three rates"
-         + "" if far else "the body is let go in two stages, the last third first"),
+        ([*first, everything], ENOUGH_EPOCHS, "all layers train at three rates" if far else
+         "the body is let go in two stages, the last third first"),
         ([*first, one_rate], FEWEST_EPOCHS, "one learning rate a stage has to do"),
         ([one_rate if far else part], FEWEST_EPOCHS, "one stage at one learning rate has to do"),
     )  # fmt: skip

@@ -32,7 +32,7 @@ class Step:
         kept: whether it won and its weights went on.
         gain: by how much its log-loss is below the best before it; None for the first.
         seconds: that it took.
-        passes: pictures that passed through the network in it, trained on or measured.
+        passes: pictures that were trained on in it, and a third of those that were only measured.
     """
 
     name: str

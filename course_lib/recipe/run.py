@@ -97,8 +97,9 @@ def fit(
         minutes: that it may take; None: as long as it takes. A few pictures are timed beforehand,
             and what won't fit isn't started. With very many pictures even the smallest size takes
             longer; that is said, and done.
-        budget: instead, how many pictures may pass through the network in the stages, all trials
-            together. Then no clock is looked at, so that the same plan comes out everywhere.
+        budget: instead, how many pictures may be trained on in the stages, all trials together
+            (three whose features are only computed count like one). Then no clock is looked at, so
+            that the same plan comes out everywhere.
         class_weight: ``"balanced"``: every class counts the same, in training and in choosing,
             however many pictures it has; None: every picture does.
         device: by default the profile's.

@@ -55,7 +55,7 @@ class Clock:
     """
 
     seconds: float = math.inf
-    began: float = field(default_factory=time.perf_counter)
+    began: float = field(default_factory=lambda: time.perf_counter())
 
     @property
     def spent(self) -> float:
@@ -299,7 +299,8 @@ def look(
     began = time.perf_counter()
     rows = pictures.to_learn(model)
     extracting = time.perf_counter() - began
-    unseen = cross_validated(rows, len(pictures.classes), penalties, class_weight)
+    groups = pictures.groups
+    unseen = cross_validated(rows, len(pictures.classes), penalties, class_weight, groups)
     penalty = min(unseen, key=lambda each: unseen[each].loss)
     best = unseen[penalty]
     seconds = time.perf_counter() - began

@@ -68,8 +68,8 @@ def run_stage(
         history = finetune(
             trial, train, epochs=stage.epochs, optimizer=optimizer,
             loss=nn.CrossEntropyLoss(weight=weights.float().to(device)),
-            scheduler=lambda each: LambdaLR(each, curve), device=device, seed=seed,
-            progress=progress,
+            scheduler=lambda each: LambdaLR(each, curve), on_interrupt="raise", device=device,
+            seed=seed, progress=progress,
         )  # fmt: skip
         if release:
             release()
