@@ -64,6 +64,18 @@ DISPLAY_P3 = profile(
 )
 LINEAR_GREY = profile(b"GRAY", b"mntr", {b"kTRC": curve(1.0)})
 
+# sRGB as many makers write it: the primaries rounded, a little off.
+NEARLY_SRGB = profile(
+    b"RGB ",
+    b"mntr",
+    {
+        b"rXYZ": xyz(0.436, 0.222, 0.014),
+        b"gXYZ": xyz(0.385, 0.717, 0.097),
+        b"bXYZ": xyz(0.143, 0.061, 0.714),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), SRGB_CURVE),
+    },
+)
+
 # From linear Display P3 to linear sRGB (CSS Color Module Level 4, section 18).
 P3_TO_SRGB = np.array([[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]])
 
@@ -114,7 +126,8 @@ def test_no_profile_and_srgbs_own_change_no_bit():
     picture = Image.fromarray(pixels)
     plain = decode(save(picture, "PNG"))
     assert np.array_equal(np.asarray(plain), pixels)
-    assert np.array_equal(np.asarray(decode(save(picture, "PNG", icc_profile=SRGB))), pixels)
+    for same in (SRGB, NEARLY_SRGB):
+        assert np.array_equal(np.asarray(decode(save(picture, "PNG", icc_profile=same))), pixels)
     assert not np.array_equal(
         np.asarray(decode(save(picture, "PNG", icc_profile=DISPLAY_P3))), pixels
     )
