@@ -51,6 +51,8 @@ SRGB_CURVE = b"para\0\0\0\0" + struct.pack(">HH", 3, 0) + b"".join(
     map(fixed, (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
 )  # fmt: skip
 
+ROUNDED_CURVE = SRGB_CURVE[:12] + b"".join(map(fixed, (2.4, 0.948, 0.052, 0.0773, 0.04)))
+
 # Apple's Display P3: the primaries (adapted to D50) as its specification gives them.
 DISPLAY_P3 = profile(
     b"RGB ",
@@ -64,15 +66,15 @@ DISPLAY_P3 = profile(
 )
 LINEAR_GREY = profile(b"GRAY", b"mntr", {b"kTRC": curve(1.0)})
 
-# sRGB as many makers write it: the primaries rounded, a little off.
+# sRGB as many makers write it, a little off: some colours would move by one level.
 NEARLY_SRGB = profile(
     b"RGB ",
     b"mntr",
     {
-        b"rXYZ": xyz(0.436, 0.222, 0.014),
-        b"gXYZ": xyz(0.385, 0.717, 0.097),
-        b"bXYZ": xyz(0.143, 0.061, 0.714),
-        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), SRGB_CURVE),
+        b"rXYZ": xyz(0.4362, 0.2225, 0.0139),
+        b"gXYZ": xyz(0.3850, 0.7169, 0.0971),
+        b"bXYZ": xyz(0.1431, 0.0606, 0.7141),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), ROUNDED_CURVE),
     },
 )
 
