@@ -51,6 +51,8 @@ SRGB_CURVE = b"para\0\0\0\0" + struct.pack(">HH", 3, 0) + b"".join(
     map(fixed, (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
 )  # fmt: skip
 
+ROUNDED_CURVE = SRGB_CURVE[:12] + b"".join(map(fixed, (2.4, 0.948, 0.052, 0.0773, 0.04)))
+
 # Apple's Display P3: the primaries (adapted to D50) as its specification gives them.
 DISPLAY_P3 = profile(
     b"RGB ",
@@ -63,6 +65,18 @@ DISPLAY_P3 = profile(
     },
 )
 LINEAR_GREY = profile(b"GRAY", b"mntr", {b"kTRC": curve(1.0)})
+
+# sRGB as many makers write it, a little off: some colours would move by one level.
+NEARLY_SRGB = profile(
+    b"RGB ",
+    b"mntr",
+    {
+        b"rXYZ": xyz(0.4362, 0.2225, 0.0139),
+        b"gXYZ": xyz(0.3850, 0.7169, 0.0971),
+        b"bXYZ": xyz(0.1431, 0.0606, 0.7141),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), ROUNDED_CURVE),
+    },
+)
 
 # From linear Display P3 to linear sRGB (CSS Color Module Level 4, section 18).
 P3_TO_SRGB = np.array([[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]])
@@ -114,7 +128,8 @@ def test_no_profile_and_srgbs_own_change_no_bit():
     picture = Image.fromarray(pixels)
     plain = decode(save(picture, "PNG"))
     assert np.array_equal(np.asarray(plain), pixels)
-    assert np.array_equal(np.asarray(decode(save(picture, "PNG", icc_profile=SRGB))), pixels)
+    for same in (SRGB, NEARLY_SRGB):
+        assert np.array_equal(np.asarray(decode(save(picture, "PNG", icc_profile=same))), pixels)
     assert not np.array_equal(
         np.asarray(decode(save(picture, "PNG", icc_profile=DISPLAY_P3))), pixels
     )

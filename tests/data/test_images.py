@@ -532,3 +532,4 @@ def test_pillows_own_settings_are_left_alone():
     for data in KINDS.values():
         decode(data)
     assert before == settings()
+    assert "HEIF" not in Image.OPEN
