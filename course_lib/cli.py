@@ -12,7 +12,7 @@ from course_lib.errors import CourseError
 
 FIRST_NOTEBOOK = "00_start_here.ipynb"
 Run = Callable[[argparse.Namespace], int | None]  # None: all went well
-BENCHMARKS = ("features", "freezing", "loading", "peers", "training")
+BENCHMARKS = ("features", "freezing", "loading", "peers", "recipe", "training")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
