@@ -51,6 +51,10 @@ class Winner:
     networks: list[nn.Module]
 
 
+def _loss(answers: Answers) -> float:
+    return answers.loss
+
+
 @dataclass
 class Following:
     """A plan being followed; the steps and the network go into the run.
@@ -106,7 +110,7 @@ class Following:
         first = self.looked.trial.penalty
         tables = [rows] * len(self.splits)
         self.networks = self.headed([self.came_with] * len(self.splits), tables, first)
-        self.best = self.asked(tables, first)
+        self.best = min((self.asked(tables, each) for each in plan.penalties), key=_loss)
         for stage in plan.stages:
             self.try_stage(stage)
         if self.kept and plan.folds > 1:  # once more, with all pictures

@@ -63,7 +63,7 @@ class Pictures:
     def groups(self) -> list[int]:
         """A number for each picture to learn from, equal for copies, where files are known."""
         known: dict[Any, int] = {}
-        found = []
+        found: list[int] = []
         for part in (self.train, self.val):
             hashes, paths = getattr(part, "hashes", {}), getattr(part, "paths", None)
             for place in range(length(part)):

@@ -16,7 +16,7 @@ from course_lib.recipe.sizes import Climb, SizeTrial
 from course_lib.text import counted, few
 from course_lib.training.errors import TrainingError
 
-PENALTIES = (1.0, 10.0, 100.0, 1000.0)
+PENALTIES = (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """Strengths of the head's L2 penalty. On photographs the best lay among them, from 10 to 500
 training pictures a class."""
 

@@ -31,7 +31,7 @@ class SizeTrial:
         size: side of the pictures in pixels; 0: as the data sets give them.
         accuracy: balanced accuracy of a linear head on pictures it hasn't seen.
         loss: log-loss of the same.
-        penalty: of that head: the best.
+        penalty: of that head: the strongest that can't be told apart from the best.
         seconds: that it took.
     """
 
@@ -301,7 +301,10 @@ def look(
     extracting = time.perf_counter() - began
     groups = pictures.groups
     unseen = cross_validated(rows, len(pictures.classes), penalties, class_weight, groups)
-    penalty = min(unseen, key=lambda each: unseen[each].loss)
+    lowest = min(unseen.values(), key=lambda each: each.loss)
+    # The strongest penalty that can't be told apart from the best: the "one standard error rule"
+    # (Hastie, Tibshirani, Friedman: The Elements of Statistical Learning, 7.10).
+    penalty = max(each for each in unseen if not lowest.gain(unseen[each]).low > 0)
     best = unseen[penalty]
     seconds = time.perf_counter() - began
     trial = SizeTrial(size, best.balanced_accuracy, best.loss, penalty, seconds)
