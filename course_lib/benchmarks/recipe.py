@@ -132,7 +132,9 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="recipe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", metavar="DATA", help="a folder, as for course_lib.data.image_folder")
+    parser.add_argument(
+        "data", metavar="DATA", help="a folder, as for course_lib.data.image_folder"
+    )
     parser.add_argument("--sizes", type=_numbers, default=(96, 160, 224), help="of the head")
     parser.add_argument("--minutes", type=float, default=2, help="the recipe's budget")
     parser.add_argument("--draws", type=int, default=0, help="of each sample; two or more")
@@ -367,7 +369,9 @@ def _fine_tune(parts: dict[str, ImageFolderDataset], size: int, threads: int) ->
     classes, used = parts["train"].classes, profile.current()
     card = backbones.card(used.backbone)
     items = {
-        split: [(path, classes[target]) for path, target in zip(part.paths, part.targets, strict=True)]
+        split: [
+            (path, classes[target]) for path, target in zip(part.paths, part.targets, strict=True)
+        ]
         for split, part in parts.items()
     }
     block = DataBlock(
@@ -459,7 +463,7 @@ def draws(
     fresh = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
     shares = fresh.Queue()
     for number in range(jobs):
-        shares.put(list(cores)[number :: jobs])
+        shares.put(list(cores)[number::jobs])
     with ProcessPoolExecutor(jobs, fresh, _take_cores, (shares,)) as pool:
         return list(pool.map(draw, *zip(*todo, strict=True)))
 

@@ -140,7 +140,7 @@ def gather(
     changing: Dataset[Any] = ConcatDataset([train if augmented is None else augmented, val])
     return Pictures(
         train, val, test, changing, _classes_of(train), backbone,
-        backbones.prepared_by(train, backbone), mirrored=False, **options,
+        backbones.prepared_by(train, backbone), workers=_workers(train, val, test), **options,
     )  # fmt: skip
 
 
@@ -167,6 +167,16 @@ def _from_folder(
 def length(part: Dataset[Any]) -> int:
     """How many examples there are."""
     return len(part)  # type: ignore[arg-type]
+
+
+def _workers(*parts: Any) -> int:
+    """Threads that may read the data sets at once: those of the course's folders bear it."""
+    for part in parts:
+        while isinstance(part, Subset):
+            part = part.dataset
+        if part is not None and type(part) is not data.ImageFolderDataset:
+            return 0
+    return profile.cores()
 
 
 def _classes_of(dataset: Any) -> tuple[str, ...]:
