@@ -1,8 +1,9 @@
 """The recipe of chapter 06 against what it replaces: plain fine-tuning, and the frozen head.
 
-Its rates and rules were tried out beforehand on other draws (seeds from 100 on; on the bundled
-pictures looked at by validation accuracy only). An earlier form of the recipe was run on the draws
-0 to 4, and that was undecided. So this form is run on draws that none has seen, once.
+Two earlier forms of the recipe were run: one on the draws 0 to 4, undecided; one on the draws 20 to
+29, which kept a stage if a single validation picture spoke for it and left the validation pictures
+out of the last fit. The present form was chosen on photographs, not on these tasks. It is run on
+draws that none before it has seen, once.
 """
 
 import copy
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, TensorDataset
 
 from course_lib import backbones, recipe, training
 from course_lib.evidence import digits
@@ -29,7 +30,7 @@ DIGITS: dict[str, tuple[int, digits.Change]] = {
 TASKS = (*DIGITS, "hot dogs")
 ARMS = ("recipe", "plain", "frozen head")
 FEW_PICTURES = 32
-UNSEEN = 20  # added to the seed: no draw that an earlier form was run on
+UNSEEN = 40  # added to the seed: no draw that an earlier form was run on
 HOTDOG_RATES, EPOCHS = (0.0003, 0.001, 0.003), 3
 
 Sets = list[Dataset[Any]]
@@ -57,13 +58,14 @@ def recipe_against_both(seed: int) -> Outcome:
     them turned, inverted and noisy ("odd"); 32 of the bundled hot-dog pictures at 96 pixels with
     EfficientNet-Lite0 from ImageNet. Arms: the recipe; plain fine-tuning of all layers from a
     random head, on digits at four rates for 200 steps each, on hot dogs at three rates for three
-    epochs each, the head ten times as fast as the body; the head alone on frozen features, trained
-    to its optimum with the recipe's five penalties. Budget: the pictures passed through the network
-    in training are counted, and the recipe may use as many as plain fine-tuning; the pass that
-    fits a head anew counts like one of training. Selection: everything by the same validation
-    pictures (150 digits; the split of the bundled pictures). Measures: test accuracy, for each task
-    and the mean of the five; and the passes. Prediction of the claim: on average the recipe has
-    more than either. The draws are those from 20 on, which nothing was tried out on.
+    epochs each, the head ten times as fast as the body, and once more at the best rate with the
+    validation pictures added, as the recipe adds them; the head alone on frozen features, trained
+    to its optimum with the recipe's penalties. Budget: the pictures passed through the network in
+    training are counted, and the recipe may use as many as plain fine-tuning; three that are only
+    measured count like one. Selection: plain fine-tuning by the validation pictures (150 digits;
+    the split of the bundled pictures), the recipe as it does. Measures: test accuracy, for each
+    task and the mean of the five; and the passes. Prediction of the claim: on average the recipe
+    has more than either. The draws are those from 40 on, which nothing was tried out on.
     """
     seed += UNSEEN
     found = {
@@ -86,10 +88,16 @@ def on_digits(seed: int, n: int, change: digits.Change) -> Values:
     sets: Sets = [
         TensorDataset(each.images, each.targets) for each in (task.train, task.val, task.test)
     ]
-    budget = digits.STEPS * digits.BATCH * len(digits.RATES)
-    plain = digits.tuned(lambda: digits.pretrained(seed), task, seed)
+    budget = digits.STEPS * digits.BATCH * (len(digits.RATES) + 1)
+    rates = {
+        rate: digits.train_and_score(digits.pretrained(seed), task, rate, seed=seed)
+        for rate in digits.RATES
+    }
+    best = max(rates, key=lambda rate: rates[rate].rank)
+    plain = digits.pretrained(seed)
+    digits.fit(plain, joined(task.train, task.val), best, seed=seed)
     return {
-        "plain": {"test_accuracy": plain.test, "passes": budget},
+        "plain": {"test_accuracy": digits.look(plain, task.test)[0], "passes": budget},
         **recipe_and_head(digits.pretrained(seed), sets, budget, digits.BATCH, seed),
     }
 
@@ -103,18 +111,31 @@ def on_hotdogs(seed: int) -> Values:
         pictures.in_memory(pictures.pictures("val")),
         pictures.in_memory(pictures.pictures("test")),
     )
-    ranked: list[tuple[float, float, nn.Module]] = []
+    ranked: list[tuple[float, float]] = []
     for rate in HOTDOG_RATES:
         model = fresh(seed)
         history = training.finetune(
             model, train, val=val, epochs=EPOCHS, lr=rate, momentum=0.9, batch_size=8,
             device="cpu", amp=False, seed=seed, progress=False,
         )  # fmt: skip
-        ranked.append((max(history.val_acc), -rate, model))
-    plain = max(ranked, key=lambda each: each[:2])[2]
-    budget = FEW_PICTURES * EPOCHS * len(HOTDOG_RATES)
+        ranked.append((max(history.val_acc), -rate))
+    rate = -max(ranked)[1]
+    both: Dataset[Any] = ConcatDataset([train, val])
+    plain = fresh(seed)
+    training.finetune(
+        plain, both, epochs=EPOCHS, lr=rate, momentum=0.9, batch_size=8, device="cpu", amp=False,
+        seed=seed, progress=False,
+    )  # fmt: skip
+    learned = FEW_PICTURES * len(HOTDOG_RATES) + FEW_PICTURES + len(val)
+    budget = EPOCHS * learned
     found = {"test_accuracy": training.evaluate(plain, test).accuracy, "passes": float(budget)}
     return {"plain": found, **recipe_and_head(fresh(seed), [train, val, test], budget, 8, seed)}
+
+
+def joined(*parts: digits.Part) -> digits.Part:
+    """The pictures of several parts."""
+    images, targets = ([getattr(each, name) for each in parts] for name in ("images", "targets"))
+    return digits.Part(torch.cat(images), torch.cat(targets))
 
 
 def fresh(seed: int) -> nn.Module:
