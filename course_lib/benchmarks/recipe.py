@@ -30,21 +30,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from sklearn.model_selection import StratifiedKFold
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from course_lib import backbones, data, features, profile, recipe
 from course_lib.benchmarks.peers.adapters import Fastai, version_of
 from course_lib.benchmarks.throughput import torch_threads
 from course_lib.data import ImageFolderDataset, LabelledSubset, balanced_subset
-from course_lib.errors import DataError
 from course_lib.evidence.statistics import Interval, paired_interval
 from course_lib.features import Features
 from course_lib.recipe.heads import linear_heads
@@ -114,6 +112,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     with using(chosen):
         print(machine(len(chosen)))
         pool, test = learning_and_test(root)
+        for size in options.sizes:  # refuse now what would be refused after minutes
+            backbones.preprocessing(profile.current().backbone, size)
         print(f"{root.name}: {_sizes(pool)} to learn from; {_sizes(test)} to test\n", flush=True)
         rows = [run_recipe(root, options.minutes)]
         rows += [run_head(root, size) for size in options.sizes]
@@ -157,10 +157,10 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _numbers(text: str) -> tuple[int, ...]:
     """The numbers in ``"96,160"``."""
-    found = tuple(int(each) for each in text.split(","))
-    if min(found) < 1:
-        raise ValueError("at least 1")
-    return found
+    parts = text.split(",")
+    if not all(each.strip().isdecimal() and int(each) for each in parts):
+        raise argparse.ArgumentTypeError(f"expected numbers such as 96,160; got {text!r}")
+    return tuple(map(int, parts))
 
 
 def usable_cores() -> list[int]:
@@ -172,16 +172,15 @@ def usable_cores() -> list[int]:
 
 @contextmanager
 def using(cores: Sequence[int]) -> Iterator[None]:
-    """Compute on these cores only, with a thread on each; afterwards as before.
+    """Compute on these cores only, torch with a thread on each; afterwards as before.
 
-    Where the system can't bind a process to cores, only the numbers of threads are set.
+    Where the system can't bind a process to cores, only the number of threads is set.
     """
     with ExitStack() as undo:
         if hasattr(os, "sched_setaffinity"):
             undo.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
             os.sched_setaffinity(0, cores)
         undo.enter_context(torch_threads(len(cores)))
-        undo.enter_context(threadpool_limits(len(cores)))
         yield
 
 
@@ -264,15 +263,13 @@ def fit_recipe(root: Path, minutes: float, cache: bool) -> Row:
 
     run, seconds, cpu = clocked(fit)
     trials = tuple(
-        Trial(each.size, each.accuracy, each.loss, each.seconds) for each in run.plan.sizes
+        Trial(each.size, each.accuracy.value, each.loss, each.seconds) for each in run.plan.sizes
     )
     return Row("recipe", run.size, test=run.test, seconds=seconds, cpu=cpu, trials=trials)
 
 
 def run_recipe(root: Path, minutes: float) -> Row:
     """The recipe on the whole folder, with no features kept from before."""
-    from dataclasses import replace
-
     return replace(fit_recipe(root, minutes, cache=False), pictures=len(learning_and_test(root)[0]))
 
 
@@ -318,14 +315,9 @@ def head_test(rows: Features, test_rows: Features) -> Evaluation:
 def best_penalty(rows: Features, classes: int) -> float:
     """The penalty with the lowest log-loss on pictures that its heads haven't seen.
 
-    Raises:
-        DataError: a class of one picture: it can't be held out and learned from.
+    Every class has two pictures or more.
     """
     smallest = int(torch.bincount(rows.targets)[rows.targets.unique()].min())
-    if smallest < 2:
-        raise DataError(
-            "A class has one picture to learn from; cross-validation needs two. Add pictures."
-        )
     losses = dict.fromkeys(PENALTIES, 0.0)
     parts = StratifiedKFold(min(FOLDS, smallest), shuffle=True, random_state=0)
     for fitted, held in parts.split(rows.values, rows.targets):
