@@ -1,5 +1,6 @@
 """Text for people: aligned tables, and words that depend on a number."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 WIDTH = 88  # characters a line: fits a terminal, a notebook and A4
@@ -15,6 +16,16 @@ def ruled(lines: Sequence[Sequence[str]], heads: int = 1) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     made = [*lines[:heads], ["─" * width for width in widths], *lines[heads:]]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in made)
+
+
+def wrapped(line: str) -> str:
+    """A line of text in as many as it takes; those after the first are set in by two more."""
+    bare = line.lstrip(" ")
+    start = " " * (len(line) - len(bare))
+    return textwrap.fill(
+        bare, WIDTH, initial_indent=start, subsequent_indent=start + "  ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -13,7 +13,7 @@ from course_lib.errors import UnknownNameError, suggest
 from course_lib.recipe.facts import Facts
 from course_lib.recipe.heads import ClassWeight
 from course_lib.recipe.sizes import Climb, SizeTrial
-from course_lib.text import counted, few
+from course_lib.text import counted, few, wrapped
 from course_lib.training.errors import TrainingError
 
 PENALTIES = (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -133,7 +133,7 @@ class Plan:
                 f"head, times {each.depth_factor:g} at the first layer; "
                 f"{counted(each.epochs, 'epoch')}"
             )
-        return "\n".join(lines)
+        return "\n".join(map(wrapped, lines))
 
 
 def make_plan(

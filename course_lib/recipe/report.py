@@ -13,7 +13,7 @@ from course_lib.recipe.facts import Facts
 from course_lib.recipe.plan import Plan
 from course_lib.recipe.prediction import Prediction, Predictor
 from course_lib.recipe.saved import save
-from course_lib.text import counted, few
+from course_lib.text import counted, few, wrapped
 from course_lib.training.errors import TrainingError
 from course_lib.training.evaluation import Evaluation
 from course_lib.training.metrics import confusion_matrix
@@ -177,13 +177,14 @@ class RecipeRun:
             "balanced accuracy": _balanced(measured).value, "log-loss": measured.loss,
         }  # fmt: skip
 
-    def report(self, timings: bool = True) -> str:
+    def report(self, timings: bool = True, plan: bool = True) -> str:
         """Plan, steps and result as text.
 
         Args:
             timings: with the seconds of each step, which differ from run to run.
+            plan: with the plan.
         """
-        lines = ["The plan", str(self.plan), "What was done"]
+        lines = ["What was done"]
         for each in self.steps:
             took = f"; {each.seconds:.0f} s" if timings else ""
             lines.append(
@@ -205,7 +206,8 @@ class RecipeRun:
                 f"  {self.seconds:.0f} s in all. With {counted(self.threads, 'thread')} and the "
                 "same plan, the same bits come out again."
             )
-        return "\n".join(lines)
+        done = "\n".join(map(wrapped, lines))
+        return f"The plan\n{self.plan}\n{done}" if plan else done
 
     def _result(self) -> list[str]:
         measured = self.test or self.val

@@ -285,4 +285,4 @@ def _finish(
         if save_to is not None:
             run.save(save_to)
     finally:
-        say(run.report())
+        say(run.report(plan=False))

@@ -15,7 +15,7 @@ from course_lib.features import Features
 from course_lib.recipe.answers import Answers, Share
 from course_lib.recipe.heads import ClassWeight, cross_validated
 from course_lib.recipe.pictures import Pictures, length
-from course_lib.text import counted
+from course_lib.text import counted, wrapped
 from course_lib.training.evaluation import model_device
 
 USUAL = (96, 160, 224)
@@ -108,7 +108,7 @@ class Costs:
                 "That is more than it was given. There is no faster way, so it starts all the "
                 "same; Ctrl-C stops it."
             )
-        return "Before it starts\n" + "\n".join(f"- {each}" for each in told)
+        return "\n".join(["Before it starts", *(wrapped(f"- {each}") for each in told)])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What the benchmark compares is compared rightly (how fast anything is, is no test's business)."""
 
 import importlib.util
-import inspect
 import os
 import re
 from collections import Counter
@@ -17,13 +16,12 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from course_lib import backbones, cli, data, paths, recipe
+from course_lib import backbones, cli, data, paths
 from course_lib.benchmarks import recipe as benchmark
 from course_lib.benchmarks.recipe import Draw, Row, Trial
 from course_lib.features import Features
 
 SIZE = 64
-NEW_RECIPE = "minutes" in inspect.signature(recipe.fit).parameters
 FASTAI = importlib.util.find_spec("fastai") is not None
 
 
@@ -252,8 +250,6 @@ def test_what_would_fail_later_is_refused_at_the_start(pictures, tmp_path, capsy
     assert "8" in capsys.readouterr().err
 
 
-# AFTER THE MERGE of the new recipe.fit: remove NEW_RECIPE and the two marks below.
-@pytest.mark.skipif(not NEW_RECIPE, reason="recipe.fit has no minutes yet")
 def test_the_command_compares_all_of_them(pictures, capsys):
     options = f"--sizes {SIZE} --minutes 0.1 --draws 2 --per-class 4,50 --unequal 3,6 --threads 1"
     assert cli.main(["bench", "recipe", str(pictures), *options.split()]) == 0
@@ -268,7 +264,6 @@ def test_the_command_compares_all_of_them(pictures, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not NEW_RECIPE, reason="recipe.fit has no minutes yet")
 @pytest.mark.skipif(len(benchmark.usable_cores()) < 2, reason="needs two cores")
 def test_draws_in_processes_are_those_of_one_process(pictures):
     cores = benchmark.usable_cores()

@@ -1,7 +1,6 @@
 """``course train`` and ``course predict``: what is printed where, and the exit status."""
 
 import csv
-import inspect
 import io
 import json
 import os
@@ -242,13 +241,6 @@ def test_stopping_with_nothing_to_keep(room, monkeypatch, capsys):
     assert command.OUT == "mine.safetensors"
 
 
-WITH_MINUTES = pytest.mark.skipif(
-    "minutes" not in inspect.signature(recipe.fit).parameters,
-    reason="recipe.fit has no minutes yet",
-)
-
-
-@WITH_MINUTES
 def test_train_and_predict_as_a_person_does(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for label in ("hotdog", "not-hotdog"):
