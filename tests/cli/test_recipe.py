@@ -159,7 +159,10 @@ def in_a_console(room, encoding, *words, **variables):
     return subprocess.run(command, cwd=room, env=environment, capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii", "utf-8"])
+SLOW = [pytest.param(each, marks=pytest.mark.slow) for each in ("cp1252", "ascii", "utf-8")]
+
+
+@pytest.mark.parametrize("encoding", ["cp437", *SLOW])
 def test_a_console_that_lacks_characters_shows_them_escaped(room, encoding):
     name = "日本 é 🌭.jpg"
     (room / name).write_bytes((room / "a.jpg").read_bytes())
@@ -258,7 +261,6 @@ def test_train_and_predict_as_a_person_does(tmp_path, monkeypatch, capsys):
     assert sum(right) >= 32
 
 
-@WITH_MINUTES
 @pytest.mark.parametrize("folder", ["gone", "empty", "mine.safetensors"])
 def test_a_folder_that_cannot_be_used_is_one_line(room, capsys, folder):
     (room / "empty").mkdir()

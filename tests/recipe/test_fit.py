@@ -27,7 +27,7 @@ def sets():
 
 
 def run_it(sets, model=None, **settings):
-    settings = {"budget": 3000, "batch_size": 10, "cache": False, "say": lambda _: None} | settings
+    settings = {"budget": 700, "batch_size": 10, "cache": False, "say": lambda _: None} | settings
     return recipe.fit(*sets, model=model or make_net(), **settings)
 
 
@@ -280,7 +280,10 @@ def test_what_does_not_fit_is_refused(sets):
         with pytest.raises((UnknownNameError, TrainingError)):
             recipe.fit(*sets, model=Bomb(), say=lambda _: None, **wrong)
     one = TensorDataset(sets[0].tensors[0][:6], torch.zeros(6, dtype=torch.int64))
-    with pytest.raises(TrainingError, match="two classes"):
+    with (
+        pytest.warns(data.DataWarning, match="6 of the 6"),
+        pytest.raises(TrainingError, match="two classes"),
+    ):
         run_it([one, one])
 
 
@@ -324,7 +327,7 @@ def test_stopped_anywhere_the_best_so_far_is_kept_and_saved(sets, tmp_path):
     quiet = StopsAt(-1)
     run_it(sets, quiet, stages=(WITHIN,))
     total = -1 - quiet.left[0]
-    for count in range(1, total + 1, max(1, total // 25)):
+    for count in range(1, total + 1, max(1, total // 12)):
         path = tmp_path / f"{count}.safetensors"
         torch.manual_seed(0)
         try:
