@@ -81,6 +81,7 @@ def test_the_penalty_is_the_one_of_scikit_learns_own_search(seed):
     assert expected > min(benchmark.PENALTIES)  # so that always the first is wrong
 
 
+@pytest.mark.filterwarnings("error")  # scikit-learn warns of more parts than pictures of a class
 def test_the_penalty_is_chosen_with_two_pictures_of_a_class():
     rows = rows_of(40)
     few = torch.cat([(rows.targets == 0).nonzero()[:2], (rows.targets == 1).nonzero()]).flatten()
