@@ -390,8 +390,9 @@ def joint_loss(body, old_head, new_head, new, old):
 def _judge_average(answer: Any) -> Verdict:
     start, end = SmallResNet(4), SmallResNet(4)
     with torch.no_grad():
-        end.bn1.num_batches_tracked.fill_(7)
-        end.bn1.running_mean.fill_(1.0)  # type: ignore[operator]
+        state = end.state_dict()  # the model's own tensors
+        state["bn1.num_batches_tracked"].fill_(7)
+        state["bn1.running_mean"].fill_(1.0)
     kept = copied_tensors(start), copied_tensors(end)
     state = returned(answer(start, end, 0.25), dict, "a dictionary of tensors")
     if moved(kept[0], start) or moved(kept[1], end):
@@ -510,9 +511,9 @@ class _Bodies:
         self.after = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Dropout(0.9))
         self.head = nn.Linear(4, 4, bias=False)
         with torch.no_grad():
-            for layer in (self.before[0], self.after[0], self.head):
-                layer.weight.copy_(torch.eye(4))  # type: ignore[operator, union-attr]
-            self.after[0].weight[:, 3] = torch.tensor([1.0, 0, 0, 0])  # type: ignore[index]
+            for part in (self.before, self.after, self.head):
+                next(part.parameters()).copy_(torch.eye(4))
+            next(self.after.parameters())[:, 3] = torch.tensor([1.0, 0, 0, 0])
 
 
 def _judge_forgotten(answer: Any) -> Verdict:
