@@ -66,7 +66,11 @@ CHAPTERS = (
         "learn?", 45, ("04", "05"), (3, 1),
     ),
     Chapter(
-        "09_claims", "The claims\nledger", "What is said about fine-tuning, and what came out when "
+        "07_two_hops", "Two hops", "Is a task on the way worth it, and what does a network forget?",
+        50, ("06",), (3, 0),
+    ),
+    Chapter(
+        "11_claims", "The claims\nledger", "What is said about fine-tuning, and what came out when "
         "it was tried?", 20, ("06",), (3, 2),
     ),
 )  # fmt: skip

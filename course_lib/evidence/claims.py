@@ -89,6 +89,23 @@ CLAIMS = (
     Claim("recipe", COURSE,
           "With as many pictures passed through the network, the recipe is better on average than "
           "plain fine-tuning and than the frozen head.", ("06_staged",)),
+    Claim("hops", PRINCIPLES,
+          "A network that has learned a related task on the way (two hops) is a better start than "
+          "one that has not (direct).", ("07_two_hops",)),
+    Claim("hops_imagenet", COURSE,
+          "With ImageNet's weights and a frozen body, a hop over other digits helps with digits; "
+          "and a head does better on the features than on the old logits.", ("07_two_hops",)),
+    Claim("hops_photographs", COURSE,
+          "With ImageNet's weights and a frozen body, a hop over five classes of CIFAR-10 helps "
+          "with the other five; and a head does better on the features than on the old logits.",
+          ("07_two_hops",)),
+    Claim("logits", PRINCIPLES,
+          "A new layer on the old task's ten logits is enough for a new task.",
+          ("07_two_hops",)),
+    Claim("forgetting", COURSE,
+          "Learning a second task makes a network forget the first. A lower rate, frozen layers, a "
+          "pull to the start, a few old examples, and averaged weights each lessen it, at no cost "
+          "to the second.", ("07_two_hops",)),
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ BATCH = 16
 LOOK_EVERY = 10  # steps between two looks at the validation part, where progress is measured
 TEST, VALIDATION = 450, 150  # of about 900 pictures of the target classes; the rest is to train on
 SOURCE_RATE, SOURCE_STEPS = 0.03, 800
+FIRST_TEST = 300  # of the first task, where forgetting is measured
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 """Pictures (N, 1, 8, 8) to as many of that shape; drawn from the stream where it draws."""
@@ -130,6 +131,18 @@ def target_task(seed: int, n: int, change: Change = as_it_is) -> Task:
         raise EvidenceError(f"{n} pictures can't be had: expected a multiple of 5, at most 200.")
     parts = [Part(images[each], whole.targets[each]) for each in (rows, val, test)]
     return Task(*parts)
+
+
+def first_task(seed: int) -> Task:
+    """The digits 0 to 4: 300 to test, 150 to choose by, the rest, about 450, to train on.
+
+    For what is measured on the first task after the second one was learned: unlike for
+    :func:`pretrained`, not all pictures were trained on.
+    """
+    whole = _of_classes(0, 4)
+    order = torch.randperm(len(whole), generator=seeded_generator(8000 + seed))
+    rows = order[FIRST_TEST + VALIDATION :], order[FIRST_TEST:][:VALIDATION], order[:FIRST_TEST]
+    return Task(*(Part(whole.images[each], whole.targets[each]) for each in rows))
 
 
 def new_network(seed: int, classes: int = 5) -> nn.Sequential:

@@ -60,8 +60,8 @@ plots.show(
     plots.course_map(CHAPTERS),
     alt="""Map of the course. Start here, chapter 00, leads to chapters 01 (pretrain, fine-tune)
     and 02 (hot dogs). 02 leads to 03 (loading weights), to 04 (freezing layers) and, with 01, to
-    05 (features, classics). 04 and 05 lead to 06 (staged fine-tuning), and 06 to 09, the claims
-    ledger.""",
+    05 (features, classics). 04 and 05 lead to 06 (staged fine-tuning), and 06 to 07 (two hops)
+    and 11, the claims ledger.""",
 )
 for chapter in CHAPTERS:
     state = f"{chapter.minutes} minutes" if chapter.written else "being written"

@@ -582,4 +582,55 @@ def choose_source(bodies, train, val):
     return name_of_best
 """,
     ],
+    "7.1": [
+        """
+def outputs_for(train_labels, test_labels):
+    return torch.tensor(train_labels + test_labels).max() + 1
+""",
+    ],
+    "7.2": [
+        """
+def second_network(first, classes):
+    body = copy.deepcopy(first)
+    body.fc = nn.Identity()
+    return nn.Sequential(body, nn.Linear(first.fc.weight.shape[1], classes))
+""",
+    ],
+    "7.3": [
+        """
+def freeze_body(model):
+    for name, child in model.named_children():
+        if name != "fc":
+            child.requires_grad_(False)
+            child.eval()
+            child.train = lambda mode=True, child=child: child
+""",
+    ],
+    "7.4": [
+        """
+def joint_loss(body, old_head, new_head, new, old):
+    pairs = ((new_head, new), (old_head, old))
+    return sum(nn.CrossEntropyLoss()(head(body(x)), y) for head, (x, y) in pairs)
+""",
+    ],
+    "7.5": [
+        """
+def part_of_the_way(start, end, share):
+    state = copy.deepcopy(end.state_dict())
+    for name, value in start.state_dict().items():
+        if value.is_floating_point():
+            state[name].mul_(share).add_(value, alpha=1 - share)
+    return dict(state)
+""",
+    ],
+    "7.6": [
+        """
+def forgotten(body_before, body_now, old_head, images, targets):
+    right = []
+    for body in (body_before, body_now):
+        found = nn.Sequential(body, old_head).eval()(images).max(dim=1).indices
+        right.append(int((found == targets).sum()))
+    return (right[0] - right[1]) / len(targets)
+""",
+    ],
 }
