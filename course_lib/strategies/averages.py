@@ -41,7 +41,9 @@ def average(models: Sequence[nn.Module], shares: Sequence[float] | None = None) 
         )
     tensors = [dict(named_tensors(each)) for each in models]
     for other in tensors:
-        bad = {n for n, t in other.items() if n not in tensors[-1] or t.shape != tensors[-1][n].shape}
+        bad = {
+            n for n, t in other.items() if n not in tensors[-1] or t.shape != tensors[-1][n].shape
+        }
         bad |= tensors[-1].keys() - other.keys()
         if bad:
             raise StrategyError(
