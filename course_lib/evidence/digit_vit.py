@@ -6,7 +6,6 @@ pretrained on the digits 0 to 4; the task is to tell 5 to 9 apart.
 """
 
 import copy
-from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from course_lib.strategies import adapters, lora, prompts, subsets
 
 HEAD, WIDTH = "head", 48
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+WAYS = ("all layers", "head", "LoRA", "adapters", "biases", "norms", "prompts")
 STEPS, SOURCE_STEPS, SOURCE_RATE = 150, 1000, 0.001
 
 
@@ -57,28 +57,25 @@ def prepare(model: VisionTransformer, way: str, seed: int) -> VisionTransformer:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(8000 + seed)
-        names = WAYS[way](model)
-    subsets.train_only(model, names)
+        names = _to_train(model, way)
+    if way != "all layers":
+        subsets.train_only(model, names)
     return model
 
 
-def _biases(model: VisionTransformer) -> list[str]:
-    return [name for name in subsets.biases(model) if not name.startswith(HEAD)] + [HEAD]
-
-
-WAYS: dict[str, Callable[[VisionTransformer], list[str]]] = {
-    "all layers": lambda model: ["*"],
-    "head": lambda model: [HEAD],
-    "LoRA": lambda model: [
-        *lora.add(model, ["blocks.*.attn.qkv", "blocks.*.mlp.fc1"], rank=4), HEAD
-    ],
-    "adapters": lambda model: [
-        *adapters.add(model, ["blocks.*.attn.proj", "blocks.*.mlp.fc2"], size=4), HEAD
-    ],
-    "biases": _biases,
-    "norms": lambda model: [*subsets.norms(model), HEAD],
-    "prompts": lambda model: [*prompts.add(model, "norm_pre", count=4, width=WIDTH), HEAD],
-}  # fmt: skip
+def _to_train(model: VisionTransformer, way: str) -> list[str]:
+    if way == "LoRA":
+        return [*lora.add(model, ["blocks.*.attn.qkv", "blocks.*.mlp.fc1"], rank=4), HEAD]
+    if way == "adapters":
+        places = ["blocks.*.attn.proj", "blocks.*.mlp.fc2"]
+        return [*adapters.add(model, places, size=4), HEAD]
+    if way == "biases":
+        return [*(each for each in subsets.biases(model) if not each.startswith(HEAD)), HEAD]
+    if way == "norms":
+        return [*subsets.norms(model), HEAD]
+    if way == "prompts":
+        return [*prompts.add(model, "norm_pre", count=4, width=WIDTH), HEAD]
+    return [HEAD]
 
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -50,11 +50,11 @@ def average(models: Sequence[nn.Module], shares: Sequence[float] | None = None) 
                 f"The networks differ in {min(bad)} ({len(bad)} tensors in all). Average networks "
                 "of one architecture, trained from one start."
             )
-    made = copy.deepcopy(models[-1])
+    made, weights = copy.deepcopy(models[-1]), torch.tensor(parts, dtype=torch.float64)
     for name, tensor in named_tensors(made):
         if tensor.is_floating_point():
-            pairs = zip(tensors, parts, strict=True)
-            tensor.copy_(sum((each[name].double() * part for each, part in pairs)))
+            stacked = torch.stack([each[name].double() for each in tensors])
+            tensor.copy_(torch.tensordot(weights, stacked.cpu(), 1))
     return made
 
 
