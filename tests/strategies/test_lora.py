@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_lib import freezing
+from course_lib.exercises.chapter_09 import ex9_4
 from course_lib.strategies import inserts, lora, subsets
 from tests.strategies.conftest import copies, same, small_vit, train
 
@@ -149,3 +150,22 @@ def test_norm_only_as_in_peft(batch):
     for model in (ours, theirs):
         train(model, batch, steps=10, lr=0.01)
     assert torch.allclose(ours(batch[0]), theirs(batch[0]), rtol=0, atol=1e-6)
+
+
+def test_the_exercise_on_dora_is_pefts():
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Linear(7, 6))
+    weight = base[0].weight.detach().clone()
+    config = peft.LoraConfig(r=3, lora_alpha=6, target_modules=["0"], use_dora=True)
+    model = peft.get_peft_model(base, config)
+    layer = model.base_model.model[0]
+    size = layer.lora_magnitude_vector.default.weight
+    nn.init.normal_(layer.lora_B.default.weight)
+    with torch.no_grad():
+        size.mul_(torch.rand(6) + 0.5)
+    ours = ex9_4.answer_from(ex9_4.solution_code)(
+        weight, layer.lora_A.default.weight, layer.lora_B.default.weight, 2.0, size
+    )
+    x = torch.randn(5, 7)
+    assert torch.allclose(F.linear(x, ours, layer.base_layer.bias), model(x), rtol=0, atol=1e-6)
