@@ -66,6 +66,10 @@ CHAPTERS = (
         "learn?", 45, ("04", "05"), (3, 1),
     ),
     Chapter(
+        "09_adapters", "Adapters,\naverages", "What can you train beside frozen weights, and which "
+        "weights do you keep in the end?", 50, ("06",), (4, 1),
+    ),
+    Chapter(
         "09_claims", "The claims\nledger", "What is said about fine-tuning, and what came out when "
         "it was tried?", 20, ("06",), (3, 2),
     ),

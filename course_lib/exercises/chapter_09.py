@@ -660,21 +660,25 @@ q9_3 = Question(
 )  # fmt: skip
 q9_4 = Question(
     "9.4",
-    "In the same number of steps at the same small learning rate, LoRA comes out worse than "
-    "training everything. What do you do first?",
+    "At one small learning rate and in as many steps, LoRA comes out worse than training "
+    "everything. What do you do first?",
     (
-        Option("Give LoRA a larger rank.", "That adds directions. It may help later; but it isn't "
-               "what differs most between the two runs."),
-        Option("Conclude that LoRA is worse.", "You compared a rate, not two methods: each wants "
-               "its own, found with equal effort."),
         Option(
-            "Try larger learning rates for LoRA.",
-            """`up` begins at zero and has to grow. In the ledger LoRA's best rate was several times
-            that of training everything.""",
+            "Give LoRA a larger rank.",
+            "That adds directions. It may help later; but it isn't what differs most here.",
+        ),
+        Option(
+            "Conclude that LoRA is worse.",
+            "You compared two methods at a rate that suits one of them.",
+        ),
+        Option(
+            "Try several rates for both, and compare the best of each.",
+            """`up` begins at zero and has to grow, so that LoRA has hardly begun where all layers have
+            arrived. In the chapter it stayed behind after that too; but then you know.""",
             right=True,
         ),
     ),
-)  # fmt: skip
+)
 q9_5 = Question(
     "9.5",
     "A linear probe before fine-tuning helped in the paper and not in this chapter's laboratory. "

@@ -59,6 +59,7 @@ def test_before_training_nothing_has_changed_but_for_prompts(vit, batch):
     for name, add in ADDING.items():
         model = small_vit().eval()
         add(model)
+        assert not any(each.training for each in model.modules())
         assert torch.equal(model(batch[0]), before) != (name == "prompts")
 
 
