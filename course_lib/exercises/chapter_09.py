@@ -428,7 +428,8 @@ ex9_5 = Exercise(
     stub="""
 def train_biases(model):
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = ...
+        trains = name == ...
+        parameter.requires_grad = trains
 """,
     solution="""
 def train_biases(model):
@@ -492,7 +493,7 @@ def _two_networks() -> tuple[SmallResNet, SmallResNet]:
     return start, end
 
 
-def _judge_between(answer: Any) -> Verdict:
+def _judge_way(answer: Any) -> Verdict:
     start, end = _two_networks()
     before = [copied_tensors(each) for each in (start, end)]
     made = returned(answer(start, end, 0.25), nn.Module, "a network")
@@ -528,17 +529,17 @@ ex9_6 = Exercise(
         statistics. Whole numbers, such as `num_batches_tracked`, may come from either. Leave both
         networks as they are.
     """,
-    answer="between",
+    answer="on_the_way",
     stub="""
-def between(start, end, share):
+def on_the_way(start, end, share):
     made = copy.deepcopy(end)
     state = made.state_dict()
     for name, first in start.state_dict().items():
-        state[name].copy_(...)
+        state[name].copy_(... * first + ... * state[name])
     return made
 """,
     solution="""
-def between(start, end, share):
+def on_the_way(start, end, share):
     made = copy.deepcopy(end)
     state = made.state_dict()
     for name, first in start.state_dict().items():
@@ -560,7 +561,7 @@ def between(start, end, share):
         Wrong(
             "changes_them",
             """
-def between(start, end, share):
+def on_the_way(start, end, share):
     state = end.state_dict()
     for name, first in start.state_dict().items():
         if first.is_floating_point():
@@ -573,7 +574,7 @@ def between(start, end, share):
         Wrong(
             "other_way",
             """
-def between(start, end, share):
+def on_the_way(start, end, share):
     made = copy.deepcopy(end)
     state = made.state_dict()
     for name, first in start.state_dict().items():
@@ -587,7 +588,7 @@ def between(start, end, share):
         Wrong(
             "no_buffers",
             """
-def between(start, end, share):
+def on_the_way(start, end, share):
     made = copy.deepcopy(end)
     with torch.no_grad():
         for mine, first in zip(made.parameters(), start.parameters()):
@@ -598,7 +599,7 @@ def between(start, end, share):
             belong to its features, not to those of the network in between.""",
         ),
     ),
-    judge=_judge_between,
+    judge=_judge_way,
 )
 
 # --- questions ------------------------------------------------------------------------------------
@@ -673,8 +674,9 @@ q9_4 = Question(
         ),
         Option(
             "Try several rates for both, and compare the best of each.",
-            """`up` begins at zero and has to grow, so that LoRA has hardly begun where all layers have
-            arrived. In the chapter it stayed behind after that too; but then you know.""",
+            """`up` begins at zero and has to grow: at a small rate LoRA has hardly begun where all
+            layers have arrived. In the chapter it stayed behind after that too; but then you
+            know.""",
             right=True,
         ),
     ),

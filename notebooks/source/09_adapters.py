@@ -199,7 +199,9 @@ inserts.remove(ours, lora.LoRA)
 freezing.unfreeze(ours, "*")
 same = [n for n, t in ours.state_dict().items() if torch.equal(t, vit.state_dict()[n])]
 print(f"taken out: {len(same)} of {len(vit.state_dict())} tensors bit for bit, but for the head")
-print(f"to be saved: {inserts.count(saved.values()):,} of {inserts.count(vit.parameters()):,} numbers")
+print(
+    f"to be saved: {inserts.count(saved.values()):,} of {inserts.count(vit.parameters()):,} numbers"
+)
 
 # %% [markdown]
 # Ten tasks are then one network and ten small files. The file alone is worth nothing without its
@@ -490,13 +492,15 @@ print("by hand and from the library, the same:", shift.in_and_out(half, four) ==
 plots.show(
     plots.lines(
         {kind: (shares, [each[kind] for each in line]) for kind in ("in", "out")},
-        "share of the way from the start to the fine-tuned weights", "test accuracy",
+        "share of the way from the start to the fine-tuned weights",
+        "test accuracy",
     ),
     alt="""Test accuracy along the straight line from the start to the fine-tuned weights, in and out
     of distribution. Both curves are smooth and have no valley between the ends. The one in
     distribution is highest about a third of the way; the one out of it falls towards the fine-tuned
     end, the faster the nearer.""",
 )
+print("best in distribution before the end:", max(line, key=lambda each: each["in"]) != line[-1])
 compare("out, half way", "above the end" if line[5]["out"] > line[-1]["out"] else "below the end")
 
 # %% [markdown]
@@ -539,7 +543,9 @@ compare(
 )
 print("three good runs, within 0.02 of the best:",
       accuracy["three"] > max(each.test for each in runs) - 0.02)  # fmt: skip
-print("a greedy soup of all four, too:", accuracy["greedy"] > max(each.test for each in runs) - 0.02)
+print(
+    "a greedy soup of all four, too:", accuracy["greedy"] > max(each.test for each in runs) - 0.02
+)
 
 # %% [markdown]
 # The mean takes in everything, the noise too: a network that diverged lies in no valley with the
@@ -641,7 +647,8 @@ ex9_5
 # %% tags=["exercise"]
 def train_biases(model):
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = ...
+        trains = name == ...
+        parameter.requires_grad = trains
 
 
 ex9_5.check(train_biases)
@@ -654,15 +661,15 @@ ex9_6
 
 
 # %% tags=["exercise"]
-def between(start, end, share):
+def on_the_way(start, end, share):
     made = copy.deepcopy(end)
     state = made.state_dict()
     for name, first in start.state_dict().items():
-        state[name].copy_(...)
+        state[name].copy_(... * first + ... * state[name])
     return made
 
 
-ex9_6.check(between)
+ex9_6.check(on_the_way)
 
 # %% [markdown]
 # ### Questions

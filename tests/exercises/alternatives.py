@@ -645,11 +645,11 @@ def train_biases(model):
         """
 from course_lib.strategies import averages
 
-def between(start, end, share):
+def on_the_way(start, end, share):
     return averages.interpolate(start, end, share)
 """,
         """
-def between(start, end, share):
+def on_the_way(start, end, share):
     made = copy.deepcopy(start)
     first, last = start.state_dict(), end.state_dict()
     made.load_state_dict({n: torch.lerp(first[n].float(), last[n].float(), share) for n in first})
