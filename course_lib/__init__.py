@@ -25,6 +25,7 @@ _ROOMS = (
     "recipe",
     "renderer",
     "setup",
+    "strategies",
     "text",
     "training",
     "weights",

@@ -70,6 +70,10 @@ CHAPTERS = (
         50, ("06",), (3, 0),
     ),
     Chapter(
+        "09_adapters", "Adapters,\naverages", "What can you train beside frozen weights, and which "
+        "weights do you keep in the end?", 50, ("06",), (4, 1),
+    ),
+    Chapter(
         "11_claims", "The claims\nledger", "What is said about fine-tuning, and what came out when "
         "it was tried?", 20, ("06",), (3, 2),
     ),

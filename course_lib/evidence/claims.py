@@ -9,6 +9,7 @@ THREAD = "the forum thread under the d2l book's section on fine-tuning"
 PRINCIPLES = "an introduction to transfer learning, its principle and an example"
 LOADING = "a text on loading pretrained weights and freezing layers"
 REPOST = "a text about pretraining and fine-tuning"
+PAPERS = "the papers on small additions to frozen networks and on averages of weights"
 COURSE = "this course"
 
 
@@ -106,6 +107,22 @@ CLAIMS = (
           "Learning a second task makes a network forget the first. A lower rate, frozen layers, a "
           "pull to the start, a few old examples, and averaged weights each lessen it, at no cost "
           "to the second.", ("07_two_hops",)),
+    Claim("adapters", PAPERS,
+          "Small parts trained in a frozen transformer (LoRA, adapters, biases, norms, prompt "
+          "tokens) beat its head alone, and LoRA is as good as training everything.",
+          ("09_adapters",)),
+    Claim("lp_ft", PAPERS,
+          "A linear probe first, then fine-tuning of all layers: as good as fine-tuning at once on "
+          "pictures like the training pictures, and better on others.", ("09_adapters",)),
+    Claim("surgical", PAPERS,
+          "Under a shift, training one layer beats training all: an early one if the pictures "
+          "changed, the last if the labels did.", ("09_adapters",)),
+    Claim("wise_ft", PAPERS,
+          "Half of the way from a network to its fine-tuned weights costs nothing on the new "
+          "pictures and keeps more on the others.", ("09_adapters",)),
+    Claim("soup", PAPERS,
+          "The average of three fine-tuned networks is better than the best of them, on pictures "
+          "like the training pictures and on others.", ("09_adapters",)),
 )  # fmt: skip
 
 

@@ -41,18 +41,20 @@ def average(models: Sequence[nn.Module], shares: Sequence[float] | None = None) 
         )
     tensors = [dict(named_tensors(each)) for each in models]
     for other in tensors:
-        bad = {n for n, t in other.items() if n not in tensors[-1] or t.shape != tensors[-1][n].shape}
+        bad = {
+            n for n, t in other.items() if n not in tensors[-1] or t.shape != tensors[-1][n].shape
+        }
         bad |= tensors[-1].keys() - other.keys()
         if bad:
             raise StrategyError(
                 f"The networks differ in {min(bad)} ({len(bad)} tensors in all). Average networks "
                 "of one architecture, trained from one start."
             )
-    made = copy.deepcopy(models[-1])
+    made, weights = copy.deepcopy(models[-1]), torch.tensor(parts, dtype=torch.float64)
     for name, tensor in named_tensors(made):
         if tensor.is_floating_point():
-            pairs = zip(tensors, parts, strict=True)
-            tensor.copy_(sum((each[name].double() * part for each, part in pairs)))
+            stacked = torch.stack([each[name].double() for each in tensors])
+            tensor.copy_(torch.tensordot(weights, stacked.cpu(), 1))
     return made
 
 

@@ -6,7 +6,7 @@ there before.
 """
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -39,7 +39,7 @@ def wrap(
     model: nn.Module,
     names: Names,
     fits: tuple[type[nn.Module], ...],
-    make: Callable[[nn.Module], Insert],
+    make: Callable[[Any], Insert],
 ) -> list[str]:
     """Put a layer around every named one: all of them or none.
 

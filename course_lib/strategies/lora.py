@@ -8,6 +8,7 @@ arXiv:2106.09685.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,21 +31,21 @@ class LoRA(Insert):
     """
 
     NEW = ("down", "up")
+    base: nn.Linear | nn.Conv2d
 
     def __init__(self, base: nn.Linear | nn.Conv2d, rank: int, alpha: float) -> None:
         super().__init__(base)
         if rank < 1:
             raise StrategyError(f"The rank is {rank}; expected 1 or more, such as 4.")
-        self.down: nn.Module
-        self.up: nn.Module
+        self.down: nn.Linear | nn.Conv2d
+        self.up: nn.Linear | nn.Conv2d
         if isinstance(base, nn.Linear):
             self.down = nn.Linear(base.in_features, rank, bias=False)
             self.up = nn.Linear(rank, base.out_features, bias=False)
         elif base.groups == 1:
-            self.down = nn.Conv2d(
-                base.in_channels, rank, base.kernel_size, base.stride, base.padding,
-                base.dilation, bias=False, padding_mode=base.padding_mode,
-            )  # type: ignore[arg-type]  # fmt: skip
+            same = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+            settings: dict[str, Any] = {name: getattr(base, name) for name in same}
+            self.down = nn.Conv2d(base.in_channels, rank, bias=False, **settings)
             self.up = nn.Conv2d(rank, base.out_channels, 1, bias=False)
         else:
             raise StrategyError(

@@ -634,3 +634,77 @@ def forgotten(body_before, body_now, old_head, images, targets):
 """,
     ],
 }
+
+ALTERNATIVES |= {
+    "9.1": [
+        """
+def with_lora(x, weight, down, up, alpha):
+    return x @ (weight + alpha / down.shape[0] * up @ down).T
+""",
+        """
+def with_lora(x, weight, down, up, alpha):
+    return F.linear(x, weight) + F.linear(F.linear(x, down), up) * (alpha / up.shape[1])
+""",
+    ],
+    "9.2": [
+        """
+def trained_numbers(layers, rank):
+    count = 0
+    for inputs, outputs in layers:
+        for matrix in (torch.zeros(rank, inputs), torch.zeros(outputs, rank)):
+            count += matrix.numel()
+    return torch.tensor(count)
+""",
+    ],
+    "9.3": [
+        """
+def merged(base, down, up, alpha):
+    one = nn.Linear(base.in_features, base.out_features)
+    one.bias = nn.Parameter(base.bias.detach().clone())
+    one.weight = nn.Parameter(base.weight.detach() + (up @ down) * alpha / down.shape[0])
+    return one
+""",
+    ],
+    "9.4": [
+        """
+def dora_weight(weight, down, up, scale, size):
+    return F.normalize(weight + scale * (up @ down), dim=1) * size.unsqueeze(1)
+""",
+        """
+def dora_weight(weight, down, up, scale, size):
+    rows = [size[i] * (v := weight[i] + scale * up[i] @ down) / v.norm() for i in range(len(size))]
+    return torch.stack(rows)
+""",
+    ],
+    "9.5": [
+        """
+def train_biases(model):
+    model.requires_grad_(False)
+    model.fc3.requires_grad_(True)
+    for layer in (model.fc1, model.fc2):
+        layer.bias.requires_grad_(True)
+""",
+        """
+from course_lib.strategies import subsets
+
+def train_biases(model):
+    names = [name for name in subsets.biases(model) if name != "fc3.bias"]
+    subsets.train_only(model, [*names, "fc3"])
+""",
+    ],
+    "9.6": [
+        """
+from course_lib.strategies import averages
+
+def on_the_way(start, end, share):
+    return averages.interpolate(start, end, share)
+""",
+        """
+def on_the_way(start, end, share):
+    made = copy.deepcopy(start)
+    first, last = start.state_dict(), end.state_dict()
+    made.load_state_dict({n: torch.lerp(first[n].float(), last[n].float(), share) for n in first})
+    return made
+""",
+    ],
+}
