@@ -27,9 +27,7 @@ def has_front_end() -> bool:
     choice = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
     if choice in ("live", "static"):
         return choice == "live"
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    kernel = getattr(shell, "kernel", None)
+    kernel = _kernel()
     if kernel is None:
         return False
     if host() == "colab":
@@ -38,19 +36,26 @@ def has_front_end() -> bool:
     return "cellId" in (request.get("metadata") or {})
 
 
+def _kernel() -> Any:
+    """The kernel that this runs in; None in a script or a terminal."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(shell, "kernel", None)
+
+
 @dataclass(frozen=True)
 class View:
     """What a panel shows for one state of its controls.
 
     Attributes:
         text: what was found, for people who use the controls.
-        figure: the same as a picture.
+        figure: the same as a picture; None while there is nothing to draw.
         alt: what the picture tells, in words.
         fixed: the text for an executed notebook: nothing in it depends on the last digits.
     """
 
     text: str
-    figure: Figure
+    figure: Figure | None
     alt: str
     fixed: str
 
@@ -116,9 +121,13 @@ class Panel(abc.ABC):
 
             display(self.widget)
             return
-        view = self.view()
-        print(view.fixed)
-        plots.show(view.figure, view.alt, photographs=self.photographs)
+        self._show_static(self.view())
+
+    def _show_static(self, view: View) -> None:
+        """Text and picture; for a program that executes a page, the text without digits."""
+        print(view.text if has_front_end() or not _kernel() else view.fixed)
+        if view.figure is not None and _kernel():
+            plots.show(view.figure, view.alt, photographs=self.photographs)
 
     def __repr__(self) -> str:
         return self.text
@@ -131,6 +140,8 @@ def _said(text: str) -> str:
 
 
 def _image(view: View, photograph: bool) -> str:
+    if view.figure is None:
+        return ""
     made = plots.encode(view.figure, photograph)
     data = base64.b64encode(made.data).decode()
     alt = escape(" ".join(view.alt.split()), quote=True)

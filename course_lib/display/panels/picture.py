@@ -4,22 +4,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
-from course_lib.data.images import ImageError, decode, open_image
-from course_lib.display import heatmaps, plots
-from course_lib.display.panels.base import Panel, View
+from course_lib.display import heatmaps
+from course_lib.display.panels.base import View
+from course_lib.display.panels.photographs import Bar, PhotographPanel, as_seen, draw
 from course_lib.errors import DataError
 from course_lib.training.evaluation import modes_of, restore_modes
 
 MOST_SHOWN = 5  # classes in the bar chart: those that the network finds likeliest
 
 
-class PicturePanel(Panel):
+class PicturePanel(PhotographPanel):
     """A panel to look at pictures of your own: prediction, probabilities and heat map.
 
     The model is asked, never changed; nothing leaves this machine.
@@ -41,8 +39,6 @@ class PicturePanel(Panel):
         DataError: as many names as scores are needed.
     """
 
-    photographs = True
-
     def __init__(
         self,
         model: nn.Module,
@@ -52,46 +48,16 @@ class PicturePanel(Panel):
         *,
         layer: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(picture)
         self._model, self._preprocess, self._layer = model, preprocess, layer
         self.classes = list(classes)
-        self.name = "the bundled picture"
         self.shown_class: int | None = None
-        self._problem: ImageError | None = None
-        if not isinstance(picture, Image.Image):
-            self.name, picture = Path(picture).name, open_image(picture)
-        self._picture = picture
         probabilities = self.probabilities()
         if probabilities.shape != (len(self.classes),):
             raise DataError(
                 f"The model gives {tuple(probabilities.shape)} scores a picture, and "
                 f"{len(self.classes)} class names were given. Give one name for each score."
             )
-
-    def open(self, path: Path | str) -> None:
-        """Look at a picture file on this machine; an unreadable one is said to be so."""
-        file = Path(str(path).strip().strip("\"'"))  # pasted paths come with quotes
-        self._take(file.name, lambda: open_image(file))
-
-    def receive(self, name: str, content: bytes) -> None:
-        """Look at a picture that was uploaded."""
-
-        def read() -> Image.Image:
-            try:
-                return decode(bytes(content))
-            except ValueError as error:
-                raise ImageError(
-                    f"{name} can't be read: {error}. Save it again as JPEG, PNG or WebP."
-                ) from error
-
-        self._take(name, read)
-
-    def _take(self, name: str, read: Callable[[], Image.Image]) -> None:
-        try:
-            self._picture, self.name, self._problem = read(), name, None
-        except ImageError as error:
-            self._problem = error
-        self.refresh()
 
     def probabilities(self) -> Tensor:
         """One number a class, adding up to 1, shape (classes,); the model is left as it was."""
@@ -123,36 +89,21 @@ class PicturePanel(Panel):
             f"speak for {self.classes[target]} bright and inside a yellow line. Right, bars with "
             f"the probability of each class: {listed}."
         )
-        figure = self._draw(batch[0].cpu(), strength, found, order)
+        bars = [Bar(self.classes[i], float(found[i]), f"{found[i]:.0%}") for i in order]
+        figure = draw(as_seen(self._preprocess, batch[0].cpu()), strength, bars)
         return View(f"{says}\nProbabilities: {listed}.\n{speaks}", figure, alt, f"{says}\n{speaks}")
 
-    def controls(self) -> list[Any]:
-        """An upload, a path with a button, and the class of the map."""
+    def more_controls(self) -> list[Any]:
+        """The class of the map."""
         import ipywidgets as w
 
-        wide = {"description_width": "initial"}
-        upload = w.FileUpload(
-            accept="image/*", multiple=False, description="Upload a picture",
-            tooltip="A JPEG, PNG, WebP, GIF or BMP file", layout=w.Layout(width="16em"),
-        )  # fmt: skip
-        upload.observe(self._uploaded, names="value")
-        path = w.Text(
-            description="or a file's path", placeholder="pictures/lunch.jpg", style=wide,
-            layout=w.Layout(width="28em"), continuous_update=False,
-        )  # fmt: skip
-        go = w.Button(description="Look at it", tooltip="Open the file at this path")
-        go.on_click(lambda _: self.open(path.value))
         options = [("the likeliest class", -1)] + [(name, i) for i, name in enumerate(self.classes)]
         target = w.Dropdown(
-            options=options, value=-1, description="Heat map for", style=wide,
-            layout=w.Layout(width="22em"),
+            options=options, value=-1, description="Heat map for",
+            style={"description_width": "initial"}, layout=w.Layout(width="22em"),
         )  # fmt: skip
         target.observe(self._target_changed, names="value")
-        return [upload, w.HBox([path, go]), target]
-
-    def _uploaded(self, change: Any) -> None:
-        for name, content in _files(change["new"]):
-            self.receive(name, content)
+        return [target]
 
     def _target_changed(self, change: Any) -> None:
         self.shown_class = None if change["new"] < 0 else change["new"]
@@ -161,34 +112,3 @@ class PicturePanel(Panel):
     def _batch(self) -> Tensor:
         device = next((each.device for each in self._model.parameters()), torch.device("cpu"))
         return self._preprocess(self._picture)[None].to(device)
-
-    def _draw(self, seen: Tensor, strength: Tensor, found: Tensor, order: list[int]) -> Figure:
-        undo = getattr(self._preprocess, "denormalise", None)
-        image = np.asarray((undo(seen) if undo else _stretched(seen)).permute(1, 2, 0))
-        figure, axes = plots.new_axes(7.2, 2.4, 1, 3)
-        axes[0, 0].imshow(np.clip(image, 0, 1))
-        axes[0, 0].axis("off")
-        plots.overlay(axes[0, 1], image, strength)
-        bars = axes[0, 2]
-        places = range(len(order))[::-1]
-        bars.barh(places, [float(found[i]) for i in order], color=plots.COLOURS["blue"])
-        bars.set_yticks(list(places), [self.classes[i] for i in order])
-        bars.set_xlim(0, 1.25)
-        bars.set_xticks([0, 0.5, 1])
-        bars.set_xlabel("probability")
-        for place, i in zip(places, order, strict=True):
-            bars.text(float(found[i]) + 0.02, place, f"{found[i]:.0%}", va="center", fontsize=8)
-        return figure
-
-
-def _files(value: Any) -> list[tuple[str, bytes]]:
-    """Name and content of what was uploaded, as ipywidgets 7 (a dict) and 8 (a tuple) say it."""
-    if isinstance(value, dict):
-        return [(name, bytes(each["content"])) for name, each in value.items()]
-    return [(each["name"], bytes(each["content"])) for each in value]
-
-
-def _stretched(seen: Tensor) -> Tensor:
-    """Values brought to 0..1, for a preprocessing that can't be undone."""
-    low, high = seen.min(), seen.max()
-    return (seen - low) / (high - low).clamp_min(1e-12)

@@ -1,5 +1,6 @@
 """The panel for a picture of one's own: uploads, paths, faults, and a model left in peace."""
 
+import datetime
 import io
 import re
 
@@ -45,11 +46,6 @@ def png(colour):
     return buffer.getvalue()
 
 
-def uploaded(name, content):
-    """As ipywidgets 8 hands over what was chosen."""
-    return ({"name": name, "type": "image/png", "size": len(content), "content": content},)
-
-
 @pytest.fixture
 def model():
     return Reds()
@@ -61,10 +57,11 @@ def panel(model):
 
 
 def upload(panel, name, content):
+    """As the front end hands over what was chosen; afterwards it may be chosen again."""
     (control,) = find(panel.widget, "FileUpload")
-    # What the front end does; the trait itself also asks for a date.
-    panel._uploaded({"new": uploaded(name, content)})
-    return control
+    made = {"name": name, "type": "image/png", "size": len(content), "content": content}
+    control.value = ({**made, "last_modified": datetime.datetime.now(datetime.UTC)},)
+    assert control.value == ()
 
 
 def test_the_first_picture_is_there_at_once(panel):
