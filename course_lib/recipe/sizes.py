@@ -303,7 +303,7 @@ def look(
     unseen = cross_validated(rows, len(pictures.classes), penalties, class_weight, groups)
     lowest = min(unseen.values(), key=lambda each: each.loss)
     # The strongest penalty within a standard error of the best, picture by picture: the "one
-    # standard error rule" (Hastie, Tibshirani, Friedman: The Elements of Statistical Learning, 7.10).
+    # standard error rule" (T. Hastie et al.: The Elements of Statistical Learning, 2009, 7.10).
     behind = {each: found.losses - lowest.losses for each, found in unseen.items()}
     penalty = max(each for each, d in behind.items() if d.mean() <= d.std() / len(d) ** 0.5)
     best = unseen[penalty]
