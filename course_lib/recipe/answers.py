@@ -10,8 +10,6 @@ from scipy.stats import t as student
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_lib.recipe.calibration import temperature
-
 LEVEL = 0.95  # of every interval here
 
 
@@ -85,19 +83,9 @@ class Answers:
     weights: Tensor
 
     @cached_property
-    def temperature(self) -> float:
-        """What the scores are divided by, to be as sure as they are right."""
-        return temperature(self.logits, self.targets, self.weights)
-
-    @cached_property
     def losses(self) -> Tensor:
-        """(N,): each picture's log-loss at the best temperature, times its weight.
-
-        So a network that is right as often as another, but too sure of itself, isn't ranked below
-        it: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv:1706.04599.
-        """
-        scaled = self.logits.double() / self.temperature
-        return F.cross_entropy(scaled, self.targets, reduction="none") * self.weights
+        """(N,): each picture's log-loss times its weight."""
+        return F.cross_entropy(self.logits.double(), self.targets, reduction="none") * self.weights
 
     @property
     def loss(self) -> float:

@@ -31,7 +31,7 @@ class SizeTrial:
         size: side of the pictures in pixels; 0: as the data sets give them.
         accuracy: balanced accuracy of a linear head on pictures it hasn't seen.
         loss: log-loss of the same.
-        penalty: of that head: the strongest that can't be told apart from the best.
+        penalty: of that head: the strongest within a standard error of the best.
         seconds: that it took.
     """
 
@@ -302,9 +302,10 @@ def look(
     groups = pictures.groups
     unseen = cross_validated(rows, len(pictures.classes), penalties, class_weight, groups)
     lowest = min(unseen.values(), key=lambda each: each.loss)
-    # The strongest penalty that can't be told apart from the best: the "one standard error rule"
-    # (Hastie, Tibshirani, Friedman: The Elements of Statistical Learning, 7.10).
-    penalty = max(each for each in unseen if not lowest.gain(unseen[each]).low > 0)
+    # The strongest penalty within a standard error of the best, picture by picture: the "one
+    # standard error rule" (T. Hastie et al.: The Elements of Statistical Learning, 2009, 7.10).
+    behind = {each: found.losses - lowest.losses for each, found in unseen.items()}
+    penalty = max(each for each, d in behind.items() if d.mean() <= d.std() / len(d) ** 0.5)
     best = unseen[penalty]
     seconds = time.perf_counter() - began
     trial = SizeTrial(size, best.balanced_accuracy, best.loss, penalty, seconds)
