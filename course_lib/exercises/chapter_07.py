@@ -545,19 +545,19 @@ ex7_6 = Exercise(
     answer="forgotten",
     stub="""
 def forgotten(body_before, body_now, old_head, images, targets):
-    def accuracy(body):
+    def share_right(body):
         return ...
 
-    return accuracy(body_before) - accuracy(body_now)
+    return share_right(body_before) - share_right(body_now)
 """,
     solution="""
 def forgotten(body_before, body_now, old_head, images, targets):
-    def accuracy(body):
+    def share_right(body):
         with torch.no_grad():
             scores = old_head(body.eval()(images))
         return (scores.argmax(dim=1) == targets).double().mean().item()
 
-    return accuracy(body_before) - accuracy(body_now)
+    return share_right(body_before) - share_right(body_now)
 """,
     why="""
         The same head on both bodies, in evaluation mode: the difference is the body's alone. A head
@@ -573,11 +573,11 @@ def forgotten(body_before, body_now, old_head, images, targets):
             "sign",
             """
 def forgotten(body_before, body_now, old_head, images, targets):
-    def accuracy(body):
+    def share_right(body):
         scores = old_head(body.eval()(images))
         return (scores.argmax(dim=1) == targets).double().mean().item()
 
-    return accuracy(body_now) - accuracy(body_before)
+    return share_right(body_now) - share_right(body_before)
 """,
             """The sign is turned: this is what was gained. Before minus now.""",
         ),
@@ -595,11 +595,11 @@ def forgotten(body_before, body_now, old_head, images, targets):
             "training_mode",
             """
 def forgotten(body_before, body_now, old_head, images, targets):
-    def accuracy(body):
+    def share_right(body):
         scores = old_head(body(images))
         return (scores.argmax(dim=1) == targets).double().mean().item()
 
-    return accuracy(body_before) - accuracy(body_now)
+    return share_right(body_before) - share_right(body_now)
 """,
             """The bodies were measured in training mode, where dropout throws features away: the
             number is chance. Call `eval()` first.""",

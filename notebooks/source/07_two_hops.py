@@ -162,7 +162,6 @@ food = {
     split: data.balanced_subset(data.hotdog(split=split, transform=look.eval), n, seed=0)
     for split, n in (("train", p.train_images or 96), ("test", p.test_images or 64))
 }
-cache = tempfile.TemporaryDirectory()  # so that this page starts anew each time
 
 
 def linear_accuracy(train, test):
@@ -171,13 +170,13 @@ def linear_accuracy(train, test):
     return line.fit(*train).score(*test)
 
 
-def rows_of(model, parts):
+def table_of(model, parts):
     """Features and classes of the training and the test pictures."""
-    return [features.extract(model, part, cache_dir=cache.name).arrays() for part in parts]
+    return [features.extract(model, part, cache=False).arrays() for part in parts]
 
 
 imagenet = backbones.load(p.backbone).to(p.device).eval()
-on_food = rows_of(imagenet, food.values())
+on_food = table_of(imagenet, food.values())
 head = imagenet.get_submodule(backbones.head_name(imagenet)).cpu()
 with torch.no_grad():
     scores = [(head(torch.tensor(x)).numpy(), y) for x, y in on_food]
@@ -186,15 +185,23 @@ for draw in range(5):
     ten = np.random.default_rng(draw).choice(1000, 10, replace=False)
     drawn.append(linear_accuracy(*((x[:, ten], y) for x, y in scores)))
 from_features = linear_accuracy(*on_food)
+
+# %% tags=["nbval-ignore-output"]
 print(f"{on_food[0][0].shape[1]} features: {from_features:.2f}")
 print(f"10 scores, five draws: {min(drawn):.2f} to {max(drawn):.2f}")
 compare("worst draw of ten scores", min(drawn), within=0.05)
+
+# %%
+assert max(drawn) < from_features
+print("each draw is worse than the features:", max(drawn) < from_features)
 
 # %% [markdown]
 # In the ledger, with a small network that was trained on ten classes of digits, and has 512 features
 # as a ResNet-18 has: features minus logits on 25 pictures of other
 # digits <!-- evidence: logits.few -->0.134 [0.109, 0.160]<!-- end -->, on 100 <!-- evidence: logits.more -->0.126 [0.090, 0.161]<!-- end -->. That ten logits are
-# enough for a new task: <!-- evidence: logits.verdict -->did not hold<!-- end -->.
+# enough for a new task: <!-- evidence: logits.verdict -->did not hold<!-- end -->. (After a hop over photographs, features minus five
+# logits was <!-- evidence: hops_photographs.features -->0.040 [-0.029, 0.110]<!-- end -->, undecided: a hop can leave little in the features that
+# the logits lack. Below you see such a hop.)
 #
 # ## Fault 3: frozen, and in training mode
 #
@@ -257,7 +264,7 @@ firsts = {
 }
 first_test = data.balanced_subset(first_task.test, 100, seed=p.seed)
 on_first = {name: training.evaluate(each, first_test).accuracy for name, each in firsts.items()}
-left = {name: linear_accuracy(*rows_of(each, food.values())) for name, each in firsts.items()}
+left = {name: linear_accuracy(*table_of(each, food.values())) for name, each in firsts.items()}
 
 # %% tags=["nbval-ignore-output"]
 for name in firsts:
@@ -266,13 +273,14 @@ compare("left of ImageNet after Adam", left["ImageNet, Adam"], within=0.05)
 
 # %%
 assert on_first["ImageNet, SGD"] > on_first["random, SGD"]
-assert max(left.values()) < from_features - 0.1
+worst = max(left["ImageNet, Adam"], left["ImageNet, SGD"])
+assert worst < from_features - 0.1
 print("the first task is learned better from ImageNet:",
       on_first["ImageNet, Adam"] > on_first["random, SGD"])  # fmt: skip
-print("each hop has cost more than 0.1 on the hot dogs:", max(left.values()) < from_features - 0.1)
+print("each hop from ImageNet cost more than 0.1 on the hot dogs:", worst < from_features - 0.1)
 
 # %% [markdown]
-# Two lessons. The accuracy on the first task is ImageNet's merit as much as the hop's: say what a
+# One run each, and two lessons. The accuracy on the first task is ImageNet's merit as much as the hop's: say what a
 # network started from, or "pretrained on CIFAR-10" claims what ImageNet paid for. And Adam at
 # 1e-3 is not a disaster *on the first task*; it learns it well. What it costs shows elsewhere, and
 # the SGD hop pays much of it too. A hop turns a network that knows many things a little into one
@@ -293,7 +301,8 @@ torch.manual_seed(p.seed)
 by_hand = nn.Sequential(network, nn.Linear(source.head.in_features, len(second_task.classes)))
 freezing.freeze(by_hand, "0")
 
-folder = Path(cache.name)
+kept_files = tempfile.TemporaryDirectory()  # so that this page starts anew each time
+folder = Path(kept_files.name)
 source.save(folder / "first.safetensors", what=f"{tasks}, first hop", source="ImageNet")
 loaded = two_hops.PretrainedModel.load(folder / "first.safetensors")
 torch.manual_seed(p.seed)
@@ -384,10 +393,8 @@ plots.show(
     hops lie below direct at every amount, and far below at 50 and 200.""",
 )
 for title, each in gaps.items():
-    print(
-        f"{title:<24}",
-        *(f"{n}: {gap + 0.0:+.2f}" for n, gap in zip(hops.AMOUNTS, each, strict=True)),
-    )
+    shown = zip(hops.AMOUNTS, np.round(each, 2) + 0.0, strict=True)
+    print(f"{title:<24}", *(f"{n:>5}: {gap:>5.2f}" for n, gap in shown))
 compare("two hops minus direct", gaps["ImageNet and CIFAR-10"][1], within=0.05)
 
 # %% [markdown]
@@ -400,7 +407,7 @@ compare("two hops minus direct", gaps["ImageNet and CIFAR-10"][1], within=0.05)
 # | ImageNet, CIFAR-10 | <!-- evidence: hops_photographs.few -->-0.093 [-0.215, 0.030]<!-- end --> | <!-- evidence: hops_photographs.medium -->-0.268 [-0.385, -0.151]<!-- end --> | <!-- evidence: hops_photographs.many -->-0.250 [-0.368, -0.132]<!-- end --> |
 #
 # Nowhere was the hop shown to help, and on the photographs it did harm. The likely reason is
-# fault 4's: a body that was trained to tell five classes apart keeps what these five need. Frozen, it
+# what faults 4 and 5 showed: a body that was trained to tell five classes apart keeps what these five need. Frozen, it
 # can't get the rest back. The direct way still has ImageNet's features, which were made for a
 # thousand classes, many of them like the five that come next.
 #
@@ -416,70 +423,88 @@ compare("two hops minus direct", gaps["ImageNet and CIFAR-10"][1], within=0.05)
 # is forgetting in one number. The laboratory of chapter 06 learns 0 to 4, then 100 pictures of 5 to 9,
 # turned, inverted and noisy, with all layers.
 #
-# Then go back a part of the way: average each weight before and after. That is **WiSE-FT**. By hand:
+# Two of the ledger's ten seeds: 3, which forgot most, and 7, which comes next.
+#
+# **Predict.** The old head reached 0.99 before. On seed 7, how much is lost after the second task?
+# Write `"under 0.05"`, `"0.05 to 0.25"` or `"more"`.
 
 # %%
-SEED = 3  # of the ledger's ten, the one that forgot most
-first = digits.first_task(SEED)
-before = digits.fit(digits.new_network(3000 + SEED), first.train, 0.03, 800, seed=SEED)
-old_head = before.fc
-target = digits.target_task(SEED, 100, hops.FAR)
+predict("lost of the first task", ...)
 
 
-def new_start():
-    """The network that knows the first task, with a new head for the second."""
-    model = copy.deepcopy(before)
-    model.fc = digits.new_network(4000 + SEED).fc
-    return model
+# %%
+def both_networks(seed):
+    """Before and after the second task, each with the new head; the old head; both tasks."""
+    first, second = digits.first_task(seed), digits.target_task(seed, 100, hops.FAR)
+    knows = digits.fit(digits.new_network(3000 + seed), first.train, 0.03, 800, seed=seed)
+    before = copy.deepcopy(knows)
+    before.fc = digits.new_network(4000 + seed).fc
+    tried = (
+        hops.learn_on(copy.deepcopy(before), second.train, rate, 200, seed)
+        for rate in digits.RATES
+    )  # fmt: skip
+    after = digits.best(digits.score(each.eval(), second) for each in tried).model
+    return before, after, knows.fc, first.test, second.test
 
 
-def learned(rate):
-    """All layers after 200 steps on the second task."""
-    return hops.learn_on(new_start(), target.train, rate, 200, SEED)
+found = {seed: both_networks(seed) for seed in (7, 3)}
+before, after, old_head, first, _ = found[7]
+then, now = (
+    two_hops.accuracy_with(old_head, each[:-1], first.images, first.targets)
+    for each in (before, after)
+)
+lost = "under 0.05" if then - now < 0.05 else "0.05 to 0.25" if then - now < 0.25 else "more"
+compare("lost of the first task", lost)
 
+# %% [markdown]
+# Then go back a part of the way: average each weight before and after. That is **WiSE-FT**. By hand,
+# halfway:
 
-after = digits.best(digits.score(learned(rate), target) for rate in digits.RATES).model
+# %%
 halfway = copy.deepcopy(after)
 with torch.no_grad():
     for mean, old, new in zip(
-        halfway.parameters(), new_start().parameters(), after.parameters(), strict=True
+        halfway.parameters(), before.parameters(), after.parameters(), strict=True
     ):
         mean.copy_((old.double() + new.double()) / 2)
-library = averages.interpolate(new_start(), after, 0.5)
+library = averages.interpolate(before, after, 0.5)
 equal = all(map(torch.equal, halfway.parameters(), library.parameters()))
 print("by hand and from the library, the same weights:", equal)
 
-# %% [markdown]
-# **Predict.** The old head reached 0.99 before. What does it reach on the body after the second task?
-
-# %%
-predict("old task afterwards", ...)
-
 # %%
 shares = [each / 10 for each in range(11)]
-old_task, new_task = [], []
-for share in shares:
-    body = averages.interpolate(new_start(), after, share)[:-1]
-    old_task.append(two_hops.accuracy_with(old_head, body, first.test.images, first.test.targets))
-    new_task.append(two_hops.accuracy_with(after.fc, body, target.test.images, target.test.targets))
-plots.show(
+figure, axes = plots.new_axes(8.0, 3.2, columns=2)
+for axis, (seed, (before, after, old_head, first, second)) in zip(
+    axes[0], found.items(), strict=True
+):
+    bodies = [averages.interpolate(before, after, share)[:-1] for share in shares]
+    both = {
+        name: [two_hops.accuracy_with(head, each, part.images, part.targets) for each in bodies]
+        for name, head, part in (
+            ("first task, old head", old_head, first), ("second task, new head", after.fc, second)
+        )
+    }  # fmt: skip
     plots.lines(
-        {"first task, old head": (shares, old_task), "second task, new head": (shares, new_task)},
-        "part of the way from before to after",
-        "test accuracy",
-        level=(0.2, "guessing"),
-    ),
+        {name: (shares, values) for name, values in both.items()},
+        "part of the way from before to after", "test accuracy", level=(0.2, "guessing"), axis=axis,
+    )  # fmt: skip
+    axis.set_title(f"seed {seed}", fontsize=9)
+    axis.set_ylim(0.15, 1.02)
+    axis.get_legend().set_loc((0.4, 0.2))
+    meet = max(min(pair) for pair in zip(*both.values(), strict=True))
+    print(f"seed {seed}: a place where both tasks stand above 0.85:", meet > 0.85)
+plots.show(
+    figure,
     alt="""Test accuracy over the part of the way from the weights before to those after the second
-    task. The first task stays near one for more than half of the way and then falls. The second
-    task rises from about guessing, most steeply in the middle, to its highest value at the end.""",
+    task, on two seeds. On seed 7 the first task falls slowly from 0.99 to about 0.85, and the
+    second climbs to about 0.9 by the middle: there both are done. On seed 3 the first task falls to
+    about two thirds by the middle, and the lines cross near 0.8.""",
 )
-compare("old task afterwards", old_task[-1], digits=1)
-kept = [new for old, new in zip(old_task, new_task, strict=True) if old > 0.9]
-print("the second task's best where the first keeps 0.9, above 0.8:", max(kept) > 0.8)
 
 # %% [markdown]
-# Between the two networks lies a path, and somewhere on it both tasks are done. That works since
-# both ends come from the same start; two networks trained apart don't average.
+# Between the two networks lies a path, which costs no training. On seed 7 there is a place on it where
+# both tasks are nearly as good as they get; on seed 3 there isn't. A path exists at all since both
+# ends come from the same start: two networks trained apart don't average.
 #
 # Other ways, all with the learning rate that was best for all layers, on ten seeds:
 #
@@ -496,10 +521,11 @@ print("the second task's best where the first keeps 0.9, above 0.8:", max(kept) 
 #
 # Read it with care. Most seeds forgot a few points, one forgot a third, and so the intervals are
 # wide: "all layers forget" is itself <!-- evidence: forgetting.forgets.verdict -->undecided<!-- end -->. Averaging is the one way whose gain
-# was shown; it cost <!-- evidence: forgetting.averaged_new -->-0.042 [-0.071, -0.013]<!-- end --> on the second task. Freezing the first
-# layers is no insurance, since the free one behind them may move all the more. A tenth of the rate,
-# the pull and the old examples have higher means, and this many seeds don't decide. The frozen body
-# forgets nothing, by construction: it is the second task that pays.
+# was shown; it changed accuracy by <!-- evidence: forgetting.averaged_new -->-0.042 [-0.071, -0.013]<!-- end --> on the second task. Freezing the first
+# two layers was no insurance: on two seeds more was forgotten than with all layers. A tenth of the
+# rate, the pull and the old examples have higher means, and this many seeds don't decide. The frozen
+# body forgets nothing, by construction; its second task has a lower mean. And how much there is to forget
+# depends on the tasks: with upright digits as the second one, a trial seed forgot nearly nothing.
 
 # %% [markdown]
 # ## Pitfalls
@@ -606,10 +632,10 @@ ex7_6
 
 # %% tags=["exercise"]
 def forgotten(body_before, body_now, old_head, images, targets):
-    def accuracy(body):
+    def share_right(body):
         return ...
 
-    return accuracy(body_before) - accuracy(body_now)
+    return share_right(body_before) - share_right(body_now)
 
 
 ex7_6.check(forgotten)
@@ -655,10 +681,11 @@ hosting.take_home()
 # 1. Of five faults in the program, one raised an error. The others cost accuracy or change what you
 #    believe to be fixed: outputs, features, modes, words and rates are yours to check.
 # 2. A new head belongs on the features: ten logits are too few for a new task.
-# 3. A hop must beat the direct way. Here it never did, and with a frozen body on photographs it did
-#    harm: the hop forgets what the second task could have used.
+# 3. A hop must beat the direct way. Here it was never shown to, and with a frozen body on
+#    photographs it did harm: the hop lost what the second task could have used.
 # 4. Forgetting is measured with the old head on the new body.
-# 5. Weights before and after can be averaged; on the path between them both tasks may be done.
+# 5. Weights before and after can be averaged; on the path between them both tasks may be done, and
+#    may not: measure both.
 
 # %% [markdown]
 # ## Sources

@@ -372,9 +372,10 @@ def over_digits(seed: int) -> Outcome:
     a linear head on the frozen body of ImageNet (direct); on the body after a hop, all layers
     trained for three epochs on about 450 pictures of the digits 0 to 4 (two hops); on that
     network's five logits (on logits). Budget: four penalties of the logistic regression, the best
-    by 150 validation pictures; the hop has one setting, chosen by its own task with a seed that
-    is not among these. Measure: test accuracy on 450 pictures. Prediction of the claim: two hops
-    has more than direct at each amount, and the features more than the logits.
+    by 150 validation pictures; the hop has one setting, fixed beforehand; on a trial seed that
+    is not among these it learned its own task to 0.96. Measure: test accuracy on 450 pictures.
+    Prediction of the claim: two hops has more than direct at each amount, and the features more
+    than the logits.
     """
     hopped = hop_over(enlarged(digits.first_task(seed).train), 3, seed)
     tasks = {}
