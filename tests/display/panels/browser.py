@@ -35,6 +35,10 @@ class Page:
         assert "error" not in answer, (method, answer["error"])
         return answer["result"]
 
+    def close(self):
+        """Let go of the tab."""
+        self._socket.close()
+
     def js(self, expression):
         """The value of a JavaScript expression in the page."""
         made = self.do("Runtime.evaluate", expression=expression, returnByValue=True,
@@ -146,6 +150,15 @@ def lab(folder, notebook):
         page = Page(next(tab for tab in tabs if tab["type"] == "page")["webSocketDebuggerUrl"])
         address = f"http://127.0.0.1:{at[1]}/lab/tree/{notebook}?reset"
         page.do("Page.navigate", url=address)
-        page.until("document.body.innerText.includes('| Idle')", "the kernel")
-        page.click('.jp-NotebookPanel-toolbar jp-button[data-command*="notebook:run-cell"]')
-        yield page
+        run = '.jp-NotebookPanel-toolbar jp-button[data-command*="notebook:run-cell"]'
+        page.until(f"!!document.querySelector({run!r})", "the notebook's toolbar")
+        started = "/[*1]/.test(document.querySelector('.jp-Notebook .jp-InputPrompt')?.innerText)"
+        end = time.monotonic() + PATIENCE
+        while not page.js(started):  # a click before the kernel is there does nothing
+            assert time.monotonic() < end, page.js("document.body.innerText")
+            page.click(run)
+            time.sleep(1)
+        try:
+            yield page
+        finally:
+            page.close()

@@ -57,7 +57,7 @@ def test_a_photograph_gets_in_by_the_dialog_by_dropping_and_by_its_path(page, tm
     page.choose(".widget-upload", first)  # again the same as before
     expect(page, first)
     page.js("document.querySelector('.jp-OutputArea input[type=text]').focus()")
-    page.keys(f"{third}\t ")  # to the button by Tab, pressed by the space bar
+    page.keys(f"{third}\t\n")  # by Tab to the button, and Enter on it
     expect(page, third)
 
     broken = tmp_path / "broken.jpg"
