@@ -1,6 +1,5 @@
 """What the panels for photographs share: how a photograph gets in, and how the result is drawn."""
 
-import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,34 +15,42 @@ from course_lib.data.colours import to_rgb
 from course_lib.data.images import READ, ImageError, decode, open_image
 from course_lib.display import plots
 from course_lib.display.panels.base import Panel
+from course_lib.errors import CourseError
 
 # Where the system knows no type for these endings, "image/*" alone would hide such files.
 ACCEPTED = "image/*,.heic,.heif,.avif,.jp2,.tif,.tiff,.webp"
 
 LONGEST_NAME = 24  # characters of a class name beside its bar
 
+_INVITATION = "or drag a photograph here"
+_TOO_LARGE = "is larger than 10 MB: write its path instead"
+
 # The upload button of ipywidgets, 7 and 8, takes a file only through an <input> that it never
 # shows, so nothing can be dropped on it. The button is pressed, and in place of the dialog the
-# input gets the dropped file: from there on it is an upload like any other.
-_ON_DROP = """
+# input gets the dropped file: from there on it is an upload like any other. Above 10 MiB the
+# notebook's server would close the connection without a word.
+_ON_DROP = f"""
 event.preventDefault(); event.stopPropagation(); this.style.background = '';
-const dropped = event.dataTransfer.files, one = new DataTransfer();
-if (dropped.length) {
-  one.items.add(dropped[0]);
+const [file] = event.dataTransfer.files, one = new DataTransfer();
+this.firstChild.textContent = '{_INVITATION}';
+if (file && file.size > 1e7) this.firstChild.textContent = file.name + ' {_TOO_LARGE}';
+else if (file) {{
+  one.items.add(file);
   const dialog = HTMLInputElement.prototype.click;
-  HTMLInputElement.prototype.click = function () {
+  HTMLInputElement.prototype.click = function () {{
     this.files = one.files; this.dispatchEvent(new Event('change'));
-  };
-  try { this.closest('.widget-vbox').querySelector('.widget-upload').click(); }
-  finally { HTMLInputElement.prototype.click = dialog; }
-}"""
+  }};
+  try {{ this.closest('.widget-vbox').querySelector('.widget-upload').click(); }}
+  finally {{ HTMLInputElement.prototype.click = dialog; }}
+}}"""
 _ON_DRAG = "event.preventDefault(); event.stopPropagation(); this.style.background = '#0072B233'"
 
 # It comes into sight by a handler of its own, so where a front end allows none, it isn't offered.
 DROP_ZONE = (
     f'<div hidden class="course-drop" ondragover="{_ON_DRAG}" ondrop="{escape(_ON_DROP)}" '
-    'ondragleave="this.style.background = \'\'" style="border: 2px dashed; border-radius: 6px; '
-    'padding: 1em; max-width: 28em; text-align: center">or drag a photograph here'
+    "ondragleave=\"this.style.background = ''\" "
+    'style="border: 2px dashed; border-radius: 6px; padding: 1em; max-width: 28em; '
+    f'text-align: center"><span role="status">{_INVITATION}</span>'
     '<img alt="" hidden src="data:," onerror="this.parentNode.hidden = false"></div>'
 )
 
@@ -56,12 +63,17 @@ class PhotographPanel(Panel):
 
     Attributes:
         name: what the present picture is called.
+        hint: what goes in, and where it goes.
 
     Raises:
         ImageError: the first picture can't be read.
     """
 
     photographs = True
+    hint = (
+        f"Read are {READ}; by upload or dragging up to 10 MB, by path any size. The photograph "
+        "goes to the machine that runs this notebook, and nowhere else."
+    )
 
     def __init__(self, picture: Image.Image | Path | str | None) -> None:
         super().__init__()
@@ -116,11 +128,14 @@ class PhotographPanel(Panel):
             self._take(name, lambda: _upright(picture, name))
         elif picture is not None:
             self.open(picture)
-        self._show_static()
+        try:
+            self._show_static(self.view())
+        except CourseError as error:
+            print(f"This can't be shown. {error}")
 
-    @abc.abstractmethod
     def more_controls(self) -> list[Any]:
-        """Controls below those for the picture, top to bottom."""
+        """Controls below those for the picture, top to bottom; none by default."""
+        return []
 
     def controls(self) -> list[Any]:
         """An upload, a place to drop a file, a path with a button, and what the panel adds."""
@@ -138,7 +153,8 @@ class PhotographPanel(Panel):
         )  # fmt: skip
         go = w.Button(description="Look at it", tooltip="Open the file at this path")
         go.on_click(lambda _: self.open(path.value))
-        return [upload, w.HTML(DROP_ZONE), w.HBox([path, go]), *self.more_controls()]
+        hint = w.HTML(f'<div style="max-width: 46em; line-height: 1.5">{self.hint}</div>')
+        return [upload, w.HTML(DROP_ZONE), w.HBox([path, go]), hint, *self.more_controls()]
 
     def _uploaded(self, change: Any) -> None:
         for name, content in uploaded_files(change["new"]):

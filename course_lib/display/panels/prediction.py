@@ -6,7 +6,6 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from course_lib.data.images import READ
 from course_lib.display import heatmaps
 from course_lib.display.panels.base import View
 from course_lib.display.panels.photographs import Bar, PhotographPanel, as_seen, draw
@@ -34,6 +33,11 @@ class PredictionPanel(PhotographPanel):
         DataError: nothing was trained, or how photographs are prepared for the network isn't known.
         ImageError: the first picture can't be read.
     """
+
+    hint = (
+        f"{PhotographPanel.hint} Of a photograph of something else than its classes, the network "
+        "may be just as sure."
+    )
 
     def __init__(self, predictor: Any, picture: Image.Image | Path | str | None = None) -> None:
         super().__init__(picture)
@@ -94,15 +98,3 @@ class PredictionPanel(PhotographPanel):
         if not strength.any():
             return strength[0].cpu(), f"No place of the picture speaks for {label}."
         return strength[0].cpu(), f"The map shows which places speak for {label}."
-
-    def more_controls(self) -> list[Any]:
-        """No control; what goes in, where it goes, and what the answer can't tell."""
-        import ipywidgets as w
-
-        return [
-            w.HTML(
-                f'<div style="max-width: 46em; line-height: 1.5">Read are {READ}. The photograph '
-                "goes to the machine that runs this notebook, and nowhere else. Of a photograph "
-                "of something else, the network may be just as sure.</div>"
-            )
-        ]

@@ -1,0 +1,164 @@
+"""JupyterLab in headless Chromium, driven by the browser's own debugging protocol."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import websocket
+
+ROOT = Path(__file__).parents[3]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PATIENCE = 120  # seconds until something that should appear counts as missing
+
+
+class Page:
+    """A tab of the browser."""
+
+    def __init__(self, address):
+        self._socket = websocket.create_connection(address, timeout=PATIENCE)
+        self._numbers = itertools.count(1)
+
+    def do(self, method, **params):
+        """Send a command of the protocol and wait for its answer."""
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while (answer := json.loads(self._socket.recv())).get("id") != number:
+            pass
+        assert "error" not in answer, (method, answer["error"])
+        return answer["result"]
+
+    def close(self):
+        """Let go of the tab."""
+        self._socket.close()
+
+    def js(self, expression):
+        """The value of a JavaScript expression in the page."""
+        made = self.do("Runtime.evaluate", expression=expression, returnByValue=True,
+                       awaitPromise=True)  # fmt: skip
+        assert "exceptionDetails" not in made, made
+        return made["result"].get("value")
+
+    def until(self, expression, what=""):
+        """Wait until an expression is true; that it never is fails the test."""
+        end = time.monotonic() + PATIENCE
+        while not (value := self.js(expression)):
+            if time.monotonic() > end:
+                page = self.js("document.body.innerText")
+                raise AssertionError(f"never came: {what or expression}\n{page}")
+            time.sleep(0.1)
+        return value
+
+    def middle(self, selector):
+        """Where an element is, scrolled into sight."""
+        return self.js(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            "e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
+            "return {x: r.x + r.width / 2, y: r.y + r.height / 2} })()"
+        )
+
+    def click(self, selector):
+        """Press and release the mouse over an element."""
+        place = self.middle(selector) | {"button": "left", "clickCount": 1}
+        for kind in ("mousePressed", "mouseReleased"):
+            self.do("Input.dispatchMouseEvent", type=kind, **place)
+
+    def choose(self, selector, path):
+        """Click on what opens the file dialog, and choose a file there."""
+        self.do("Page.enable")
+        self.do("Page.setInterceptFileChooserDialog", enabled=True)
+        self.click(selector)
+        while (event := json.loads(self._socket.recv())).get("method") != "Page.fileChooserOpened":
+            pass
+        self.do("DOM.setFileInputFiles", files=[str(path)],
+                backendNodeId=event["params"]["backendNodeId"])  # fmt: skip
+
+    def drop(self, selector, path):
+        """Drag a file over an element and let it go, as from the desktop."""
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.do("Input.dispatchDragEvent", type=kind, data=data, **self.middle(selector))
+
+    def keys(self, text):
+        """Type into what has the focus; a newline is the Enter key, a tab the Tab key."""
+        for letter in text:
+            key = {"\n": ("Enter", 13, "\r"), "\t": ("Tab", 9, "")}.get(letter)
+            if not key:
+                self.do("Input.insertText", text=letter)
+                continue
+            about = {"key": key[0], "code": key[0], "windowsVirtualKeyCode": key[1]}
+            self.do("Input.dispatchKeyEvent", type="keyDown", text=key[2], **about)
+            self.do("Input.dispatchKeyEvent", type="keyUp", **about)
+
+
+@contextmanager
+def _process(command, said, log, **options):
+    """A program that has written a line that matches; the match; it is ended afterwards."""
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=stream, **options)
+    try:
+        end = time.monotonic() + PATIENCE
+        while not (found := re.search(said, log.read_text(errors="replace"))):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        yield found
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def lab(folder, notebook):
+    """JupyterLab with a notebook of ``folder`` open in the browser, its first cell run.
+
+    It has settings and a browser profile of its own, in ``folder``.
+    """
+    home = {name: str(folder / name) for name in
+            ("JUPYTER_CONFIG_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR",
+             "JUPYTER_RUNTIME_DIR")}  # fmt: skip
+    server = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
+        "--ServerApp.ip=127.0.0.1", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}",
+    ]  # fmt: skip
+    browser = [
+        CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
+        "--remote-allow-origins=*", f"--user-data-dir={folder / 'chromium'}", "--no-first-run",
+        "--disable-background-networking", "--window-size=1100,1300", "about:blank",
+    ]  # fmt: skip
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, **home, "PYTHONPATH": path}
+    with (
+        _process(server, r"http://127\.0\.0\.1:(\d+)/lab", folder / "lab.log", env=environment)
+        as at,
+        _process(browser, r"ws://127\.0\.0\.1:(\d+)/", folder / "chromium.log") as debugging,
+    ):  # fmt: skip
+        listed = f"http://127.0.0.1:{debugging[1]}/json/list"
+        with urllib.request.urlopen(listed) as answer:
+            tabs = json.load(answer)
+        page = Page(next(tab for tab in tabs if tab["type"] == "page")["webSocketDebuggerUrl"])
+        address = f"http://127.0.0.1:{at[1]}/lab/tree/{notebook}?reset"
+        page.do("Page.navigate", url=address)
+        run = '.jp-NotebookPanel-toolbar jp-button[data-command*="notebook:run-cell"]'
+        page.until(f"!!document.querySelector({run!r})", "the notebook's toolbar")
+        started = "/[*1]/.test(document.querySelector('.jp-Notebook .jp-InputPrompt')?.innerText)"
+        end = time.monotonic() + PATIENCE
+        while not page.js(started):  # a click before the kernel is there does nothing
+            assert time.monotonic() < end, page.js("document.body.innerText")
+            page.click(run)
+            time.sleep(1)
+        try:
+            yield page
+        finally:
+            page.close()
