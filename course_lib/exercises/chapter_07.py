@@ -666,7 +666,7 @@ q7_3 = Question(
         ),
         Option(
             "The head of the second task.",
-            "It has other classes.",
+            "It tells other classes apart, so it can't be right about these.",
         ),
         Option(
             "No head: compare the weights.",

@@ -113,6 +113,9 @@ class Plan:
             TrainingError: a number that makes no sense.
         """
         check_changes(changes)
+        if changes and "reasons" not in changes:
+            note = f"Set by hand, whatever is said above: {', '.join(changes)}."
+            changes["reasons"] = (*self.reasons, note)
         made = replace(self, **changes)  # type: ignore[arg-type]
         check(made)
         return made

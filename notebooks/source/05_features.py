@@ -545,17 +545,17 @@ print("draws lost:", lost)
 # care: it fits a variance to each feature anyway.
 
 # %% tags=["nbval-ignore-output"]
-joined = {
+shares = {
     name: linear_accuracy(each["train"], each["test"])
     for name, each in {pair[0]: one, pair[1]: two, "joined": both}.items()
 }
-for name, score in joined.items():
+for name, score in shares.items():
     print(f"{name:<20} test accuracy {score:.2f}")
 
 # %%
-better = max(joined[name] for name in pair)
-assert joined["joined"] > better - 0.1
-print("joined, not far below the better of the two:", joined["joined"] > better - 0.1)
+better = max(shares[name] for name in pair)
+assert shares["joined"] > better - 0.1
+print("joined, not far below the better of the two:", shares["joined"] > better - 0.1)
 
 # %% [markdown]
 # On all training pictures, the joined features need not win: with twice the columns there is also
