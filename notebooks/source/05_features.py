@@ -856,11 +856,11 @@ ex5_5
 
 
 # %% tags=["exercise"]
-def joined(one, two):
+def side_by_side(one, two):
     return torch.cat([..., ...], dim=1)
 
 
-ex5_5.check(joined)
+ex5_5.check(side_by_side)
 
 # %% [markdown]
 # ### 5.6  From a pipeline to a head

@@ -2,8 +2,8 @@
 
 Two earlier forms of the recipe were run: one on the draws 0 to 4, undecided; one on the draws 20 to
 29, which kept a stage if a single validation picture spoke for it and left the validation pictures
-out of the last fit. The present form was chosen on photographs, not on these tasks. It is run on
-draws that none before it has seen, once.
+out of the last fit. The present form was chosen on photographs, not on these tasks, and run on
+draws that no form of an earlier version had seen.
 """
 
 import copy
