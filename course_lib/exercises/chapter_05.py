@@ -571,13 +571,13 @@ ex5_5 = Exercise(
         Return the joined table (N, D1 + D2), scaled such that the variances of the columns of each
         network add up to 1. Then both bring the same share of the squared distances.
     """,
-    answer="side_by_side",
+    answer="equal_say",
     stub="""
-def side_by_side(one, two):
+def equal_say(one, two):
     return torch.cat([..., ...], dim=1)
 """,
     solution="""
-def side_by_side(one, two):
+def equal_say(one, two):
     parts = [part / part.var(dim=0).sum().sqrt() for part in (one, two)]
     return torch.cat(parts, dim=1)
 """,
@@ -595,7 +595,7 @@ def side_by_side(one, two):
         Wrong(
             "raw",
             """
-def side_by_side(one, two):
+def equal_say(one, two):
     return torch.cat([one, two], dim=1)
 """,
             """Side by side as they are: the numbers of the second network are about fifty times as
@@ -605,7 +605,7 @@ def side_by_side(one, two):
         Wrong(
             "per_feature",
             """
-def side_by_side(one, two):
+def equal_say(one, two):
     both = torch.cat([one, two], dim=1)
     return (both - both.mean(dim=0)) / both.std(dim=0)
 """,
@@ -615,7 +615,7 @@ def side_by_side(one, two):
         Wrong(
             "rows",
             """
-def side_by_side(one, two):
+def equal_say(one, two):
     return torch.cat([nn.functional.normalize(each, dim=1) for each in (one, two)], dim=1)
 """,
             """You gave each picture's features the length 1. That is a good habit for comparing

@@ -856,11 +856,11 @@ ex5_5
 
 
 # %% tags=["exercise"]
-def side_by_side(one, two):
+def equal_say(one, two):
     return torch.cat([..., ...], dim=1)
 
 
-ex5_5.check(side_by_side)
+ex5_5.check(equal_say)
 
 # %% [markdown]
 # ### 5.6  From a pipeline to a head

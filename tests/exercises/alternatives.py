@@ -457,7 +457,7 @@ def key_of(model, pictures, layer):
     ],
     "5.5": [
         """
-def side_by_side(one, two):
+def equal_say(one, two):
     def fair(x):
         return (x - x.mean(0)) / x.std(0) / x.shape[1] ** 0.5
     return torch.cat([fair(one), fair(two)], dim=1)
@@ -465,7 +465,7 @@ def side_by_side(one, two):
         """
 import numpy as np
 
-def side_by_side(one, two):
+def equal_say(one, two):
     a, b = one.numpy(), two.numpy()
     table = np.hstack([a / np.sqrt(a.var(0).sum()), b / np.sqrt(b.var(0).sum())])
     return torch.from_numpy(table)
