@@ -85,8 +85,8 @@ def open_image(path: Path | str) -> Image.Image:
         return decode(read_bytes(path))
     except ValueError as error:
         raise ImageError(
-            f"{path} can't be read: {error}. Delete it, move it out of the folder, or save it "
-            "again as JPEG, PNG or WebP."
+            f"{path} can't be read: {error}. Save it again as JPEG, PNG or WebP, or move it out of "
+            "the folder."
         ) from error
 
 

@@ -1,7 +1,12 @@
 """Two hops: the second network has the first one's body, bit for bit, and a head of its own."""
 
+import contextlib
 import copy
+import hashlib
+import io
+import pickle
 import socket
+import tarfile
 
 import numpy as np
 import pytest
@@ -10,9 +15,11 @@ import torchvision
 from torch import nn
 
 from course_lib import freezing, training, weights
+from course_lib.errors import OfflineError
 from course_lib.strategies import hop_data, two_hops
 from course_lib.strategies.inserts import StrategyError
 from course_lib.strategies.two_hops import PretrainedModel, TransferModel
+from tests.data.loopback import Loopback
 
 TEN = [f"class {each}" for each in range(10)]
 IMAGES = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -158,16 +165,81 @@ def test_pixels_are_those_of_scikit_learn():
 
 
 def test_cifar_without_a_network_says_what_to_do(tmp_path, monkeypatch):
-    from course_lib.errors import OfflineError
-
     def closed(*_, **__):
         raise OSError("no network here")
 
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     monkeypatch.setattr(socket.socket, "connect", closed)
     monkeypatch.setattr(socket, "getaddrinfo", closed)
-    with pytest.raises(OfflineError, match="CIFAR10 isn't in"):
+    with pytest.raises(OfflineError, match=r"CIFAR10 isn't in"):
         hop_data.two_tasks("cifar")
+
+
+def served_as(kind, how, web_of, monkeypatch, per_class=5):
+    """CIFAR's own class, its address and hashes those of a small archive of the same layout."""
+    fine = kind is torchvision.datasets.CIFAR100
+    names = [f"name {each}" for each in range(100 if fine else 10)]
+    key, values = ("fine_labels" if fine else "labels"), np.random.default_rng(0)
+    files, hashes = {}, {}
+    for name in [each[0] for each in kind.train_list + kind.test_list]:
+        labels = [each for each in range(len(names)) for _ in range(per_class)]
+        pixels = values.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
+        files[name] = {"data": pixels, key: labels}
+    files[kind.meta["filename"]] = {kind.meta["key"]: names}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as packed:
+        for name, held in files.items():
+            body = pickle.dumps(held)
+            hashes[name] = hashlib.md5(body).hexdigest()
+            entry = tarfile.TarInfo(f"{kind.base_folder}/{name}")
+            entry.size = len(body)
+            packed.addfile(entry, io.BytesIO(body))
+    web = web_of(out.getvalue())
+    monkeypatch.setattr(kind, "url", web.url(how))
+    monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(web.body).hexdigest())
+    monkeypatch.setattr(kind, "train_list", [[n, hashes[n]] for n, _ in kind.train_list])
+    monkeypatch.setattr(kind, "test_list", [[n, hashes[n]] for n, _ in kind.test_list])
+    meta = kind.meta | {"md5": hashes[kind.meta["filename"]]}
+    monkeypatch.setattr(kind, "meta", meta)
+    return web, files
+
+
+@pytest.fixture
+def web_of():
+    with contextlib.ExitStack() as open_ones:
+        yield lambda body: open_ones.enter_context(Loopback(body))
+
+
+def test_cifar_is_downloaded_once_and_divided(tmp_path, monkeypatch, web_of):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    ten, _ = served_as(torchvision.datasets.CIFAR10, "good", web_of, monkeypatch)
+    hundred, files = served_as(torchvision.datasets.CIFAR100, "good", web_of, monkeypatch)
+    first_task, second_task = hop_data.two_tasks("cifar")
+    asked = len(ten.requests) + len(hundred.requests)
+    hop_data.two_tasks("cifar")
+    assert len(ten.requests) + len(hundred.requests) == asked
+    assert (len(first_task.classes), len(second_task.classes)) == (10, 100)
+    # five files of ten classes with five pictures each; one in five is for validation
+    assert [len(each) for each in (first_task.train, first_task.val, first_task.test)] == [
+        200, 50, 50,
+    ]  # fmt: skip
+    assert set(second_task.test.targets) == set(range(100))
+    assert set(second_task.val.targets) == set(range(100))
+    shown, target = second_task.test[7]
+    assert target == files["test"]["fine_labels"][7]
+    red = files["test"]["data"][7].reshape(3, 32, 32)[0]
+    assert np.array_equal(np.asarray(shown)[..., 0], red)
+
+
+@pytest.mark.parametrize("how", ["tampered", "status-404"])
+def test_a_cifar_that_arrives_damaged_is_refused(how, tmp_path, monkeypatch, web_of):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    served_as(torchvision.datasets.CIFAR10, how, web_of, monkeypatch)
+    with pytest.raises(OfflineError, match=r"CIFAR10 isn't in .* could not be downloaded"):
+        hop_data.two_tasks("cifar")
+    served_as(torchvision.datasets.CIFAR10, "good", web_of, monkeypatch)
+    served_as(torchvision.datasets.CIFAR100, "good", web_of, monkeypatch)
+    assert len(hop_data.two_tasks("cifar")[0].classes) == 10  # nothing damaged was kept
 
 
 def test_unknown_tasks_are_named():
