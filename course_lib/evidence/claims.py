@@ -22,107 +22,140 @@ class Claim:
         source: where it is said.
         text: what is said.
         chapters: where the course comes to it, such as ``("01_pretrain_finetune",)``.
+        on: what the course measures it on, and how many; a verdict is never printed without.
     """
 
     id: str
     source: str
     text: str
     chapters: tuple[str, ...]
+    on: str
 
 
 CLAIMS = (
     Claim("C1", ARTICLE,
           "Fine-tuning saves compute and can raise accuracy, compared with training from scratch.",
-          ("01_pretrain_finetune", "02_hotdog")),
+          ("01_pretrain_finetune", "02_hotdog"),
+          on="50 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("C2", ARTICLE,
           "A source task that differs a lot from the target gives bad results (negative transfer).",
-          ("01_pretrain_finetune",)),
+          ("01_pretrain_finetune",),
+          on="100 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("C3", ARTICLE,
           "Few similar data: train only the head. Few dissimilar: freeze the first layers. Many "
           "dissimilar: train from scratch. Many similar: fine-tune everything.",
-          ("01_pretrain_finetune",)),
+          ("01_pretrain_finetune",),
+          on="25 or 200 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("C4", ARTICLE,
           "Fine-tuning wants a learning rate about ten times smaller than training from scratch.",
-          ("06_staged",)),
+          ("06_staged",),
+          on="50 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("C5", ARTICLE,
           "Very few data: train the last layer only. A medium amount: freeze the first layers, "
-          "which hold general features.", ("01_pretrain_finetune",)),
+          "which hold general features.", ("01_pretrain_finetune",),
+          on="10 or 50 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("C6", ARTICLE,
           "Train the head first: the errors of a random head destroy what the unfrozen layers "
-          "knew.", ("06_staged",)),
+          "knew.", ("06_staged",),
+          on="25 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("C7", THREAD,
           "Weights for another model: keep the entries with equal numel() and load them with "
-          "strict=False.", ("03_loading_weights",)),
+          "strict=False.", ("03_loading_weights",),
+          on="state dicts of small networks"),
     Claim("C8", THREAD,
           "Freezing all but the head gives almost the accuracy of fine-tuning everything, and is "
-          "1.46 times as fast.", ("02_hotdog", "04_freezing")),
+          "1.46 times as fast.", ("02_hotdog", "04_freezing"),
+          on="96 drawn pictures to learn from, 96 to test, 96 pixels; ImageNet's weights"),
     Claim("C9", THREAD,
           "A head started from ImageNet's hot-dog class does better than a random one.",
-          ("02_hotdog",)),
+          ("02_hotdog",),
+          on="8 or 96 drawn pictures to learn from, 96 to test, 96 pixels; ImageNet's weights"),
     Claim("C10", THREAD,
-          "The mean loss instead of the sum gives wildly different results.", ("06_staged",)),
+          "The mean loss instead of the sum gives wildly different results.", ("06_staged",),
+          on="80 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("C11", THREAD,
           "Pictures must be normalised with the numbers that the network was trained with.",
-          ("02_hotdog",)),
+          ("02_hotdog",),
+          on="96 drawn pictures to learn from, 96 to test, 96 pixels; ImageNet's weights"),
     Claim("C12", PRINCIPLES,
           "One linear layer on the features of a trained network separates a new problem's "
-          "classes well.", ("05_features",)),
+          "classes well.", ("05_features",),
+          on="96 drawn pictures to learn from, 96 to test, 96 pixels; ImageNet's weights"),
     Claim("C13", PRINCIPLES,
           "With enough data, transfer is not as good as training from scratch, but it needs far "
-          "fewer examples.", ("05_features",)),
+          "fewer examples.", ("05_features",),
+          on="25, 100 or 200 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("C14", LOADING,
-          "The ending of a weights file tells what is in it.", ("03_loading_weights",)),
+          "The ending of a weights file tells what is in it.", ("03_loading_weights",),
+          on="15 files of small networks"),
     Claim("C15", LOADING,
           "A model's state dict has to become a plain dict before it can be updated and loaded.",
-          ("03_loading_weights",)),
+          ("03_loading_weights",),
+          on="state dicts of small networks"),
     Claim("C16", REPOST,
           "With learning rate 0 in all other layers and a high one in the last, the last layer "
-          "converges fast.", ("06_staged",)),
+          "converges fast.", ("06_staged",),
+          on="50 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("C17", REPOST,
           "A classical classifier on a network's features works: an SVM, naive Bayes, or any on "
-          "the features of two networks joined.", ("05_features",)),
+          "the features of two networks joined.", ("05_features",),
+          on="96 drawn pictures to learn from, 96 to test, 96 pixels; ImageNet's weights"),
     Claim("C18", REPOST,
           "A model trained on a few examples only is worse than a fine-tuned one.",
-          ("05_features",)),
+          ("05_features",),
+          on="10 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("hotdog_margin", COURSE,
           "On the bundled pictures, at the same budget, fine-tuning a pretrained network beats "
-          "training the same network from scratch.", ("02_hotdog",)),
+          "training the same network from scratch.", ("02_hotdog",),
+          on="96 drawn pictures to learn from, 64 to test, 96 pixels; ImageNet's weights"),
     Claim("recipe", COURSE,
           "With as many pictures passed through the network, the recipe is better on average than "
-          "plain fine-tuning and than the frozen head.", ("06_staged",)),
+          "plain fine-tuning and than the frozen head.", ("06_staged",),
+          on="50 or 200 digits of 8 x 8 pixels, two kinds; 32 drawn pictures, ImageNet's weights"),
     Claim("hops", PRINCIPLES,
           "A network that has learned a related task on the way (two hops) is a better start than "
-          "one that has not (direct).", ("07_two_hops",)),
+          "one that has not (direct).", ("07_two_hops",),
+          on="10, 50 or 200 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("hops_imagenet", COURSE,
           "With ImageNet's weights and a frozen body, a hop over other digits helps with digits; "
-          "and a head does better on the features than on the old logits.", ("07_two_hops",)),
+          "and a head does better on the features than on the old logits.", ("07_two_hops",),
+          on="10, 50 or 200 digits at 48 pixels to learn from, 450 to test; ImageNet's weights"),
     Claim("hops_photographs", COURSE,
           "With ImageNet's weights and a frozen body, a hop over five classes of CIFAR-10 helps "
           "with the other five; and a head does better on the features than on the old logits.",
-          ("07_two_hops",)),
+          ("07_two_hops",),
+          on="10, 50 or 200 photographs of CIFAR-10 at 64 pixels to learn from, 500 to test; "
+             "ImageNet's weights"),
     Claim("logits", PRINCIPLES,
           "A new layer on the old task's ten logits is enough for a new task.",
-          ("07_two_hops",)),
+          ("07_two_hops",),
+          on="25 or 100 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("forgetting", COURSE,
           "Learning a second task makes a network forget the first. A lower rate, frozen layers, a "
           "pull to the start, a few old examples, and averaged weights each lessen it, at no cost "
-          "to the second.", ("07_two_hops",)),
+          "to the second.", ("07_two_hops",),
+          on="100 digits of 8 x 8 pixels, turned, inverted and noisy, to learn from, 450 to test"),
     Claim("adapters", PAPERS,
           "Small parts trained in a frozen transformer (LoRA, adapters, biases, norms, prompt "
           "tokens) beat its head alone, and LoRA is as good as training everything.",
-          ("09_adapters",)),
+          ("09_adapters",),
+          on="50 digits of 8 x 8 pixels to learn from, 450 to test; a small transformer"),
     Claim("lp_ft", PAPERS,
           "A linear probe first, then fine-tuning of all layers: as good as fine-tuning at once on "
-          "pictures like the training pictures, and better on others.", ("09_adapters",)),
+          "pictures like the training pictures, and better on others.", ("09_adapters",),
+          on="25 digits of 8 x 8 pixels to learn from, 450 to test"),
     Claim("surgical", PAPERS,
           "Under a shift, training one layer beats training all: an early one if the pictures "
-          "changed, the last if the labels did.", ("09_adapters",)),
+          "changed, the last if the labels did.", ("09_adapters",),
+          on="50 digits of 8 x 8 pixels to learn from, 497 to test"),
     Claim("wise_ft", PAPERS,
           "Half of the way from a network to its fine-tuned weights costs nothing on the new "
-          "pictures and keeps more on the others.", ("09_adapters",)),
+          "pictures and keeps more on the others.", ("09_adapters",),
+          on="100 digits of 8 x 8 pixels to learn from, 497 to test"),
     Claim("soup", PAPERS,
           "The average of three fine-tuned networks is better than the best of them, on pictures "
-          "like the training pictures and on others.", ("09_adapters",)),
+          "like the training pictures and on others.", ("09_adapters",),
+          on="100 digits of 8 x 8 pixels to learn from, 497 to test"),
 )  # fmt: skip
 
 

@@ -10,7 +10,15 @@ from course_lib.evidence import table
 from course_lib.evidence.claims import CLAIMS, Claim, claim
 from course_lib.evidence.design import Contrast, EvidenceError, Experiment
 from course_lib.evidence.fingerprint import fingerprint
-from course_lib.evidence.statistics import Interval, Verdict, judge, overall, paired_interval
+from course_lib.evidence.statistics import (
+    HELD,
+    REFUTED,
+    Interval,
+    Verdict,
+    judge,
+    overall,
+    paired_interval,
+)
 from course_lib.evidence.studies import experiments, get
 from course_lib.evidence.table import Results
 
@@ -30,6 +38,11 @@ class Effect:
     def text(self) -> str:
         """The effect with its interval, such as ``"0.31 [0.20, 0.42]"``."""
         return self.interval.text(self.digits)
+
+    def __str__(self) -> str:
+        sign = "/" if self.contrast.ratio else "\N{MINUS SIGN}"
+        arms = f"{self.contrast.treatment} {sign} {self.contrast.control}"
+        return f"{self.contrast.measure.replace('_', ' ')}, {arms}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,19 @@ class Entry:
         verdicts = [each.verdict for each in self.effects]
         return overall(verdicts, [each.contrast.when for each in self.effects])
 
+    @property
+    def measured_on(self) -> str:
+        """On what and how often, such as ``"50 digits of 8 x 8 pixels ...; 8 draws"``."""
+        return f"{self.claim.on}; {self.seeds} draws" if self.seeds else self.claim.on
+
+    @property
+    def decisive(self) -> tuple[Effect, ...]:
+        """What the verdict rests on: the effects that held, else those that did not, else all."""
+        for verdict in (HELD, REFUTED):
+            if found := tuple(each for each in self.effects if each.verdict == verdict):
+                return found
+        return self.effects
+
 
 @dataclass(frozen=True, repr=False)
 class Ledger:
@@ -64,29 +90,24 @@ class Ledger:
     def __str__(self) -> str:
         lines = []
         for each in self.entries:
-            seeds = f" ({each.seeds} seeds)" if each.seeds else ""
-            lines += [f"{each.claim.id}: {each.verdict}{seeds}", f"  {each.claim.text}"]
-            lines += [
-                f"  {item.contrast.name}: {_describe(item.contrast)} {item.text}: {item.verdict}"
-                for item in each.effects
-            ]
+            lines += [f"{each.claim.id}: {each.verdict}", f"  {each.claim.text}"]
+            lines += [f"  on {each.measured_on}"]
+            lines += [f"  {item.contrast.name}: {item}: {item.verdict}" for item in each.effects]
         return "\n".join(lines)
 
     __repr__ = __str__
 
     def _repr_markdown_(self) -> str:
         rows = [
-            "| claim | what is said | verdict | effect with interval | seeds | chapters |",
+            "| claim | what is said | verdict | effect with interval | on | chapters |",
             "|---|---|---|---|---|---|",
         ]
         for each in self.entries:
-            effects = "<br>".join(
-                f"{_describe(item.contrast)} {item.text}" for item in each.effects
-            )
+            effects = "<br>".join(map(str, each.effects))
             chapters = ", ".join(name[:2] for name in each.claim.chapters)
             said = f"{each.claim.text} *({each.claim.source})*"
             rows.append(
-                f"| {each.claim.id} | {said} | {each.verdict} | {effects} | {each.seeds or ''} "
+                f"| {each.claim.id} | {said} | {each.verdict} | {effects} | {each.measured_on} "
                 f"| {chapters} |"
             )
         return "\n".join(rows)
@@ -154,8 +175,8 @@ def quote(id: str, what: str = "effect") -> str:
     Args:
         id: of the claim.
         what: ``"effect"`` (of the main contrast) or a contrast's name, each also with ``.low``,
-            ``.high``, ``.value`` or ``.verdict``; ``"verdict"``; ``"seeds"``; or
-            ``"ARM.MEASURE"`` for a mean over the seeds.
+            ``.high``, ``.value`` or ``.verdict``; ``"verdict"``; ``"on"`` (what it was measured on,
+            and how often); ``"seeds"``; or ``"ARM.MEASURE"`` for a mean over the seeds.
 
     Raises:
         UnknownNameError: no such claim, or no such number.
@@ -164,7 +185,7 @@ def quote(id: str, what: str = "effect") -> str:
     line = entry(id)
     if not line.effects:
         raise EvidenceError(f"{id} has no results to cite. Run: course evidence run {id}")
-    known = {"verdict": line.verdict, "seeds": str(line.seeds)}
+    known = {"verdict": line.verdict, "seeds": str(line.seeds), "on": line.measured_on}
     for item in line.effects:
         for name in [item.contrast.name] + ["effect"] * (item is line.effects[0]):
             known[name] = item.text
@@ -190,8 +211,3 @@ def _find(experiment: Experiment, results: Results, contrast: Contrast) -> Effec
     interval = paired_interval(treatment, control, contrast.ratio, len(experiment.contrasts))
     digits = experiment.measure(contrast.measure).digits
     return Effect(contrast, interval, judge(contrast, interval), digits)
-
-
-def _describe(contrast: Contrast) -> str:
-    sign = "/" if contrast.ratio else "−"
-    return f"{contrast.measure}, {contrast.treatment} {sign} {contrast.control}:"

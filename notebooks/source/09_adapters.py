@@ -429,7 +429,7 @@ print("by hand and from the library, the same bits:", all(torch.equal(a, b) for 
 
 # %% [markdown]
 # In the ledger, the body had been pretrained on clean and noisy digits, and was tuned on 25 clean
-# ones. On noisy test pictures LP-FT differed from training at once
+# ones, in <!-- evidence: lp_ft.seeds -->8<!-- end --> draws. On noisy test pictures LP-FT differed from training at once
 # by <!-- evidence: lp_ft.out -->-0.055 [-0.106, -0.003]<!-- end -->, on clean ones
 # by <!-- evidence: lp_ft.within -->-0.038 [-0.067, -0.009]<!-- end -->. The claim: <!-- evidence: lp_ft.verdict -->did not hold<!-- end -->.
 #

@@ -84,7 +84,7 @@ compare("claims that held", counts["held"], digits=0)
 # %% [markdown]
 # ## All of them
 #
-# "More" and "less" are in the units of what was measured: 0.10 in `test_accuracy` is ten
+# "More" and "less" are in the units of what was measured: 0.10 in test accuracy is ten
 # pictures in a hundred. A slash means a ratio: 1 is "no difference" there, as 0 is for a minus
 # sign.
 
@@ -108,13 +108,11 @@ for entry in ledger.entries:
     effect = entry.effects[0]
     if effect.contrast.measure == "test_accuracy" and not effect.contrast.ratio:
         found = effect.interval
-        rows[f"{entry.claim.id} {effect.contrast.name}: {effect.verdict}"] = (
-            found.value, found.low, found.high,
-        )  # fmt: skip
+        rows[f"{entry.claim.id} {effect.contrast.name}"] = found.value, found.low, found.high
 plots.show(
     plots.intervals(rows, xlabel="difference in test accuracy"),
     alt="""Estimates with their intervals, one row for each claim whose main comparison is about
-    test accuracy; the row's name says the verdict. The numbers stand in the table above.""",
+    test accuracy. The numbers stand in the table above.""",
 )
 above = [name.split()[0] for name, (_, low, _) in rows.items() if low > 0]
 below = [name.split()[0] for name, (_, _, high) in rows.items() if high < 0]

@@ -1,12 +1,15 @@
 """Verdicts, numbers and the prose that cites them."""
 
 import json
+import re
 
 import pytest
 
 from course_lib import evidence
 from course_lib.errors import UnknownNameError
 from course_lib.evidence import EvidenceError, table
+from course_lib.evidence.design import Contrast
+from course_lib.evidence.ledger import Effect, Entry
 
 
 @pytest.fixture
@@ -23,11 +26,34 @@ def test_the_ledger_shows_a_verdict_with_its_interval(done):
     ]
     assert effect.interval.value == pytest.approx(sum(differences) / 6)
     text = str(evidence.show(["C18"]))
-    assert text.startswith("C18: held (6 seeds)")
+    assert text.splitlines()[:3] == [
+        "C18: held", f"  {evidence.claim('C18').text}", f"  on {evidence.claim('C18').on}; 6 draws",
+    ]  # fmt: skip
     assert f"accuracy, b − a: {effect.text}: held" in text
     page = evidence.show()._repr_markdown_()
     assert page.count("\n") == len(evidence.CLAIMS) + 1
     assert "not run yet" in page
+    row = next(line for line in page.splitlines() if line.startswith("| C18 "))
+    assert f"{evidence.claim('C18').on}; 6 draws" in row
+
+
+def test_a_verdict_rests_on_what_held_else_on_what_did_not_else_on_all():
+    def effect(verdict):
+        return Effect(Contrast("gain", "b", "a", "accuracy", "more"), None, verdict, 2)
+
+    def rests_on(*verdicts):
+        line = Entry(evidence.claim("C18"), tuple(map(effect, verdicts)), 6)
+        return [each.verdict for each in line.decisive]
+
+    assert rests_on("held", "undecided", "did not hold", "held") == ["held", "held"]
+    assert rests_on("undecided", "did not hold") == ["did not hold"]
+    assert rests_on("undecided", "undecided") == ["undecided", "undecided"]
+    assert rests_on() == []
+
+
+def test_every_claim_says_what_it_is_measured_on():
+    for each in evidence.CLAIMS:
+        assert re.search("digit|drawn|photograph|state dict|files", each.on), each.id
 
 
 def test_numbers_and_quotes(done):

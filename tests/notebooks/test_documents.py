@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import course_lib
+from course_lib import evidence
 from course_lib.publishing import notebooks
 
 NAMES = list(notebooks.sources())
@@ -140,6 +141,21 @@ def test_beside_every_picture_a_printed_summary(notebook):
 
 def test_size(name):
     assert notebooks.notebook_path(name).stat().st_size <= LARGEST_NOTEBOOK
+
+
+def test_no_verdict_stands_without_interval_data_and_number(notebook):
+    for cell in (each["source"] for each in notebook.cells if each["cell_type"] == "markdown"):
+        cited = evidence.citations(cell)
+        for each in cited:
+            of, _, what = each.what.rpartition(".")
+            if what != "verdict":
+                continue
+            main = evidence.get(each.claim).contrasts[0].name
+            beside = {other.what for other in cited if other.claim == each.claim}
+            every = {contrast.name for contrast in evidence.get(each.claim).contrasts}
+            assert beside & ({of} if of not in ("", "effect") else {"effect", main} | every), each
+            assert re.search("digit|drawn|photograph|picture|state dict|files", cell), each
+            assert re.search(r"\b(draws|seeds)\b", cell), each
 
 
 def test_no_line_begins_with_a_citation(notebook):

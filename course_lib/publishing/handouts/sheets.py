@@ -1,8 +1,8 @@
 """Cheat sheets: one page for each chapter, and one for the course.
 
 Their texts are Markdown in ``content/sheets``. Numbers in them are citations of the ledger, filled
-in when a sheet is made. A comment such as ``<!-- ledger: C3 C5 -->`` becomes a table with the
-verdicts on these claims as they stand.
+in when a sheet is made. A comment such as ``<!-- ledger: C3 C5 -->`` becomes a list of
+these claims with their verdicts as they stand.
 """
 
 import re
@@ -53,9 +53,13 @@ def make(name: str, address: str | None = None) -> Document:
 
 
 def verdicts(ids: list[str]) -> str:
-    """A Markdown table of claims with their verdicts and main effects, from the ledger."""
-    rows = ["| | claim | here |", "|---|---|---|"]
+    """A Markdown list of claims, from the ledger: verdict, what decided it, and on what."""
+    rows = []
     for id in ids:
         entry = evidence.entry(id)
-        rows.append(f"| {id} | {entry.claim.text} | **{entry.verdict}** |")
+        effects = "; ".join(map(str, entry.decisive))
+        rows.append(
+            f"- **{id}** {entry.claim.text} *Here:* **{entry.verdict}**. {effects}. "
+            f"On {entry.measured_on}."
+        )
     return "\n".join(rows)

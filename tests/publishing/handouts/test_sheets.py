@@ -59,8 +59,12 @@ def test_an_unknown_sheet_is_named():
 
 
 def test_verdicts_are_those_of_the_ledger():
-    made = sheets.verdicts(["C14"])
-    assert f"**{evidence.entry('C14').verdict}**" in made
+    made = sheets.verdicts(["C14", "C18"]).splitlines()
+    for id, row in zip(["C14", "C18"], made, strict=True):
+        entry = evidence.entry(id)
+        assert row.startswith(f"- **{id}** {entry.claim.text} *Here:* **{entry.verdict}**. ")
+        assert entry.effects[0].text in row
+        assert row.endswith(f"On {entry.measured_on}.")
 
 
 def timetables():
