@@ -156,6 +156,23 @@ CLAIMS = (
           "The average of three fine-tuned networks is better than the best of them, on pictures "
           "like the training pictures and on others.", ("09_adapters",),
           on="100 digits of 8 x 8 pixels to learn from, 497 to test"),
+    Claim("unequal_classes", COURSE,
+          "Where one class has few pictures, weights that let every class count the same raise "
+          "balanced accuracy and the small class's recall.", ("05_features",),
+          on="8 or 20 drawn hot dogs and 90 others to learn from, 96 to test; ImageNet's weights"),
+    Claim("unequal_photographs", COURSE,
+          "On photographs, too, weights that let every class count the same raise balanced "
+          "accuracy and the small class's recall.", ("05_features",),
+          on="8 or 20 photographs of hot dogs and 90 others to learn from, 400 to test; ImageNet's "
+             "weights"),
+    Claim("picture_size", COURSE,
+          "A linear head gains by larger pictures, and at 224 pixels beats a body trained at 96, "
+          "with less work.", ("06_staged",),
+          on="100 drawn pictures to learn from, 96 to test; ImageNet's weights"),
+    Claim("size_photographs", COURSE,
+          "On photographs, too, a linear head gains by larger pictures, and at 224 pixels beats a "
+          "body trained at 96, with less work.", ("06_staged",),
+          on="100 photographs to learn from, 400 to test; ImageNet's weights"),
 )  # fmt: skip
 
 
