@@ -16,8 +16,10 @@ from torch.utils.data import TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import backbones, data, features, training
-from course_lib.evidence.design import Contrast, Measure, Outcome
-from course_lib.evidence.studies.pictures import drawn, in_memory, network
+from course_lib.evidence.design import Contrast, Measure, Outcome, experiment
+from course_lib.evidence.photographs import food
+from course_lib.evidence.studies.pictures import FILES, NETWORK, drawn, in_memory, network
+from course_lib.paths import data_dir
 
 FIRST_DRAW = 20
 SIZES = (96, 160, 224)
