@@ -107,6 +107,18 @@ CLAIMS = (
           "Learning a second task makes a network forget the first. A lower rate, frozen layers, a "
           "pull to the start, a few old examples, and averaged weights each lessen it, at no cost "
           "to the second.", ("07_two_hops",)),
+    # >>> adversarial
+    # <<< adversarial
+    # >>> distillation
+    # <<< distillation
+    # >>> disentangling
+    # <<< disentangling
+    # >>> crossmodal
+    # <<< crossmodal
+    # >>> fewshot
+    # <<< fewshot
+    # >>> unlabelled
+    # <<< unlabelled
     Claim("adapters", PAPERS,
           "Small parts trained in a frozen transformer (LoRA, adapters, biases, norms, prompt "
           "tokens) beat its head alone, and LoRA is as good as training everything.",
