@@ -135,6 +135,18 @@ CLAIMS = (
           "pull to the start, a few old examples, and averaged weights each lessen it, at no cost "
           "to the second.", ("07_two_hops",),
           on="100 digits of 8 x 8 pixels, turned, inverted and noisy, to learn from, 450 to test"),
+    # >>> adversarial
+    # <<< adversarial
+    # >>> distillation
+    # <<< distillation
+    # >>> disentangling
+    # <<< disentangling
+    # >>> crossmodal
+    # <<< crossmodal
+    # >>> fewshot
+    # <<< fewshot
+    # >>> unlabelled
+    # <<< unlabelled
     Claim("adapters", PAPERS,
           "Small parts trained in a frozen transformer (LoRA, adapters, biases, norms, prompt "
           "tokens) beat its head alone, and LoRA is as good as training everything.",
