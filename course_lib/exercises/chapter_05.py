@@ -1,6 +1,7 @@
 """Exercises and questions of chapter 05: features and classical classifiers."""
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -877,6 +878,113 @@ def honest_score(x, y):
     judge=_judge_honest,
 )
 
+# --- 5.8 ------------------------------------------------------------------------------------------
+
+UNEQUAL = (
+    ([0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 2], [0, 0, 0, 1, 1, 0, 2, 2, 2, 2, 2, 0]),
+    ([0] * 8 + [1] * 90, [1] * 98),  # always the larger class
+    ([0, 0, 2, 2, 2, 2], [0, 2, 2, 2, 2, 1]),  # no picture of class 1, and yet it is predicted
+)
+
+
+def _judge_recall(answer: Any) -> Verdict:
+    for rows in UNEQUAL:
+        targets, predicted = (torch.tensor(each) for each in rows)
+        share = number(answer(targets.clone(), predicted.clone()), "a number")
+        right = targets == predicted
+        of_class = [right[targets == each].double().mean() for each in targets.unique()]
+        of_answer = [right[predicted == each].double().mean() for each in predicted.unique()]
+        every = int(max(targets.max(), predicted.max())) + 1
+        if close(share, sum(of_class) / len(of_class)):
+            continue
+        if close(share, right.double().mean()):
+            return mistake("plain_accuracy")
+        if close(share, sum(of_answer) / len(of_answer)):
+            return mistake("by_answer")
+        if math.isnan(share) or close(share, sum(of_class) / every):
+            return mistake("absent_class")
+        return not_yet(
+            f"With the classes {rows[0]} and the answers {rows[1]} it gives {share:.3f}; expected "
+            f"{float(sum(of_class) / len(of_class)):.3f}."
+            if len(targets) < 20
+            else "With 8 pictures of class 0 and 90 of class 1, all taken for class 1, it gives "
+            f"{share:.3f}; expected 0.5."
+        )
+    return passed(
+        "Always answering the larger of two classes gets 0.5 by it, whatever the proportion."
+    )
+
+
+ex5_8 = Exercise(
+    "5.8",
+    "Every class counts the same",
+    minutes=5,
+    question="""
+        On 8 hot dogs and 90 pictures of other food, the code below says 0.92 for a network that
+        always answers "other food". Let it say how good the network is when every class counts the
+        same: the mean, over the classes that occur in `targets`, of the share of the class's
+        pictures that is right.
+
+        `targets` and `predicted` are tensors (N,) of class numbers. Not every class need occur.
+    """,
+    answer="mean_recall",
+    stub="""
+def mean_recall(targets, predicted):
+    return (targets == predicted).double().mean()
+""",
+    solution="""
+def mean_recall(targets, predicted):
+    right = targets == predicted
+    shares = [right[targets == each].double().mean() for each in targets.unique()]
+    return sum(shares) / len(shares)
+""",
+    why="""
+        The share of a class's pictures that is found is its recall; the mean over the classes is
+        balanced accuracy. Each class is divided by its own number of pictures, so a large one can't
+        drown a small one. scikit-learn has it as `balanced_accuracy_score`.
+    """,
+    hints=(
+        "How many of the 8 hot dogs does that network find? And how many of the 90 others?",
+        "`right[targets == each]` are the answers for the pictures of one class.",
+        "Take the mean of that for each class in `targets.unique()`, then the mean of these.",
+    ),
+    wrongs=(
+        Wrong(
+            "plain_accuracy",
+            """
+def mean_recall(targets, predicted):
+    return (targets == predicted).sum() / len(targets)
+""",
+            """That is accuracy: right answers over all pictures. Of 98 answers, the 90 for the
+            larger class decide it. Take a share for each class first.""",
+        ),
+        Wrong(
+            "by_answer",
+            """
+def mean_recall(targets, predicted):
+    right = targets == predicted
+    shares = [right[predicted == each].double().mean() for each in predicted.unique()]
+    return sum(shares) / len(shares)
+""",
+            """You grouped by what was *predicted*: of the answers "hot dog", how many are right?
+            That is precision. Recall asks of the hot dogs how many are found: group by
+            `targets`.""",
+        ),
+        Wrong(
+            "absent_class",
+            """
+def mean_recall(targets, predicted):
+    right = targets == predicted
+    classes = range(int(max(targets.max(), predicted.max())) + 1)
+    return sum(right[targets == each].double().mean() for each in classes) / len(classes)
+""",
+            """A class without a picture is counted as well. Its share is 0 / 0, so there is nothing
+            to say about it: go over the classes that occur in `targets`.""",
+        ),
+    ),
+    judge=_judge_recall,
+)
+
 # --- questions ------------------------------------------------------------------------------------
 
 q5_1 = Question(
@@ -998,5 +1106,29 @@ q5_5 = Question(
     ),
 )
 
-EXERCISES = (ex5_1, ex5_2, ex5_3, ex5_4, ex5_5, ex5_6, ex5_7)
-QUESTIONS = (q5_1, q5_2, q5_3, q5_4, q5_5)
+q5_6 = Question(
+    "5.6",
+    """You learn from 8 pictures of mushrooms that are poisonous and 90 that aren't. Of new ones in
+    the same proportion, 0.93 are told right. What do you know?""",
+    (
+        Option(
+            "That it is good: 0.93 is far above the 0.5 of guessing.",
+            """The baseline isn't 0.5 here. Always answering "not poisonous" gets 90 of 98,
+            0.92.""",
+        ),
+        Option(
+            "That class weights are needed: with them it would be above 0.93.",
+            """Weights let the small class count as much as the large one. They may well lower
+            accuracy, for which the large class counts eleven times as much.""",
+        ),
+        Option(
+            "Nearly nothing yet: look at the recall of each class.",
+            """It may find one of the 8, or all of them. Recall says it; and with 8 pictures its
+            interval is wide.""",
+            right=True,
+        ),
+    ),
+)
+
+EXERCISES = (ex5_1, ex5_2, ex5_3, ex5_4, ex5_5, ex5_6, ex5_7, ex5_8)
+QUESTIONS = (q5_1, q5_2, q5_3, q5_4, q5_5, q5_6)

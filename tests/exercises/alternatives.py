@@ -707,4 +707,17 @@ def on_the_way(start, end, share):
     return made
 """,
     ],
+    "5.8": [
+        """
+from sklearn.metrics import recall_score
+
+def mean_recall(targets, predicted):
+    return recall_score(targets, predicted, average="macro", labels=targets.unique())
+""",
+        """
+def mean_recall(targets, predicted):
+    weights = 1 / torch.bincount(targets)[targets]
+    return (weights * (targets == predicted)).sum() / weights.sum()
+""",
+    ],
 }
