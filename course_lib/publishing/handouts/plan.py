@@ -1,4 +1,4 @@
-"""The teachers' plan: timetables for half a day, a day and two days, and what to skip.
+"""The teachers' plan: timetables for half a day to three days, and what to skip.
 
 Its text is Markdown in ``content/teachers/plan.md``. A table there that begins with the column
 "min" is a day: it gets a column with the time of day, and a row with its end.

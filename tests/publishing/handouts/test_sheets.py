@@ -80,7 +80,12 @@ def timetables():
 
 @pytest.mark.parametrize(
     ("title", "days", "hours", "ends"),
-    [("Half a day", 1, 3.5, "12:30"), ("One day", 1, 8, "17:00"), ("Two days", 2, 8, "17:00")],
+    [
+        ("Half a day", 1, 3.5, "12:30"),
+        ("One day", 1, 8, "17:00"),
+        ("Two days", 2, 8, "17:00"),
+        ("A third day", 1, 8, "17:00"),
+    ],
 )
 def test_timetables_fit_their_days(title, days, hours, ends):
     assert len(timetables()[title]) == days
@@ -107,6 +112,6 @@ def test_each_time_is_the_one_before_and_its_minutes():
 
 def test_the_plan_says_when_what_and_what_to_skip():
     days = [each for days in timetables().values() for each in days]
-    assert len(days) == 4
+    assert len(days) == 5
     assert all(any(skip for *_, skip in day) for day in days)
     paper.pdf(plan.make())
