@@ -144,12 +144,12 @@ compare("the better lesson", max(tested, key=tested.get))
 # were ahead of the teacher's first choices, taken as labels,
 # by <!-- evidence: distillation.soft -->0.022 [0.001, 0.044]<!-- end -->.
 #
-# That is mostly what the teacher knew from 400 labels of its own. A teacher that was only wider, and
-# had the student's 100 labels, gave <!-- evidence: distillation.equal -->0.018 [0.000, 0.036]<!-- end -->; the student
-# alone as its own teacher (born again) <!-- evidence: distillation.again -->-0.001 [-0.021, 0.018]<!-- end -->: both are
-# undecided. PHOTO_D
+# How much of it was the teacher's schooling, 400 labels of its own? From a teacher that was only
+# wider, and had the student's 100 labels, the gain was <!-- evidence: distillation.equal -->0.018 [0.000, 0.036]<!-- end -->; from the
+# student itself, trained alone (born again), <!-- evidence: distillation.again -->-0.001 [-0.021, 0.018]<!-- end -->:
+# both undecided.
 #
-# **Its limit**: the student reached <!-- evidence: distillation.extra.test_accuracy -->0.937<!-- end -->,
+# **Its limit**: with the unlabelled pictures the student reached <!-- evidence: distillation.extra.test_accuracy -->0.937<!-- end -->,
 # the teacher <!-- evidence: distillation.teacher.test_accuracy -->0.951<!-- end -->, and what the teacher
 # gets wrong is taught as well. Have a good teacher and many pictures, labelled or not. Read on in
 # Hinton and others, and in Beyer and others, *A good teacher is patient and consistent*.
@@ -234,14 +234,14 @@ print("ahead of scratch by more than 0.03:", found["contrast"] - found["scratch"
 # by <!-- evidence: unlabelled.contrast_few -->0.091 [0.024, 0.157]<!-- end -->, with fifty
 # by <!-- evidence: unlabelled.contrast_more -->0.044 [-0.010, 0.098]<!-- end -->, undecided. Rotation differed
 # by <!-- evidence: unlabelled.rotation_few -->0.011 [-0.061, 0.082]<!-- end -->
-# and <!-- evidence: unlabelled.rotation_more -->0.021 [-0.024, 0.066]<!-- end -->, both undecided: for digits it is a poor
-# question, and the six may tell you why.
+# and <!-- evidence: unlabelled.rotation_more -->0.021 [-0.024, 0.066]<!-- end -->, both undecided; the six on its head may be
+# a reason.
 #
-# What would labels have given? Pretraining on 900 digits 0 to 4 *with* their labels was behind
-# contrast on the task's own 300 pictures without: the difference
-# was <!-- evidence: unlabelled.labels -->0.082 [-0.006, 0.170]<!-- end -->, undecided. On the same 900 pictures without
-# labels, contrast was no help: <!-- evidence: unlabelled.others -->-0.040 [-0.134, 0.055]<!-- end --> against scratch,
-# undecided. So the gain that was shown came from pictures of the task itself. PHOTO_U
+# What would labels have given? Contrast on the task's own 300 pictures, against pretraining on 900
+# digits 0 to 4 *with* labels, made a difference
+# of <!-- evidence: unlabelled.labels -->0.082 [-0.006, 0.170]<!-- end -->; contrast on these 900 without labels, against
+# scratch, one of <!-- evidence: unlabelled.others -->-0.040 [-0.134, 0.055]<!-- end -->: undecided, too. The one gain that
+# was shown came from pictures of the task itself.
 #
 # **Its limit**: the body is a start, not an answer. A linear probe on it, with ten labels, came
 # to <!-- evidence: unlabelled.contrast 10: probe.test_accuracy -->0.768<!-- end -->, fine-tuning
