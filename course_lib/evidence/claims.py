@@ -138,6 +138,12 @@ CLAIMS = (
     # >>> adversarial
     # <<< adversarial
     # >>> distillation
+    Claim("distillation", PRINCIPLES,
+          "A small network learns more from a large one's soft answers than from the labels alone.",
+          ("08_strategies",)),
+    Claim("distillation_photographs", PRINCIPLES,
+          "On photographs, a small network learns more from an ImageNet network's answers than "
+          "from the labels alone.", ("08_strategies",)),
     # <<< distillation
     # >>> disentangling
     # <<< disentangling
@@ -146,6 +152,12 @@ CLAIMS = (
     # >>> fewshot
     # <<< fewshot
     # >>> unlabelled
+    Claim("unlabelled", PRINCIPLES,
+          "Pretraining without labels, by rotation or by contrast, makes a better start than none "
+          "when labels are few.", ("08_strategies",)),
+    Claim("unlabelled_photographs", PRINCIPLES,
+          "On photographs, pretraining without labels makes a better start than none when labels "
+          "are few.", ("08_strategies",)),
     # <<< unlabelled
     Claim("adapters", PAPERS,
           "Small parts trained in a frozen transformer (LoRA, adapters, biases, norms, prompt "

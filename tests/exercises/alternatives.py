@@ -721,3 +721,37 @@ def mean_recall(targets, predicted):
 """,
     ],
 }
+
+ALTERNATIVES |= {
+    "8.2": [
+        """
+def soft_part(student, teacher, temperature):
+    p = (teacher / temperature).softmax(1)
+    q = (student / temperature).softmax(1)
+    return temperature * temperature * (p * (p / q).log()).sum() / len(p)
+""",
+        """
+from course_lib.strategies import distillation
+
+def soft_part(student, teacher, temperature):
+    return distillation.distillation_loss(student, teacher, None, temperature, 0.0)
+""",
+    ],
+    "8.6": [
+        """
+def contrast_loss(first, second, temperature):
+    rows, total = [*first, *second], 0.0
+    for i, row in enumerate(rows):
+        likeness = {j: row @ each / temperature for j, each in enumerate(rows) if j != i}
+        partner = (i + len(first)) % len(rows)
+        total += torch.logsumexp(torch.stack(list(likeness.values())), 0) - likeness[partner]
+    return total / len(rows)
+""",
+        """
+from course_lib.strategies import unlabelled
+
+def contrast_loss(first, second, temperature):
+    return unlabelled.nt_xent(first, second, temperature)
+""",
+    ],
+}
