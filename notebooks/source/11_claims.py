@@ -135,7 +135,7 @@ print(evidence.get("C9").design)
 # course evidence show C9          # what the files say
 # course evidence check            # whether results and experiments belong together
 # course evidence run C9 --again   # one experiment anew
-# course evidence run --again      # all of them, half an hour on two cores
+# course evidence run --again      # all of them, an hour and a half on two cores
 # course evidence run              # all that has no results yet: a stopped run goes on
 # ```
 #
