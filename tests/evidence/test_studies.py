@@ -41,7 +41,7 @@ def test_every_design_names_data_arms_measure_and_prediction():
             assert word in " ".join(each.design.split()), (each.id, word)
 
 
-def test_the_whole_ledger_takes_less_than_an_hour_on_two_cores():
+def test_the_whole_ledger_takes_an_hour_and_a_half_on_two_cores_or_little_more():
     assert sum(each.minutes for each in evidence.experiments().values()) / 2 <= 100
 
 
