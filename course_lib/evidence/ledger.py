@@ -1,5 +1,6 @@
 """What the results say: a verdict for each claim, and the numbers that prose may cite."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -210,4 +211,6 @@ def _find(experiment: Experiment, results: Results, contrast: Contrast) -> Effec
     control = results.column(contrast.control, contrast.measure)
     interval = paired_interval(treatment, control, contrast.ratio, len(experiment.contrasts))
     digits = experiment.measure(contrast.measure).digits
+    if contrast.ratio:  # a small quotient isn't printed as 0
+        digits = max(digits, -math.floor(math.log10(interval.low)))
     return Effect(contrast, interval, judge(contrast, interval), digits)
