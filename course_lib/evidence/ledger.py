@@ -211,6 +211,6 @@ def _find(experiment: Experiment, results: Results, contrast: Contrast) -> Effec
     control = results.column(contrast.control, contrast.measure)
     interval = paired_interval(treatment, control, contrast.ratio, len(experiment.contrasts))
     digits = experiment.measure(contrast.measure).digits
-    if contrast.ratio:  # a small quotient isn't printed as 0
-        digits = max(digits, -math.floor(math.log10(interval.low)))
+    if contrast.ratio:  # has no unit; one digit, and a small one isn't printed as 0
+        digits = max(1, -math.floor(math.log10(interval.low)))
     return Effect(contrast, interval, judge(contrast, interval), digits)
