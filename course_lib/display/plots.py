@@ -445,7 +445,7 @@ def matching(similarity: Any, images: Sequence[Any], lines: Sequence[str]) -> Fi
     for column, image in enumerate(images):
         pixels = np.asarray(image)
         thumbnail = OffsetImage(pixels, zoom=0.5 * 72 / max(pixels.shape[:2]))
-        spot = {"xycoords": ("data", "axes fraction"), "box_alignment": (0.5, 0), "pad": 0.0}
+        spot: Any = {"xycoords": ("data", "axes fraction"), "box_alignment": (0.5, 0), "pad": 0.0}
         axis.add_artist(AnnotationBbox(thumbnail, (column, 1.03), frameon=False, **spot))
     axis.set_yticks(range(len(lines)), lines, fontsize=8)
     axis.set_xticks(range(len(images)), range(1, len(images) + 1))
