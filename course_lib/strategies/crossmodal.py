@@ -154,7 +154,7 @@ def fit(
 ) -> TwoTowers:
     """Train both towers with AdamW; each picture comes with one of its sentences, by chance.
 
-    Equal sentences in a batch count as fitting each other's pictures.
+    A sentence in the batch that is also among another picture's own counts as fitting that one.
 
     Args:
         towers: trained in place.
@@ -180,7 +180,10 @@ def fit(
         which = torch.randint(1 << 20, (len(rows),), generator=stream).tolist()
         said = [lines[i][n % len(lines[i])] for i, n in zip(rows.tolist(), which, strict=True)]
         loss = contrastive_loss(
-            towers.pictures(features[rows]), towers.texts(said), towers.scale, equal(said, said)
+            towers.pictures(features[rows]),
+            towers.texts(said),
+            towers.scale,
+            fitting([lines[row] for row in rows.tolist()], said),
         )
         optimizer.zero_grad()
         loss.backward()
@@ -188,9 +191,9 @@ def fit(
     return towers.eval()
 
 
-def equal(first: Sequence[str], second: Sequence[str]) -> Tensor:
-    """Which sentences are the same: (N, M) bool."""
-    return torch.tensor([[one == other for other in second] for one in first])
+def fitting(lines: Sequence[Sequence[str]], said: Sequence[str]) -> Tensor:
+    """Which of M sentences are among those that describe each of N pictures: (N, M) bool."""
+    return torch.tensor([[line in known for line in said] for known in lines])
 
 
 class Recall(NamedTuple):

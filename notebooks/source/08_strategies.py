@@ -104,8 +104,8 @@ print(
 )
 
 # %% [markdown]
-# Two pictures may have the same sentence; then neither is wrong. `fit` passes a table of what fits,
-# and `retrieval` counts a hit, and chance, by the same table.
+# A short sentence may fit several pictures; then none of them is wrong. `fit` passes the loss a table
+# of what fits, and `retrieval` counts hits, and chance, by such a table.
 #
 # **Predict.** A sentence is set before 80 pictures that were not trained on. How often is its own
 # the nearest: `"like chance"`, `"about five times as often"` or `"ten times as often or more"`?
@@ -122,7 +122,8 @@ crossmodal.fit(towers, seen[train], [drawn.lines[row] for row in train], decay=0
 lines = [drawn.lines[row][-1] for row in test]
 with torch.no_grad():
     alike = towers(seen[test], lines).T  # a row for each sentence
-first = crossmodal.retrieval(alike, crossmodal.equal(lines, lines))[1]
+fits = crossmodal.fitting([drawn.lines[row] for row in test], lines).T
+first = crossmodal.retrieval(alike, fits)[1]
 times = first.found / first.chance
 compare(
     "the right picture first",
@@ -180,11 +181,10 @@ except UnknownNameError as error:
 # sentence is than usual, and every second one says "hot dog". Adding the foods' shares
 # gave <!-- evidence: crossmodal.shares -->0.070 [-0.004, 0.144]<!-- end -->: <!-- evidence: crossmodal.shares.verdict -->undecided<!-- end -->.
 #
-# On photographs, learned from drawn pictures alone, names were as good as guessing,
-# at <!-- evidence: crossmodal_photographs.zero-shot, bar set.share_right -->0.510<!-- end --> where the row
+# On photographs, learned from drawn pictures alone, names came to little more than guessing:
+# to <!-- evidence: crossmodal_photographs.zero-shot, bar set.share_right -->0.510<!-- end -->, where the row
 # has <!-- evidence: crossmodal_photographs.row 934.share_right -->0.806<!-- end -->. These towers know the words they were taught, in no
-# order, on pictures like those they saw. Read on: the papers of CLIP and, for sentences that fit
-# several pictures, of UniCL.
+# order, on pictures like those they saw. Read on: the papers of CLIP and UniCL.
 # <<< crossmodal
 
 # >>> fewshot

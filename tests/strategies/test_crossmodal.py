@@ -133,6 +133,23 @@ def test_trained_towers_name_what_they_never_saw():
     assert not model.training
 
 
+def test_training_knows_which_sentences_fit_several_pictures(monkeypatch):
+    real, seen = crossmodal.contrastive_loss, []
+
+    def watched(images, texts, scale, fits):
+        seen.append(fits)
+        return real(images, texts, scale, fits)
+
+    monkeypatch.setattr(crossmodal, "contrastive_loss", watched)
+    lines = [("a dog",), ("a dog", "a red dog"), ("a cup",), ("a blue cup", "a cup")]
+    crossmodal.fit(towers(), torch.randn(4, 4), lines, steps=20, batch_size=4)
+    assert {int(each.sum()) for each in seen} == {6, 7, 8}  # of pairs, by what is said
+    assert all(bool(each.diag().all()) for each in seen)
+    assert crossmodal.fitting(lines, ["a dog", "a red dog"]).tolist() == [
+        [True, False], [True, True], [False, False], [False, False]
+    ]  # fmt: skip
+
+
 def test_the_scale_has_a_limit():
     model = towers()
     assert model.scale.item() == pytest.approx(1 / 0.07)
