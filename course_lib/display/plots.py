@@ -416,6 +416,43 @@ def picture_map(
     return figure
 
 
+def matching(similarity: Any, images: Sequence[Any], lines: Sequence[str]) -> Figure:
+    """A heat map of how alike pictures and sentences are: a row a sentence, a column a picture.
+
+    The largest value of each row is framed, so that it can be told without colour.
+
+    Args:
+        similarity: shape (sentences, pictures).
+        images: the pictures, PIL or arrays of shape (H, W, 3); they stand above their columns.
+        lines: the sentences.
+
+    Raises:
+        ValueError: not a row for each sentence and a column for each picture.
+    """
+    values = np.asarray(similarity, float)
+    if values.shape != (len(lines), len(images)):
+        raise ValueError(
+            f"The map has the shape {values.shape}; expected ({len(lines)}, {len(images)}), a row "
+            "for each sentence and a column for each picture."
+        )
+    figure, axes = new_axes(8, 0.42 * len(lines) + 1.3)
+    axis = axes[0, 0]
+    axis.grid(False)
+    shown = axis.imshow(values, cmap="cividis", aspect="auto")
+    figure.colorbar(shown, label="cosine", shrink=0.8)
+    for row, column in enumerate(values.argmax(1)):
+        axis.plot(column, row, "s", color="white", markersize=8, markerfacecolor="none")
+    for column, image in enumerate(images):
+        pixels = np.asarray(image)
+        thumbnail = OffsetImage(pixels, zoom=0.5 * 72 / max(pixels.shape[:2]))
+        spot: Any = {"xycoords": ("data", "axes fraction"), "box_alignment": (0.5, 0), "pad": 0.0}
+        axis.add_artist(AnnotationBbox(thumbnail, (column, 1.03), frameon=False, **spot))
+    axis.set_yticks(range(len(lines)), lines, fontsize=8)
+    axis.set_xticks(range(len(images)), range(1, len(images) + 1))
+    axis.set_xlabel("picture")
+    return figure
+
+
 def course_map(chapters: Sequence[Chapter]) -> Figure:
     """The chapters as stops on a map, with arrows to what builds on them.
 

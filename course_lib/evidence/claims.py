@@ -148,8 +148,23 @@ CLAIMS = (
     # >>> disentangling
     # <<< disentangling
     # >>> crossmodal
+    Claim("crossmodal", PRINCIPLES,
+          "Pictures and sentences can be learned together without labels: the right picture is "
+          "found far more often than by chance, and a class named in words is told apart better "
+          "than by ImageNet's row and as well as by a head trained on labels.",
+          ("08_strategies",)),
+    Claim("crossmodal_photographs", COURSE,
+          "What learned hot dogs from drawn pictures and sentences knows them on photographs: "
+          "better than ImageNet's row, and as well as a head trained on the drawn pictures' "
+          "labels.", ("08_strategies",)),
     # <<< crossmodal
     # >>> fewshot
+    Claim("fewshot", PRINCIPLES,
+          "With one picture a class, class means of frozen features (prototypes) are better than "
+          "fine-tuning; with ten, fine-tuning is better.", ("08_strategies",)),
+    Claim("fewshot_photographs", COURSE,
+          "With no labelled photograph at all, ImageNet's hot-dog row is better than prototypes of "
+          "one and than a linear head on ten photographs a class.", ("08_strategies",)),
     # <<< fewshot
     Claim("unlabelled", PRINCIPLES,
           "Pretraining without labels, by rotation or by contrast, makes a better start than none "

@@ -33,6 +33,9 @@ FIGURES = {
     "picture_map": lambda: plots.picture_map(
         [(0, 0), (1, 2)], [np.zeros((4, 6, 3)), np.ones((6, 4, 3))], [0, 1], ["yes", "no"]
     ),
+    "matching": lambda: plots.matching(
+        [[0.1, 0.9], [0.2, 0.3], [0.8, 0.1]], [np.zeros((4, 6, 3)), np.ones((6, 4, 3))], list("abc")
+    ),
     "course_map": lambda: plots.course_map(CHAPTERS),
 }
 
@@ -74,6 +77,14 @@ def test_strips_lie_end_to_end_and_name_each_kind_once():
 def test_a_confusion_matrix_prints_its_counts():
     axis = plots.confusion([[5, 1], [2, 8]], ["yes", "no"]).axes[0]
     assert sorted(text.get_text() for text in axis.texts) == ["1", "2", "5", "8"]
+
+
+def test_a_matching_frames_the_largest_of_each_row():
+    axis = FIGURES["matching"]().axes[0]
+    assert [tuple(line.get_xydata()[0]) for line in axis.get_lines()] == [(1, 0), (1, 1), (0, 2)]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match=r"\(2, 2\); expected \(3, 2\)"):
+        plots.matching(np.eye(2), [np.zeros((4, 6, 3))] * 2, ["a", "b", "c"])
 
 
 def contrast(colour):

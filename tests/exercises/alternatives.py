@@ -636,6 +636,30 @@ def forgotten(body_before, body_now, old_head, images, targets):
 }
 
 ALTERNATIVES |= {
+    "8.4": [
+        """
+def recall_at(alike, fits, k):
+    found = 0
+    for row, right in zip(alike, fits):
+        order = row.argsort(descending=True).tolist()
+        found += any(bool(right[column]) for column in order[:k])
+    return found / len(alike)
+""",
+    ],
+    "8.5": [
+        """
+def left_out(features, targets):
+    classes, named = targets.unique(), []
+    for i in range(len(targets)):
+        keep = [j for j in range(len(targets)) if j != i]
+        means = [features[keep][targets[keep] == c].mean(0) for c in classes]
+        named.append(int(torch.stack([(features[i] - m).norm() for m in means]).argmin()))
+    return (torch.tensor(named) == targets).float().mean()
+""",
+    ],
+}
+
+ALTERNATIVES |= {
     "9.1": [
         """
 def with_lora(x, weight, down, up, alpha):
