@@ -108,6 +108,13 @@ CLAIMS = (
           "pull to the start, a few old examples, and averaged weights each lessen it, at no cost "
           "to the second.", ("07_two_hops",)),
     # >>> adversarial
+    Claim("adversarial", PRINCIPLES,
+          "A network that learns to make two domains indistinguishable carries what it learned on "
+          "the labelled one over to the other, better than one that learns on the labelled alone.",
+          ("08_strategies",)),
+    Claim("adversarial_photographs", PRINCIPLES,
+          "The same from labelled drawn hot dogs to photographs without labels, on the features of "
+          "a frozen network.", ("08_strategies",)),
     # <<< adversarial
     # >>> distillation
     # <<< distillation
