@@ -119,6 +119,9 @@ CLAIMS = (
     # >>> distillation
     # <<< distillation
     # >>> disentangling
+    Claim("disentangling", PRINCIPLES,
+          "Content and style can be separated: in codes of their own, the one can't be predicted "
+          "from the other's, and nothing of the content is lost.", ("08_strategies",)),
     # <<< disentangling
     # >>> crossmodal
     # <<< crossmodal
