@@ -1,12 +1,13 @@
 """Content and style in codes of their own, so that one can be swapped and the other kept.
 
 An autoencoder with two codes sees the same pictures in several looks. Reconstruction alone says
-nothing of what stands in which code. What separates them is knowledge of pairs: the content of
-picture i in one look and the style of picture j in another have to give picture i in the other
-look (mixing: Q. Hu et al.: Disentangling Factors of Variation by Mixing Them, CVPR 2018,
-arXiv:1711.07410); and the content of picture i is to be the same in both looks. Without such
-knowledge no method can be sure of finding the factors: F. Locatello et al., ICML 2019,
-arXiv:1811.12359. What is left of one factor in the other's code is measured by a :func:`probe`.
+nothing of what stands in which code. Knowledge of pairs does: the content of picture i in one look
+and the style of picture j in another have to give picture i in the other look, and the content of
+picture i is to be the same in both. (Pairs, triplets and what they can't promise: A. Szabó et al.:
+Challenges in Disentangling Independent Factors of Variation, 2017, arXiv:1711.02245. Swaps without
+pairs: Q. Hu et al., CVPR 2018, arXiv:1711.07410.) Without any such knowledge no method can be sure
+to find the factors: F. Locatello et al., ICML 2019, arXiv:1811.12359. What is left of one factor in
+the other's code is measured by a :func:`probe`.
 """
 
 import torch
