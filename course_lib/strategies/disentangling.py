@@ -7,7 +7,7 @@ picture i is to be the same in both. (Pairs, triplets and what they can't promis
 Challenges in Disentangling Independent Factors of Variation, 2017, arXiv:1711.02245. Swaps without
 pairs: Q. Hu et al., CVPR 2018, arXiv:1711.07410.) Without any such knowledge no method can be sure
 to find the factors: F. Locatello et al., ICML 2019, arXiv:1811.12359. What is left of one factor in
-the other's code is measured by a :func:`probe`.
+the other's code is measured by a :func:`probe_codes`.
 """
 
 import torch
@@ -146,7 +146,7 @@ def train_two_codes(
     return model.eval()
 
 
-def probe(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> dict[str, float]:
+def probe_codes(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> dict[str, float]:
     """What can be predicted from a code: test accuracy of three classifiers.
 
     Args:

@@ -96,7 +96,7 @@ predict("adversarial minus source only", ...)
 
 
 # %%
-def trained(strength):
+def fit_both(strength):
     """Body and head, trained on the source's labels and on the target's pictures."""
     networks = domain_data.new_networks(both, p.seed)
     return adversarial.train_adversarial(
@@ -110,7 +110,7 @@ def right(model):
         return (model(both.test[0]).argmax(1) == both.test[1]).float().mean().item()
 
 
-plain, turned = trained(0.0), trained(0.3)
+plain, turned = fit_both(0.0), fit_both(0.3)
 seen = {"source": both.source[0], "target": both.target[0]}
 found = {
     "source only": {name: adversarial.statistics_of(plain, seen["source"]) for name in seen},
@@ -218,7 +218,7 @@ def read_off(model, number, known):
         with torch.no_grad():
             code = model.encode(looks[:, rows].flatten(0, 1))[number]
         parts.append((code, known[:, rows].flatten()))
-    return max(disentangling.probe(*parts).values())
+    return max(disentangling.probe_codes(*parts).values())
 
 
 of_look = torch.arange(4)[:, None].expand(4, len(classes))

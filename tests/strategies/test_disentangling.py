@@ -79,7 +79,7 @@ def test_swaps_teach_what_reconstruction_does_not():
         with torch.no_grad():
             mixed = disentangling.swap(made, looks[0], looks[1].flip(0))
         wrong[swaps] = F.mse_loss(mixed, looks[1])
-    assert wrong[1.0] < 0.02 < 0.1 < wrong[0.0]
+    assert wrong[1.0] < 0.05 < 0.1 < wrong[0.0]
 
 
 def test_the_seed_decides_and_the_outer_stream_stays():
@@ -99,11 +99,11 @@ def test_probes_find_chance_in_random_codes_and_everything_in_one_hot_ones():
     stream = torch.Generator().manual_seed(3)
     known = [torch.arange(1200) % 4, torch.arange(800) % 4]
     drawn = [torch.randn(len(each), 6, generator=stream) for each in known]
-    chance = disentangling.probe((drawn[0], known[0]), (drawn[1], known[1]))
+    chance = disentangling.probe_codes((drawn[0], known[0]), (drawn[1], known[1]))
     assert set(chance) < set(classifiers())
     assert all(abs(each - 0.25) < 0.06 for each in chance.values())
     exact = [F.one_hot(each, 4).float() for each in known]
-    found = disentangling.probe((exact[0], known[0]), (exact[1], known[1]))
+    found = disentangling.probe_codes((exact[0], known[0]), (exact[1], known[1]))
     assert set(found.values()) == {1.0}
 
 
@@ -112,5 +112,5 @@ def test_what_no_line_can_read_the_others_can():
     stream = torch.Generator().manual_seed(4)
     codes = [torch.randn(800, 2, generator=stream) for _ in range(2)]
     parts = [(each, (each.prod(dim=1) > 0).long()) for each in codes]
-    found = disentangling.probe(*parts)
+    found = disentangling.probe_codes(*parts)
     assert found["logistic_regression"] < 0.7 < 0.9 < min(found["svm"], found["knn"])

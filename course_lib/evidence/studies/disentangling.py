@@ -30,7 +30,9 @@ def readings(train: tuple[Tensor, ...], test: tuple[Tensor, ...]) -> dict[str, f
     found = {}
     for code, place in (("content", 0), ("style", 1)):
         for what, number in (("class", 2), ("style", 3)):
-            probed = disentangling.probe((train[place], train[number]), (test[place], test[number]))
+            probed = disentangling.probe_codes(
+                (train[place], train[number]), (test[place], test[number])
+            )
             found[f"{what}_from_{code}"] = max(probed.values())
             if (what, code) == ("class", "content"):
                 found["class_by_line"] = probed["logistic_regression"]
