@@ -136,6 +136,13 @@ CLAIMS = (
           "to the second.", ("07_two_hops",),
           on="100 digits of 8 x 8 pixels, turned, inverted and noisy, to learn from, 450 to test"),
     # >>> adversarial
+    Claim("adversarial", PRINCIPLES,
+          "A network that learns to make two domains indistinguishable carries what it learned on "
+          "the labelled one over to the other, better than one that learns on the labelled alone.",
+          ("08_strategies",)),
+    Claim("adversarial_photographs", PRINCIPLES,
+          "The same from labelled drawn hot dogs to photographs without labels, on the features of "
+          "a frozen network.", ("08_strategies",)),
     # <<< adversarial
     Claim("distillation", PRINCIPLES,
           "A small network learns more from a large one's soft answers than from the labels alone.",
@@ -146,6 +153,9 @@ CLAIMS = (
           "from the labels alone.", ("08_strategies",),
           on="500 photographs of CIFAR-10 to learn from, 1,000 to test"),
     # >>> disentangling
+    Claim("disentangling", PRINCIPLES,
+          "Content and style can be separated: in codes of their own, the one can't be predicted "
+          "from the other's, and nothing of the content is lost.", ("08_strategies",)),
     # <<< disentangling
     # >>> crossmodal
     Claim("crossmodal", PRINCIPLES,

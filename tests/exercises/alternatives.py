@@ -779,3 +779,25 @@ def contrast_loss(first, second, temperature):
 """,
     ],
 }
+
+ALTERNATIVES |= {
+    "8.1": [
+        """
+def turned_round(x, strength):
+    return x.detach() + strength * (x.detach() - x)
+""",
+        """
+from course_lib.strategies import adversarial
+
+def turned_round(x, strength):
+    return adversarial.reverse(x, strength)
+""",
+    ],
+    "8.3": [
+        """
+def swap_error(encode, decode, here, there, others):
+    (content, _), (_, style) = encode(here), encode(others)
+    return ((decode(content, style) - there) ** 2).mean().item()
+""",
+    ],
+}
