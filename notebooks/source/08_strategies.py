@@ -498,8 +498,8 @@ plots.show(
     ),
     alt="""A heat map of eight sentences, in rows, and eight drawn pictures, in columns; four are hot
     dogs. The largest cosine of each row is framed. For eggs, croissant, pancakes and strawberries
-    the frame lies on the diagonal, where sentence and picture belong together, and is bright. The
-    rows of the four hot dogs are pale, and most of their frames lie elsewhere.""",
+    the frame lies on the diagonal, where sentence and picture belong together, mostly on a bright
+    field. The rows of the four hot dogs are pale, and most of their frames lie elsewhere.""",
 )
 print("sentences and pictures:", tuple(table.shape))
 print("the diagonal is brighter than the rest:", bool(table.diag().mean() > table.mean() + 0.1))
