@@ -21,8 +21,6 @@ from course_lib.strategies import fewshot
 
 # --- 8.1 ------------------------------------------------------------------------------------------
 
-# >>> adversarial
-
 
 def _judge_reversed(answer: Any) -> Verdict:
     for strength in (0.5, 2.0):
@@ -115,12 +113,10 @@ def turned_round(x, strength):
     ),
     judge=_judge_reversed,
 )
-# <<< adversarial
 
 # --- 8.2 ------------------------------------------------------------------------------------------
 
 
-# >>> distillation
 def _judge_soft(answer: Any) -> Verdict:
     for classes, temperature in ((5, 3.0), (4, 2.0), (7, 0.5)):
         student, teacher = torch.randn(6, classes), 2 * torch.randn(6, classes)
@@ -229,11 +225,8 @@ def soft_part(student, teacher, temperature):
     ),
     judge=_judge_soft,
 )
-# <<< distillation
 
 # --- 8.3 ------------------------------------------------------------------------------------------
-
-# >>> disentangling
 
 
 def _judge_swap(answer: Any) -> Verdict:
@@ -338,11 +331,8 @@ def swap_error(encode, decode, here, there, others):
     ),
     judge=_judge_swap,
 )
-# <<< disentangling
 
 # --- 8.4 ------------------------------------------------------------------------------------------
-
-# >>> crossmodal
 
 
 def _judge_recall(answer: Any) -> Verdict:
@@ -443,11 +433,8 @@ def recall_at(alike, fits, k):
     ),
     judge=_judge_recall,
 )
-# <<< crossmodal
 
 # --- 8.5 ------------------------------------------------------------------------------------------
-
-# >>> fewshot
 
 
 def _judge_left_out(answer: Any) -> Verdict:
@@ -555,12 +542,10 @@ def left_out(features, targets):
     judge=_judge_left_out,
     preamble=PREAMBLE + "\nfrom course_lib.strategies import fewshot\n",
 )
-# <<< fewshot
 
 # --- 8.6 ------------------------------------------------------------------------------------------
 
 
-# >>> unlabelled
 def _judge_contrast(answer: Any) -> Verdict:
     for count, temperature in ((4, 0.5), (3, 0.2)):
         first, second = (F.normalize(torch.randn(count, 6), dim=1) for _ in range(2))
@@ -675,10 +660,8 @@ def contrast_loss(first, second, temperature):
     ),
     judge=_judge_contrast,
 )
-# <<< unlabelled
 
 
-# >>> question adversarial
 q8_1 = Question(
     "8.1",
     "In the labelled source, half of the pictures are hot dogs; in the unlabelled target, one in "
@@ -706,9 +689,7 @@ q8_1 = Question(
         ),
     ),
 )
-# <<< question adversarial
 
-# >>> question distillation
 q8_2 = Question(
     "8.2",
     "Why is the soft part of the distillation loss multiplied by the square of the temperature?",
@@ -733,9 +714,7 @@ q8_2 = Question(
         ),
     ),
 )
-# <<< question distillation
 
-# >>> question disentangling
 q8_3 = Question(
     "8.3",
     "You swap codes between pictures, and what the decoder draws looks perfect: one's content in "
@@ -764,9 +743,7 @@ q8_3 = Question(
         ),
     ),
 )
-# <<< question disentangling
 
-# >>> question crossmodal
 q8_4 = Question(
     "8.4",
     'Half of the training sentences say "hot dog", a few say "sushi". A picture that is most '
@@ -792,9 +769,7 @@ q8_4 = Question(
         ),
     ),
 )
-# <<< question crossmodal
 
-# >>> question fewshot
 q8_5 = Question(
     "8.5",
     "You have one labelled picture of each class, and prototypes and the nearest picture use the "
@@ -820,9 +795,7 @@ q8_5 = Question(
         ),
     ),
 )
-# <<< question fewshot
 
-# >>> question unlabelled
 q8_6 = Question(
     "8.6",
     "You pretrain by contrast on unlabelled photographs of birds. One of the views makes pictures "
@@ -848,7 +821,6 @@ q8_6 = Question(
         ),
     ),
 )
-# <<< question unlabelled
 
 EXERCISES = (ex8_1, ex8_2, ex8_3, ex8_4, ex8_5, ex8_6)
 QUESTIONS = (q8_1, q8_2, q8_3, q8_4, q8_5, q8_6)

@@ -55,7 +55,6 @@ from statistics import mean
 
 import torch
 from sklearn.datasets import load_digits
-from torch import nn
 from torch.nn import functional as F
 
 from course_lib import data, evidence, features, profile
@@ -73,7 +72,6 @@ from course_lib.strategies import domain_data, fewshot, unlabelled
 
 p = profile.start()
 
-# >>> adversarial
 
 # %% [markdown]
 # ## Domain-adversarial training
@@ -191,9 +189,6 @@ print(", ".join(sorted(beside, key=beside.get)))
 #
 # To read on: arXiv:1505.07818; for the statistics, AdaBN, arXiv:1603.04779.
 
-# <<< adversarial
-
-# >>> distillation
 
 # %% [markdown]
 # ## Distillation: learn from answers
@@ -291,9 +286,6 @@ compare("the better lesson", max(tested, key=tested.get))
 # gets wrong is taught as well. Have a good teacher and many pictures, labelled or not. Read on in
 # Hinton and others, and in Beyer and others, *A good teacher is patient and consistent*.
 
-# <<< distillation
-
-# >>> disentangling
 
 # %% [markdown]
 # ## Content and style apart
@@ -416,9 +408,7 @@ print("a third of the error that the picture on top would have, or less:",
 #
 # To read on: pairs and their limits, arXiv:1711.02245; swaps without pairs, arXiv:1711.07410.
 
-# <<< disentangling
 
-# >>> crossmodal
 # %% [markdown]
 # ## Crossing modalities: pictures and sentences
 #
@@ -539,9 +529,7 @@ except UnknownNameError as error:
 # to <!-- evidence: crossmodal_photographs.zero-shot, bar set.share_right -->0.514<!-- end -->, where the row
 # has <!-- evidence: crossmodal_photographs.row 934.share_right -->0.798<!-- end -->. These towers know the words they were taught, in no
 # order, on pictures like those they saw. Read on: the papers of CLIP and UniCL.
-# <<< crossmodal
 
-# >>> fewshot
 # %% [markdown]
 # ## A few pictures, or none
 #
@@ -670,9 +658,7 @@ print("draws:", len(found.seeds), " shots:", few_study.SHOTS, " guessing: 0.2 an
 # The limit: rates and penalties were chosen on other draws of the same tasks; with one picture a
 # class of your own, you have nothing to choose by. Read on: Snell and Vinyals, who train the network
 # in episodes, too.
-# <<< fewshot
 
-# >>> unlabelled
 
 # %% [markdown]
 # ## No labels: let the picture ask
@@ -732,7 +718,7 @@ starts["contrast"] = free.contrast(digits.new_network(0), own, seed=0)
 found = {}
 for name, start in starts.items():
     start.fc = digits.new_network(1).fc
-    found[name] = digits.tuned(lambda: copy.deepcopy(start), task, 0, (0.01, 0.03)).test
+    found[name] = digits.tuned(lambda s=start: copy.deepcopy(s), task, 0, (0.01, 0.03)).test
 compare("the best start", max(found, key=found.get))
 print("ahead of scratch by more than 0.03:", found["contrast"] - found["scratch"] > 0.03)
 
@@ -756,7 +742,6 @@ print("ahead of scratch by more than 0.03:", found["contrast"] - found["scratch"
 # knowledge that you bring: wrong ones teach the wrong thing (question 8.6). Read on in Gidaris and
 # others and in Chen and others.
 
-# <<< unlabelled
 
 # %% [markdown]
 # ## Pitfalls
@@ -780,7 +765,6 @@ print("ahead of scratch by more than 0.03:", found["contrast"] - found["scratch"
 from course_lib.exercises.chapter_08 import ex8_1, ex8_2, ex8_3, ex8_4, ex8_5, ex8_6
 from course_lib.exercises.chapter_08 import q8_1, q8_2, q8_3, q8_4, q8_5, q8_6
 
-# >>> exercise adversarial
 
 # %% [markdown]
 # ### 8.1  A gradient turned round, in one line
@@ -796,9 +780,6 @@ def turned_round(x, strength):
 
 ex8_1.check(turned_round)
 
-# <<< exercise adversarial
-
-# >>> exercise distillation
 
 # %% [markdown]
 # ### 8.2  The soft half of the loss
@@ -817,9 +798,6 @@ def soft_part(student, teacher, temperature):
 
 ex8_2.check(soft_part)
 
-# <<< exercise distillation
-
-# >>> exercise disentangling
 
 # %% [markdown]
 # ### 8.3  The loss of a swap
@@ -836,9 +814,7 @@ def swap_error(encode, decode, here, there, others):
 
 ex8_3.check(swap_error)
 
-# <<< exercise disentangling
 
-# >>> exercise crossmodal
 # %% [markdown]
 # ### 8.4  Recall where several fit
 
@@ -853,9 +829,7 @@ def recall_at(alike, fits, k):
 
 
 ex8_4.check(recall_at)
-# <<< exercise crossmodal
 
-# >>> exercise fewshot
 # %% [markdown]
 # ### 8.5  Ten pictures, and an honest score
 
@@ -874,9 +848,7 @@ def left_out(features, targets):
 
 
 ex8_5.check(left_out)
-# <<< exercise fewshot
 
-# >>> exercise unlabelled
 
 # %% [markdown]
 # ### 8.6  The contrast as one cross-entropy
@@ -895,7 +867,6 @@ def contrast_loss(first, second, temperature):
 
 ex8_6.check(contrast_loss)
 
-# <<< exercise unlabelled
 
 # %% [markdown]
 # ### Questions
