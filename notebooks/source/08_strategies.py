@@ -918,14 +918,14 @@ hosting.take_home()
 # %% [markdown]
 # ## Summary
 #
-# 1. A reversed gradient mixes two domains; it helps where only the look differs, and harms where the
-#    classes' shares do.
+# 1. A reversed gradient mixes two domains. It helped much on slanted digits, was not shown to help on
+#    photographs, and did harm there where the classes' shares differed.
 # 2. A student learns more from soft answers than from labels, most where it gets them for pictures
 #    that have no labels.
-# 3. Content and style part as far as a probe can tell, and the probe decides, not the eye.
+# 3. Swaps and pairs part content from style for the most part; probes find what leaks, the eye doesn't.
 # 4. Words can stand in for labels: those words, and pictures like those, that were learned together.
-# 5. With few labels, take prototypes or a linear head on good features; without any, pretraining on
-#    the task's own pictures is the start that was shown to help.
+# 5. With one picture a class all ways are nearly level; with ten, a linear head is ahead of the class
+#    means. Pretraining by contrast, on the task's own unlabelled pictures, helped with ten labels.
 
 # %% [markdown]
 # ## Sources
@@ -937,6 +937,10 @@ hosting.take_home()
 #   arXiv:1503.02531; T. Furlanello and others: *Born-Again Neural Networks*, ICML 2018,
 #   arXiv:1805.04770; L. Beyer and others: *Knowledge distillation: A good teacher is patient and
 #   consistent*, CVPR 2022, arXiv:2106.05237.
+# - A. Szabó and others: *Challenges in Disentangling Independent Factors of Variation*, 2017,
+#   arXiv:1711.02245; Q. Hu and others: *Disentangling Factors of Variation by Mixing Them*, CVPR 2018,
+#   arXiv:1711.07410; F. Locatello and others: *Challenging Common Assumptions in the Unsupervised
+#   Learning of Disentangled Representations*, ICML 2019, arXiv:1811.12359.
 # - A. Radford and others: *Learning Transferable Visual Models From Natural Language Supervision*,
 #   ICML 2021, arXiv:2103.00020: CLIP; J. Yang and others: *Unified Contrastive Learning in
 #   Image-Text-Label Space*, CVPR 2022, arXiv:2204.03610.
