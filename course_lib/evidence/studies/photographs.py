@@ -16,7 +16,15 @@ from torch.utils.data import TensorDataset
 
 from course_lib import backbones, data, freezing, training
 from course_lib.evidence.design import Contrast, EvidenceError, Measure, Outcome, experiment
-from course_lib.evidence.studies.pictures import FILES, NETWORK, SIZE, drawn, network, pictures
+from course_lib.evidence.studies.pictures import (
+    FILES,
+    NETWORK,
+    SIZE,
+    drawn,
+    in_memory,
+    network,
+    pictures,
+)
 from course_lib.paths import data_dir
 from course_lib.strategies import averages, lora, subsets
 
@@ -46,8 +54,7 @@ def food(split: str) -> TensorDataset:
 def prepared(pictures: data.ImageFolderDataset) -> TensorDataset:
     """All of them in memory, with class 0 for hot dogs and 1 for others."""
     assert list(pictures.classes) == ["hotdog", "not-hotdog"]
-    images, targets = zip(*pictures, strict=True)
-    return TensorDataset(torch.stack(images), torch.tensor(targets))
+    return in_memory(pictures)
 
 
 def some(whole: TensorDataset, rows: Sequence[int]) -> TensorDataset:
