@@ -458,9 +458,10 @@ def course_map(chapters: Sequence[Chapter]) -> Figure:
 
     A chapter that isn't in this checkout yet has a dashed, grey frame.
     """
-    figure = new_figure(8, 3.6)
+    last = max(each.place[0] for each in chapters)
+    figure = new_figure(2 * last + 2, 3.6)
     axis = figure.add_subplot()
-    axis.set_xlim(-0.55, 3.55)
+    axis.set_xlim(-0.55, last + 0.55)
     axis.set_ylim(-0.45, 2.45)
     axis.axis("off")
     places = {chapter.number: chapter.place for chapter in chapters}

@@ -204,6 +204,16 @@ CLAIMS = (
           "Half of the way from a network to its fine-tuned weights costs nothing on the new "
           "pictures and keeps more on the others.", ("09_adapters",),
           on="100 digits of 8 x 8 pixels to learn from, 497 to test"),
+    Claim("adapters_photographs", PAPERS,
+          "On photographs, too, small parts trained in a frozen network beat its head alone, and "
+          "LoRA is as good as training everything.", ("09_adapters",),
+          on="100 photographs at 96 pixels to learn from, 400 to test; ImageNet's weights"),
+    Claim("averages_photographs", PAPERS,
+          "Trained on drawn pictures and tested on photographs: a probe first, weights half way, "
+          "and the average of three runs are each better than plain fine-tuning.",
+          ("09_adapters",),
+          on="96 drawn pictures to learn from, 96 others and 400 photographs to test; "
+             "ImageNet's weights"),
     Claim("soup", PAPERS,
           "The average of three fine-tuned networks is better than the best of them, on pictures "
           "like the training pictures and on others.", ("09_adapters",),
