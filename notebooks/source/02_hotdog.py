@@ -3,11 +3,11 @@
 #
 # A network that learned a thousand classes from a million pictures has learned to see. This chapter
 # takes such a network and teaches it, with a few dozen pictures and in seconds, to tell hot dogs
-# from other food. Then it asks what made that work, by taking one thing away at a time.
+# from other food. Then it asks what made that work, by taking one thing away at a time; and at the end
+# it does the same with a folder of yours.
 #
-# You need 60 minutes to read and run it, and about an hour more for the exercises. The example and
-# its data come from *Dive into Deep Learning* (d2l), section 14.2; the experiments follow the
-# exercises there.
+# You need 60 minutes to read and run it, and about an hour more for the exercises. The example comes
+# from *Dive into Deep Learning* (d2l), section 14.2; the experiments follow the exercises there.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # On Colab and Kaggle, this cell fetches the course. On your own machine it does nothing.
@@ -66,9 +66,9 @@ print(f"profile {p.name}: {p.backbone} at {p.image_size} pixels, {p.data} pictur
 # ## The pictures
 #
 # The book's data set has 1,400 pictures of hot dogs and 1,400 of other food, found on the web. The
-# profile `full` downloads it. The profile `tiny` uses pictures that come with the course, in the
-# same folders. Nobody took them: a program in `course_lib.renderer` drew them, light, bread and
-# table. They are small in number, and the real network that you load below takes them for food.
+# profile `full` downloads it. The profile `tiny` uses pictures that nobody took: a program in
+# `course_lib.renderer` drew them, light, bread and table. They are few, and the real network that you
+# load below takes them for food.
 
 # %%
 pictures = {split: data.hotdog(split=split) for split in ("train", "val", "test")}
@@ -97,8 +97,7 @@ print("upper half:", pictures["train"].classes[0], "| lower half:", pictures["tr
 
 # %% [markdown]
 # The negatives are hard on purpose: the same plates, tables and sauces, even a sausage without a
-# bun and a bun without a sausage. A network that had only learned "something long on a plate" would
-# fail here.
+# bun and a bun without a sausage.
 
 # %% [markdown]
 # ## What the network sees
@@ -127,9 +126,8 @@ see = backbones.preprocessing(p.backbone)
 print(see)
 
 # %% [markdown]
-# EfficientNet-Lite0 was trained with 0.5 and 0.5, not with ImageNet's statistics. What do the wrong
-# numbers cost? The network knows a class "hotdog" already, number 934 of ImageNet's thousand. So
-# you can test without training anything.
+# EfficientNet-Lite0 was trained with 0.5 and 0.5. What do the wrong numbers cost? The network knows a
+# class "hotdog" already, number 934 of ImageNet's thousand. So you can test without training anything.
 #
 # **Predict.** The network as it was downloaded, the test pictures, the thousand classes: which share
 # of the hot dogs does it name "hotdog" at first guess? And with the wrong mean and std? Put two
@@ -169,10 +167,9 @@ print("at least half are named at first guess:", shares["its own"] >= 0.5)
 print("fewer with another's numbers:", shares["another's"] < shares["its own"])
 
 # %% [markdown]
-# The same network, the same pictures, no error message, and a good part of the knowledge is gone. To
-# your eye the two inputs hardly differ. To the first layer, everything is brighter and has more
-# contrast than anything that it was trained on. On real photographs the loss was smaller, from 0.80
-# to 0.67, but it was there too.
+# No error message, and a good part of the knowledge is gone. To your eye the two inputs hardly differ. To
+# the first layer, everything is brighter and has more contrast than anything that it was trained on.
+# On real photographs the loss was smaller, from 0.80 to 0.67, but it was there too.
 #
 # The ledger asks the same with intervals (C11, five seeds). Used as it is, the network's share of
 # recognised hot dogs changes
@@ -233,12 +230,11 @@ for name in new:
     print(f"  {name}: {tuple(source[name].shape)} became {tuple(target[name].shape)}")
 
 # %% [markdown]
-# Steps 2 and 3 are one line of code, and the check after it is worth its four: a network whose
-# weights were *not* loaded looks just the same from outside.
+# Steps 2 and 3 are one line of code, and the check is worth its four: a network whose weights were
+# *not* loaded looks just the same from outside.
 #
-# `channels_last` changes no weight. It says in which order the numbers of a picture lie in memory: the
-# three colours of a pixel side by side, instead of all reds first. Convolutions on most processors
-# and GPUs run faster so.
+# `channels_last` changes no weight, only the order in memory: the three colours of a pixel lie side by
+# side. Convolutions on most processors and GPUs run faster so.
 
 # %% [markdown]
 # ## Two learning rates: η and 10η
@@ -290,9 +286,9 @@ print("all tensors equal, bit for bit:", all(torch.equal(a, b) for a, b in pairs
 # %% [markdown]
 # ## Fine-tuned against from scratch
 #
-# Now the main run. Two networks, the same architecture, the same pictures in the same order, the
-# same number of epochs. One starts from ImageNet's weights, the other from random ones. As in the
-# book, the one from scratch has one learning rate for all layers, and a larger one.
+# Now the main run. Two networks, the same architecture, pictures, order and number of epochs. One starts
+# from ImageNet's weights, the other from random ones. As in the book, the one from scratch has one
+# learning rate for all layers, and a larger one.
 #
 # **Predict.** Two classes, so guessing gives an accuracy of 0.5. Where will each of the two be on the
 # test pictures?
@@ -412,8 +408,8 @@ print("tuned both, fine-tuned is still better:", best["fine-tuned"] > best["from
 # and the network falls back to guessing. And the network from scratch doesn't catch up at any of the
 # rates.
 #
-# After one pass over the pictures, the best rate of the sweep can be larger than the one used above:
-# with less time, larger steps pay. Tune for the budget that you have.
+# The best rate of one pass can be larger than the one used above: with less time, larger steps pay. Tune
+# for the budget that you have.
 
 # %% [markdown]
 # ## Freezing all but the head
@@ -487,8 +483,8 @@ print("the head alone beats training from scratch:", better)
 # because the frozen layers give the same features each time, one could compute these once and for all:
 # that is chapter 05.
 #
-# The accuracy doesn't suffer, here. The new question is near to what ImageNet asked; that is a likely
-# reason. A reader of the book measured ResNet-18 on the real pictures, once each: 0.922 with the head
+# The accuracy doesn't suffer, here, where the new question is near to what ImageNet asked. A reader of
+# the book measured ResNet-18 on the real pictures, once each: 0.922 with the head
 # alone, 0.927 with everything, and 1.46 times the speed on four GPUs.
 #
 # Over five seeds, with each way's learning rate chosen on validation pictures, the head alone was not
@@ -499,9 +495,8 @@ print("the head alone beats training from scratch:", better)
 # %% [markdown]
 # ## Starting from the class "hotdog"
 #
-# The new head starts from random numbers. But ImageNet's output layer has a row that answers exactly
-# this question: row 934, "hotdog". The book's fourth exercise shows how to get it; readers asked what
-# one then does with it.
+# The new head starts from random numbers. But ImageNet's output layer has a row for exactly this
+# question: row 934, "hotdog". The book's fourth exercise gets it; readers asked what one does with it.
 #
 # Call the scores of the thousand classes $z_0 \ldots z_{999}$. For the softmax over all of them,
 # exactly:
@@ -550,9 +545,9 @@ print("without having seen a label, better than guessing:", untrained.accuracy >
 
 # %% [markdown]
 # Before a single step of training, the head from row 934 is far better than guessing. After training,
-# every run but the one from scratch is. Don't rank those by this table: with 64 test pictures, an
-# accuracy near 0.85 is good to about nine points either way. What you can say is that training
-# everything has *not* shown itself better than training the head alone, on so few pictures.
+# every run but the one from scratch is. Don't rank those: with 64 test pictures, an accuracy near 0.85 is
+# good to about nine points either way. Training everything has *not* shown itself better than training
+# the head alone.
 #
 # The ledger asked it with five seeds (C9): test accuracy from row 934, minus that from a random head.
 #
@@ -560,9 +555,7 @@ print("without having seen a label, better than guessing:", untrained.accuracy >
 # - trained on 8 pictures: <!-- evidence: C9.few -->0.121 [0.024, 0.217]<!-- end -->
 # - trained on 96 pictures: <!-- evidence: C9.more -->-0.013 [-0.071, 0.046]<!-- end -->
 #
-# So the row is a head start, worth most when you have next to nothing. (In the profile `full`, lay the
-# table beside that of a reader of the book: 0.927 for everything, 0.922 for the head alone, 0.938 from
-# row 934.)
+# So the row is a head start, worth most when you have next to nothing.
 
 # %% [markdown]
 # ## What it gets wrong
@@ -645,8 +638,8 @@ print("maps:", *maps.shape, "| strongest place of each:", *maps.amax(dim=(1, 2))
 # recipe.load("mine.safetensors").predict("photo.jpg")
 # ```
 #
-# Here the folder holds the drawn pictures, under names of its own. To save time there is one size, and
-# `stages=()` leaves it at the head; `say` keeps it quiet.
+# Here the folder holds the drawn pictures. To save time there is one size, and `stages=()` leaves it at
+# the head; `say` keeps it quiet.
 
 # %%
 import contextlib
@@ -661,7 +654,7 @@ from course_lib.display import panels
 
 place = Path(tempfile.mkdtemp())
 for part in ("train", "test"):
-    for name, mine_is in {"hotdog": "hot dog", "not-hotdog": "other food"}.items():
+    for name, mine_is in {"hotdog": "hotdog", "not-hotdog": "other food"}.items():
         drawn = paths.data_dir() / "hotdog_rendered" / part / name
         shutil.copytree(drawn, place / "my_pictures" / part / mine_is)
 
@@ -688,7 +681,7 @@ print("more than four in five right:", mine.test.accuracy > 0.8)
 # Tomorrow you open the file and ask it about a photograph. Where the best class gets less than 0.7, the
 # answer is "not sure". Ask it about something else, too: scikit-learn brings a photograph of a temple.
 #
-# **Predict.** The network knows two classes. What will it answer: `"hot dog"`, `"other food"` or
+# **Predict.** The network knows two classes. What will it answer: `"hotdog"`, `"other food"` or
 # `"not sure"`?
 
 # %%
