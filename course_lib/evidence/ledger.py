@@ -210,6 +210,4 @@ def _find(experiment: Experiment, results: Results, contrast: Contrast) -> Effec
     control = results.column(contrast.control, contrast.measure)
     interval = paired_interval(treatment, control, contrast.ratio, len(experiment.contrasts))
     digits = experiment.measure(contrast.measure).digits
-    if contrast.ratio:
-        digits = digits or 2  # the quotient of whole numbers isn't whole
     return Effect(contrast, interval, judge(contrast, interval), digits)

@@ -506,7 +506,7 @@ dearer = work["all layers, 96"] > work["head, 224"]
 print(f"{epochs} epochs of all layers at 96 pixels cost more than a head at 224:", dearer)
 
 # %% [markdown]
-# With three rates to choose from, all layers would cost three times as much again. One run ranks
+# With three rates to choose from, all layers cost three times as much. One run ranks
 # nothing, so here is the ledger's: 100 training pictures in each of five draws; the head's penalty by
 # cross-validation on these, one rule for all sizes; for all layers three rates of Adam, four epochs
 # each, the rate by validation pictures.
@@ -522,8 +522,8 @@ print(f"{epochs} epochs of all layers at 96 pixels cost more than a head at 224:
 # | head at 224 minus all layers at 96 | <!-- evidence: picture_size.body -->0.062 [0.013, 0.112]<!-- end --> | <!-- evidence: size_photographs.body -->0.130 [0.101, 0.158]<!-- end --> |
 #
 # On photographs 160 pixels gained over 96; that 224 gain more was not shown. On the drawn pictures no
-# gain was shown at all: they may hold too little that is small. The head at 224 was ahead of all layers
-# trained at 96 on both, with <!-- evidence: picture_size.head 224.work -->77<!-- end --> billion operations
+# gain was shown: they may hold little that is small, which was not tested. The head at 224 was ahead
+# of all layers trained at 96 on both, with <!-- evidence: picture_size.head 224.work -->77<!-- end --> billion operations
 # against <!-- evidence: picture_size.body 96.work -->534<!-- end -->. That is for 100 pictures and four epochs; with more of
 # both, a trained body may catch up.
 

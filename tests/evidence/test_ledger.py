@@ -118,10 +118,3 @@ def test_documents(done, tmp_path):
 def test_a_stranger_in_the_folder_is_named(done):
     table.path_of("C77").write_text("")
     assert evidence.check() == ["data/evidence/C77.csv belongs to no claim."]
-
-
-def test_a_quotient_of_whole_numbers_has_decimals():
-    """Measured in whole billions; 100 passes of 770 million over 3 x (12 x 100 + 40) of 144."""
-    assert evidence.get("picture_size").measure("work").digits == 0
-    expected = 100 * 770.375 / (3 * 1240 * 143.587)
-    assert evidence.quote("picture_size", "work.value") == f"{expected:.2f}" == "0.14"
