@@ -840,6 +840,111 @@ def train_with_patience(model, train_epoch, score, patience, most):
     judge=_judge_patience,
 )
 
+# --- 6.8 ------------------------------------------------------------------------------------------
+
+
+def _judge_work(answer: Any) -> Verdict:
+    for large, small, epochs, rates in ((224, 96, 4, 2), (160, 96, 10, 5)):
+        mine = number(answer(large, small, epochs, rates), "a number")
+        passes, area = epochs * rates, (large / small) ** 2
+        if close(mine, 3 * passes / area):
+            continue
+        wrong = {
+            "only_forth": passes / area,
+            "by_side": 3 * passes / (large / small),
+            "one_rate": 3 * epochs / area,
+            "upside_down": area / (3 * passes),
+        }
+        for name, value in wrong.items():
+            if close(mine, value):
+                return mistake(name)
+        return not_yet(
+            f"For {large} and {small} pixels, {epochs} epochs and {rates} rates it gives "
+            f"{mine:.3g}; expected {3 * passes / area:.3g}."
+        )
+    return passed(
+        "At 224 and 96 pixels, with four epochs at three rates, the training is nearly seven times "
+        "the work of the head, though each of its pictures has a fifth of the pixels."
+    )
+
+
+ex6_8 = Exercise(
+    "6.8",
+    "Larger pictures or more passes",
+    minutes=5,
+    question="""
+        A linear head needs each picture once forth through the frozen network, `large` pixels wide.
+        All layers are trained on pictures that are `small` pixels wide, for `epochs` epochs at each
+        of `rates` learning rates. How many times the work of the head is that?
+
+        Count the passes through the network only, for square pictures: forth costs as much as the
+        picture has pixels, and back twice as much as forth.
+    """,
+    answer="times_the_work",
+    stub="""
+def times_the_work(large, small, epochs, rates):
+    of_head = ...
+    of_training = ...
+    return of_training / of_head
+""",
+    solution="""
+def times_the_work(large, small, epochs, rates):
+    of_head = large**2
+    of_training = 3 * small**2 * epochs * rates
+    return of_training / of_head
+""",
+    why="""
+        A convolution does the same sums at each place of the picture, so its work grows with the
+        area. In training, each picture goes forth (1) and back (2), in every epoch and at every
+        rate. The head's own training isn't counted: on stored features it is next to nothing.
+    """,
+    hints=(
+        "How many pixels has a square picture that is 224 pixels wide?",
+        "How often does one picture go through the network in the training, and what does once "
+        "forth and back cost?",
+        "The head: `large**2`. The training: `3 * small**2`, times epochs, times rates.",
+    ),
+    wrongs=(
+        Wrong(
+            "only_forth",
+            """
+def times_the_work(large, small, epochs, rates):
+    return epochs * rates * small**2 / large**2
+""",
+            """You counted the way forth only. Training goes back as well, for the gradients, and
+            that costs twice as much: 3 for each pass instead of 1.""",
+        ),
+        Wrong(
+            "by_side",
+            """
+def times_the_work(large, small, epochs, rates):
+    return 3 * epochs * rates * small / large
+""",
+            """You compared the sides. A picture twice as wide is twice as high too: take the
+            area.""",
+        ),
+        Wrong(
+            "one_rate",
+            """
+def times_the_work(large, small, epochs, rates):
+    return 3 * epochs * small**2 / large**2
+""",
+            """That is the training at one learning rate. Each of the rates is a training of its
+            own, from the start.""",
+        ),
+        Wrong(
+            "upside_down",
+            """
+def times_the_work(large, small, epochs, rates):
+    return large**2 / (3 * small**2 * epochs * rates)
+""",
+            """It is upside down: this is the work of the head, in units of the training. Divide
+            the training's by the head's.""",
+        ),
+    ),
+    judge=_judge_work,
+)
+
 # --- questions ------------------------------------------------------------------------------------
 
 q6_1 = Question(
@@ -952,5 +1057,32 @@ q6_5 = Question(
     ),
 )
 
-EXERCISES = (ex6_1, ex6_2, ex6_3, ex6_4, ex6_5, ex6_6, ex6_7)
-QUESTIONS = (q6_1, q6_2, q6_3, q6_4, q6_5)
+q6_6 = Question(
+    "6.6",
+    """
+    You have 200 photographs, a laptop and a few minutes. A linear head on frozen features at 96
+    pixels is right on 0.87 of the pictures that it hasn't seen. What do you try first?
+    """,
+    (
+        Option(
+            "Train all layers at 96 pixels.",
+            """It sends every picture forth and back, in each epoch and at each rate: many times the
+            work of a head on larger pictures. Keep it for later, if time is left.""",
+        ),
+        Option(
+            "A head on larger pictures, such as 160 and 224 pixels.",
+            """One pass forth for each picture and size. Whether it helps on your pictures, the
+            cross-validation tells; then take the smallest size that no other beats by more than
+            chance, or the largest that you can afford.""",
+            right=True,
+        ),
+        Option(
+            "Enlarge the pictures to 1,000 pixels at once: more is better.",
+            """Work grows with the area, a hundredfold here. And the network learned to see things
+            at about 224 pixels; far from that, its features say less.""",
+        ),
+    ),
+)
+
+EXERCISES = (ex6_1, ex6_2, ex6_3, ex6_4, ex6_5, ex6_6, ex6_7, ex6_8)
+QUESTIONS = (q6_1, q6_2, q6_3, q6_4, q6_5, q6_6)

@@ -179,8 +179,7 @@ for name, damaged in {
     print(f"{name:<16} right features: {right}, file written anew: {repaired}")
 
 # %% [markdown]
-# What can't be cached is refused. Of random crops, the one that happened to come up would be kept for
-# good:
+# And of random crops, the one that happened to come up would be kept for good, so they are refused:
 
 # %%
 try:
@@ -246,7 +245,7 @@ print(work > 1000 * of_head)
 
 # %% [markdown]
 # The work explains the time. The factor isn't the same, because a step so small is mostly the loop
-# around it. (`course bench features` times both on your machine.)
+# around it.
 #
 # When does extraction pay? It costs about *one* epoch on the frozen network. From the second epoch on
 # you win; from the second learning rate or question on, again.
@@ -414,8 +413,8 @@ print("all four are better than guessing:", min(scores.values()) > 0.6)
 # - **Naive Bayes** minus linear layer: <!-- evidence: C17.naive_bayes -->-0.090 [-0.152, -0.028]<!-- end -->.
 #   Verdict: <!-- evidence: C17.naive_bayes.verdict -->undecided<!-- end -->.
 #
-# SVM: the interval reaches a little over 0.05, so equality isn't shown. Naive Bayes is worse; whether
-# by more than 0.05, five draws can't tell. It still
+# The SVM's interval reaches over 0.05, so equality isn't shown. Naive Bayes is worse; whether by more
+# than 0.05, five draws can't tell. It still
 # gets <!-- evidence: C17.naive_bayes.test_accuracy -->0.829<!-- end --> right, five nearest
 # neighbours <!-- evidence: C17.knn.test_accuracy -->0.819<!-- end -->, the linear layer on
 # pixels <!-- evidence: C17.pixels.test_accuracy -->0.535<!-- end -->. The features do the work; the classifier matters less.
@@ -535,8 +534,7 @@ assert shares["joined"] > better - 0.1
 print("joined, not far below the better of the two:", shares["joined"] > better - 0.1)
 
 # %% [markdown]
-# With twice the columns there is also twice the noise to fit. The ledger's run, five draws of 96
-# pictures, joined minus one
+# In the ledger, five draws of 96 pictures, joined minus one
 # network: <!-- evidence: C17.joined -->0.027 [-0.004, 0.058]<!-- end -->, verdict <!-- evidence: C17.joined.verdict -->undecided<!-- end -->.
 # That two networks see more has not been shown here, nor the opposite. These two are relatives, and
 # one of them alone is right on more than nine in ten.
@@ -652,8 +650,7 @@ print(
 
 # %% [markdown]
 # Nobody told PCA what a hot dog is, and yet the classes lie mostly apart. Look where they meet: what
-# do neighbours share, the food, the plate, the light? (Points that lie together here may be far apart
-# in the rest of the variance.)
+# do neighbours share, the food, the plate, the light?
 #
 # Don't draw such a map along a direction that was **fitted to the labels of the same pictures**. Here
 # is why. The classes are now tossed with a coin:
@@ -733,9 +730,9 @@ ends = [np.mean(drawn["trained body"][place]) for place in (0, -1)]
 print("at 4 pictures below 0.75, at 128 above 0.85:", bool(ends[0] < 0.75 and ends[1] > 0.85))
 
 # %% [markdown]
-# A few dozen. With four pictures, the best features in the house give little more than guessing. Has
-# the curve reached its end? Where the last doubling still gains, more pictures are likely to help;
-# where it is flat, better features might.
+# A few dozen. With four pictures, the best features in the house give little more than guessing. Where
+# the last doubling still gains, more pictures are likely to help; where it is flat, better features
+# might.
 
 # %% [markdown]
 # ### Pretrained against from scratch
@@ -802,7 +799,6 @@ compare("ahead at 10 pictures", ahead[0] + 0.0, digits=1)
 # | classes of unequal size | weights; recall class by class; more of the small one |
 # | two networks | join, mind the scales, compare with each alone |
 # | more pictures, and time | fine-tune (chapters 02, 06); this head is a good start |
-# | augmentation that matters | fixed copies of each picture, or train the network |
 
 # %% [markdown]
 # ## Pitfalls
@@ -811,7 +807,8 @@ compare("ahead at 10 pictures", ahead[0] + 0.0, digits=1)
 #   pipeline. Outside, test pictures have a say in the training.
 # - **Choosing by the test pictures.** The best of sixty test accuracies is too good. (This page shows
 #   many; it chooses by none.)
-# - **Augmentation with cached features** is none: the random crop is drawn once.
+# - **Augmentation with cached features** is none. Store several fixed copies of each picture, or train
+#   the network.
 # - **A network in training mode** gives features that depend on the rest of the batch.
 # - **A key that misses something**: `features.pt` is a key too, one that never changes.
 # - **Fine-tuning with stale features**: once the body learns, the table is history. Cache where the
@@ -1012,7 +1009,8 @@ hosting.take_home()
 #    hundredth of the time an epoch.
 # 3. One linear layer on a trained network's features went far on pictures like the source's, and
 #    nothing here was shown to beat it; the features mattered more than the classifier.
-# 4. Scale inside the pipeline, and know who has the say when you join.
+# 4. Scale inside the pipeline, and know who has the say when you join. Where classes are of unequal size,
+#    weigh them, and look at each one's recall.
 # 5. More features than pictures part any labels: believe only pictures that nothing was fitted on.
 
 # %% [markdown]

@@ -409,6 +409,18 @@ def train_with_patience(model, train_epoch, score, patience, most):
     model.load_state_dict(kept)
 """,
     ],
+    "6.8": [
+        """
+def times_the_work(large, small, epochs, rates):
+    passes = [1 + 2 for rate in range(rates) for epoch in range(epochs)]
+    return sum(passes) * (small / large) ** 2
+""",
+        """
+def times_the_work(large, small, epochs, rates):
+    forth = torch.tensor([large, small], dtype=torch.float64) ** 2
+    return 3 * epochs * rates * forth[1] / forth[0]
+""",
+    ],
     "5.1": ["times_fewer = 200.0", "times_fewer = sum(40 for rate in range(5))"],
     "5.2": [
         """

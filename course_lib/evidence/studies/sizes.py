@@ -129,7 +129,9 @@ def on_photographs(seed: int) -> Outcome:
     """Is a larger picture under a linear head worth more than a trained body? On photographs.
 
     Data: 100 photographs of food, half of them hot dogs, drawn by the seed from 474; 400 test
-    photographs, always the same. Arms, measures and prediction as for the drawn pictures.
+    photographs, always the same. Arms and measures as for the drawn pictures. Prediction of the
+    claim: 160 pixels beat 96 and 224 beat 160; the head at 224 beats the body trained at 96, with
+    less work.
     """
     splits = {
         size: {split: food(split, size) for split in ("train", "val", "test")} for size in SIZES
