@@ -185,8 +185,8 @@ CLAIMS = (
     Claim("unlabelled_photographs", PRINCIPLES,
           "On photographs, pretraining without labels makes a better start than none when labels "
           "are few.", ("08_strategies",),
-          on="25 or 250 photographs of CIFAR-10 to learn from, 2,500 without labels, 1, "
-             "000 to test"),
+          on="25 or 250 photographs of CIFAR-10 to learn from, 2,500 without labels, "
+             "1,000 to test"),
     Claim("adapters", PAPERS,
           "Small parts trained in a frozen transformer (LoRA, adapters, biases, norms, prompt "
           "tokens) beat its head alone, and LoRA is as good as training everything.",
