@@ -71,7 +71,7 @@ CHAPTERS = (
     ),
     Chapter(
         "08_strategies", "Strategies", "What do the strategies that other courses only name do, "
-        "and when do they win?", 60, ("05", "06"), (4, 0),
+        "and when do they win?", 60, ("06",), (4, 0),
     ),
     Chapter(
         "09_adapters", "Adapters,\naverages", "What can you train beside frozen weights, and which "
