@@ -343,7 +343,7 @@ def test_unreadable_files_name_the_file_the_reason_and_the_next_step(tmp_path, d
         open_image(path)
     assert isinstance(caught.value, DataError)
     assert str(path) in str(caught.value)
-    assert "save it again as JPEG" in str(caught.value)
+    assert "Save it again as JPEG" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -502,7 +502,7 @@ def test_heic_without_the_package_names_the_line_that_installs_it(tmp_path):
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "IMG_1.HEIC can't be read: it is an HEIC picture" in said
     assert "pip install pillow-heif" in said
-    assert "save it again as JPEG" in said
+    assert "Save it again as JPEG" in said
 
 
 def test_opening_other_pictures_imports_nothing_for_heic(tmp_path):
