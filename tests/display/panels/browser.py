@@ -25,13 +25,14 @@ class Page:
     def __init__(self, address):
         self._socket = websocket.create_connection(address, timeout=PATIENCE)
         self._numbers = itertools.count(1)
+        self._events = []  # that came while an answer was awaited
 
     def do(self, method, **params):
         """Send a command of the protocol and wait for its answer."""
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
         while (answer := json.loads(self._socket.recv())).get("id") != number:
-            pass
+            self._events.append(answer)
         assert "error" not in answer, (method, answer["error"])
         return answer["result"]
 
@@ -74,11 +75,14 @@ class Page:
         """Click on what opens the file dialog, and choose a file there."""
         self.do("Page.enable")
         self.do("Page.setInterceptFileChooserDialog", enabled=True)
-        self.click(selector)
-        while (event := json.loads(self._socket.recv())).get("method") != "Page.fileChooserOpened":
-            pass
+        self._events.clear()
+        end = time.monotonic() + PATIENCE
+        while not (opened := [e for e in self._events if e["method"] == "Page.fileChooserOpened"]):
+            assert time.monotonic() < end, f"no file dialog opened by a click on {selector}"
+            self.click(selector)  # again, if the page moved under the mouse
+            self.js("new Promise(done => setTimeout(done, 500))")
         self.do("DOM.setFileInputFiles", files=[str(path)],
-                backendNodeId=event["params"]["backendNodeId"])  # fmt: skip
+                backendNodeId=opened[0]["params"]["backendNodeId"])  # fmt: skip
 
     def drop(self, selector, path):
         """Drag a file over an element and let it go, as from the desktop."""
@@ -154,8 +158,9 @@ def lab(folder, notebook):
         page.until(f"!!document.querySelector({run!r})", "the notebook's toolbar")
         started = "/[*1]/.test(document.querySelector('.jp-Notebook .jp-InputPrompt')?.innerText)"
         end = time.monotonic() + PATIENCE
-        while not page.js(started):  # a click before the kernel is there does nothing
+        while not page.js(started):  # without a kernel, a click only goes on to the next cell
             assert time.monotonic() < end, page.js("document.body.innerText")
+            page.click(".jp-Notebook .jp-InputPrompt")  # the first cell's
             page.click(run)
             time.sleep(1)
         try:
