@@ -277,7 +277,8 @@ compare("the better lesson", max(tested, key=tested.get))
 # wider, and had the student's 100 labels, the gain was <!-- evidence: distillation.equal -->0.018 [0.000, 0.036]<!-- end -->; from the
 # student itself, trained alone (born again), <!-- evidence: distillation.again -->-0.001 [-0.021, 0.018]<!-- end -->:
 # both undecided. On photographs (CIFAR-10, with Lite0 as the teacher and 500 labels) answers instead of
-# labels made <!-- evidence: distillation_photographs.better -->-0.003 [-0.029, 0.022]<!-- end -->, 1,500 unlabelled pictures more <!-- evidence: distillation_photographs.extra -->0.055 [0.020, 0.090]<!-- end -->.
+# labels changed the accuracy by <!-- evidence: distillation_photographs.better -->-0.003 [-0.029, 0.022]<!-- end -->; with 1,500 unlabelled pictures
+# added, by <!-- evidence: distillation_photographs.extra -->0.055 [0.020, 0.090]<!-- end -->.
 #
 # **Its limit**: with the unlabelled pictures the student reached <!-- evidence: distillation.extra.test_accuracy -->0.937<!-- end -->,
 # the teacher <!-- evidence: distillation.teacher.test_accuracy -->0.951<!-- end -->, and what the teacher
