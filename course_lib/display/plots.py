@@ -240,7 +240,7 @@ def intervals(
         xlabel: with the unit.
         zero: draw a line at zero.
     """
-    figure, axes = new_axes(6.4, 0.5 * len(rows) + 0.9)
+    figure, axes = new_axes(6.4, (0.5 if len(rows) <= 12 else 0.3) * len(rows) + 0.9)
     axis = axes[0, 0]
     for position, (_, (middle, low, high)) in enumerate(reversed(list(rows.items()))):
         axis.plot([low, high], [position, position], color=COLOURS["blue"], linewidth=2)

@@ -235,6 +235,16 @@ CLAIMS = (
           "On photographs, too, a linear head gains by larger pictures, and at 224 pixels beats a "
           "body trained at 96, with less work.", ("06_staged",),
           on="100 photographs to learn from, 400 to test; ImageNet's weights"),
+    Claim("scaling", COURSE,
+          "A head on features that are all divided by one number is better than on features scaled "
+          "one by one, the more so the fewer pictures there are.", ("05_features",),
+          on="12, 24 or 100 drawn pictures at 224 pixels to learn from, 96 to test; ImageNet's "
+             "weights"),
+    Claim("scaling_photographs", COURSE,
+          "On photographs, too, a head on features that are all divided by one number is better "
+          "than on features scaled one by one.", ("05_features",),
+          on="12, 24 or 100 photographs at 224 pixels to learn from, 400 to test; ImageNet's "
+             "weights"),
 )  # fmt: skip
 
 
