@@ -66,10 +66,8 @@ class OneScale(StandardScaler):
     """Every feature to mean 0, and all of them divided by one number: their mean variance is 1.
 
     Scaled one by one, a channel that hardly fires on a few training pictures is blown up, and the
-    first new picture on which it does gets a score beyond all others. On photographs of food at
-    224 pixels (mean of eight draws), one number for all gave a balanced accuracy of 0.85 instead of
-    0.76 with 6 training pictures a class, 0.90 instead of 0.86 with 12, 0.925 instead of 0.916 with
-    50, and a log-loss of 0.40, 0.28 and 0.20 instead of 0.90, 0.47 and 0.22.
+    first new picture on which it does gets a score beyond all others. Measured in the ledger:
+    ``course evidence show scaling scaling_photographs``.
     """
 
     def fit(self, x: Any, y: Any = None, sample_weight: Any = None) -> "OneScale":
