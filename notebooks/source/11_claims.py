@@ -58,8 +58,9 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # The line of each part says what became of it.
 #
 # The interval covers what the seed changes: first weights, order, and which pictures were drawn. It
-# says nothing about other data, so each verdict is about small pictures on a laptop: handwritten
-# digits of 8 by 8 pixels, or the drawn food. A rule may hold on a million photographs and not here.
+# says nothing about other data, so each verdict is about what its line names: handwritten digits of
+# 8 by 8 pixels, the drawn food, or a few hundred photographs. A rule may hold on a million of them and
+# not here.
 
 # %% [markdown]
 # **Predict.** Of the eighteen claims C1 to C18, how many held as they are said, without "when"?
