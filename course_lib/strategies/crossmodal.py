@@ -120,8 +120,9 @@ class TwoTowers(nn.Module):
             StrategyError: a sentence without a word.
         """
         rows = [self._rows(line) for line in lines]
-        starts = torch.tensor([0, *(len(each) for each in rows[:-1])]).cumsum(0)
-        flat = torch.tensor([row for each in rows for row in each])
+        place = self.log_scale.device
+        starts = torch.tensor([0, *(len(each) for each in rows[:-1])], device=place).cumsum(0)
+        flat = torch.tensor([row for each in rows for row in each], device=place)
         return F.normalize(self.text_map(self.word_vectors(flat, starts)))
 
     def forward(self, features: Tensor, lines: Sequence[str]) -> Tensor:
@@ -217,6 +218,7 @@ def retrieval(
         StrategyError: shapes that don't match, a row that nothing fits, or k beyond 1 to M.
     """
     right = _checked(torch.eye(len(similarity)) if fits is None else fits, similarity).bool()
+    right = right.to(similarity.device)
     columns = similarity.shape[1]
     if not all(1 <= k <= columns for k in at):
         raise StrategyError(f"k is one of {tuple(at)}; expected 1 to {columns}, the columns.")

@@ -132,7 +132,7 @@ def train_two_codes(
             "with two looks and two pictures at least: in_all_looks makes them."
         )
     with own_streams(seed):
-        model = TwoCodes(looks.shape[-1])
+        model = TwoCodes(looks.shape[-1]).to(looks.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     stream = seeded_generator(seed)
     for _ in range(steps):
@@ -159,6 +159,6 @@ def probe_codes(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> di
     """
     found = {}
     for name in ("logistic_regression", "svm", "knn"):
-        model = classifiers()[name].fit(train[0].numpy(), train[1].numpy())
-        found[name] = float(model.score(test[0].numpy(), test[1].numpy()))
+        model = classifiers()[name].fit(*(each.cpu().numpy() for each in train))
+        found[name] = float(model.score(*(each.cpu().numpy() for each in test)))
     return found

@@ -112,12 +112,15 @@ def distil(
         The student, in evaluation mode.
 
     Raises:
-        StrategyError: see :func:`distillation_loss`; or a ``view`` with scores computed before it.
+        StrategyError: see :func:`distillation_loss`; no pictures; or a ``view`` with scores
+            computed before it.
     """
     if isinstance(teacher, Tensor) and view is not None:
         raise StrategyError(
             "Scores computed once don't fit pictures that change: give the teacher itself."
         )
+    if not len(images):
+        raise StrategyError("There are no pictures to learn from.")
     optimizer = torch.optim.SGD(
         [each for each in student.parameters() if each.requires_grad], lr=rate, momentum=0.9
     )

@@ -78,8 +78,8 @@ def nearest_pictures(features: Tensor, support: Tensor, targets: Tensor, k: int)
         raise StrategyError(
             f"k is {k}; expected 1 to {len(support)}, as many as there are pictures with a label."
         )
-    asked = KNeighborsClassifier(k).fit(support.numpy(), targets.numpy())
-    return torch.as_tensor(asked.predict(features.numpy()))
+    asked = KNeighborsClassifier(k).fit(support.cpu().numpy(), targets.cpu().numpy())
+    return torch.as_tensor(asked.predict(features.cpu().numpy())).to(features.device)
 
 
 class Episode(NamedTuple):
@@ -120,6 +120,7 @@ def episode(
     """
     if min(ways, shots, queries) < 1:
         raise DataError(f"ways, shots, queries are {ways, shots, queries}; expected 1 or more.")
+    targets = targets.cpu()
     present = targets.unique()
     if ways > len(present):
         raise DataError(

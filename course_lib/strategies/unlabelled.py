@@ -43,7 +43,8 @@ def rotated(images: Tensor) -> tuple[Tensor, Tensor]:
             "needs squares. Crop them first."
         )
     turned = [images.rot90(turns, (2, 3)) for turns in range(4)]
-    return torch.cat(turned), torch.arange(4).repeat_interleave(len(images))
+    turns = torch.arange(4, device=images.device)
+    return torch.cat(turned), turns.repeat_interleave(len(images))
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
@@ -72,7 +73,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
     rows = F.normalize(torch.cat([first, second]), dim=1)
     likeness = rows @ rows.T / temperature
     likeness.fill_diagonal_(-math.inf)  # nobody is asked about itself
-    partner = torch.arange(len(rows)).roll(len(first))
+    partner = torch.arange(len(rows), device=rows.device).roll(len(first))
     return F.cross_entropy(likeness, partner)
 
 
@@ -100,7 +101,8 @@ def photograph_view(images: Tensor, stream: torch.Generator) -> Tensor:
     seen = _seen(images, stream, turn=0, sizes=(0.4, 1.0), move=0.25, flip=True, noise=0.0)
     tint = 1 + 0.8 * (torch.rand(len(images), 3, 1, 1, generator=stream) - 0.5)
     grey = torch.rand(len(images), 1, 1, 1, generator=stream) < 0.2
-    return torch.where(grey, seen.mean(1, keepdim=True), seen * tint)
+    tinted = seen * tint.to(seen)
+    return torch.where(grey.to(seen.device), seen.mean(1, keepdim=True), tinted)
 
 
 def _seen(
@@ -120,11 +122,13 @@ def _seen(
         torch.stack([mirror * size * angle.cos(), -size * angle.sin(), across], dim=1),
         torch.stack([mirror * size * angle.sin(), size * angle.cos(), down], dim=1),
     ], dim=1)  # fmt: skip
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    grid = F.affine_grid(matrix.to(images), list(images.shape), align_corners=False)
     edge = "reflection" if flip else "zeros"  # around a digit there is nothing
     seen = F.grid_sample(images, grid, padding_mode=edge, align_corners=False)
-    seen = seen * strength[:, None, None, None]
-    return seen + noise * torch.randn(images.shape, generator=stream) if noise else seen
+    seen = seen * strength.to(images)[:, None, None, None]
+    if not noise:
+        return seen
+    return seen + noise * torch.randn(images.shape, generator=stream).to(images)
 
 
 def by_rotation(
@@ -143,9 +147,12 @@ def by_rotation(
 
     Returns:
         The loss of each step.
+
+    Raises:
+        StrategyError: fewer than two pictures, or a body that gives no rows.
     """
     width = _width(body, images)
-    head = _drawn(seed, lambda: nn.Linear(width, 4))
+    head = _drawn(seed, lambda: nn.Linear(width, 4)).to(images.device)
 
     def loss(batch: Tensor, _: torch.Generator) -> Tensor:
         turned, turns = rotated(batch)
@@ -172,9 +179,13 @@ def by_contrast(
 
     Returns:
         The loss of each step.
+
+    Raises:
+        StrategyError: fewer than two pictures, or a body that gives no rows.
     """
     width = _width(body, images)
     head = _drawn(seed, lambda: nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, 32)))
+    head.to(images.device)
 
     def loss(batch: Tensor, stream: torch.Generator) -> Tensor:
         both = torch.cat([view(batch, stream), view(batch, stream)])
@@ -188,13 +199,18 @@ def _train(
     body: nn.Module, head: nn.Module, loss_of: Callable[[Tensor, torch.Generator], Tensor],
     images: Tensor, rate: float, steps: int, batch_size: int, seed: int,
 ) -> list[float]:  # fmt: skip
+    if min(len(images), batch_size) < 2:
+        raise StrategyError(
+            f"There are {len(images)} pictures, in batches of {batch_size}; expected two or more "
+            "of both: one picture alone has nothing to be told from."
+        )
     optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], lr=rate, momentum=0.9)
     stream, waiting, losses = seeded_generator(seed), list[Tensor](), []
     body.train()
     for _ in range(steps):
         waiting = waiting or [
             rows for rows in torch.randperm(len(images), generator=stream).split(batch_size)
-            if len(rows) > 1  # one picture alone has nothing to be told from
+            if len(rows) > 1
         ]  # fmt: skip
         loss = loss_of(images[waiting.pop(0)], stream)
         optimizer.zero_grad()

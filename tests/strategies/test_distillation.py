@@ -156,3 +156,8 @@ def test_scores_of_other_pictures_are_refused():
         distillation.distil(
             network(0), torch.zeros(4, 3), torch.zeros(4, 1, 8, 8), view=lambda batch, _: batch
         )
+
+
+def test_no_pictures_are_refused():
+    with pytest.raises(StrategyError, match="no pictures"):
+        distillation.distil(torch.nn.Linear(3, 2), torch.zeros(0, 2), torch.zeros(0, 3))

@@ -147,3 +147,14 @@ def test_training_lowers_the_loss_repeats_and_leaves_the_stream_alone(images, wa
 def test_what_is_refused(call, words):
     with pytest.raises(StrategyError, match=words):
         call()
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(1, 8), (0, 8), (6, 1)])
+def test_one_picture_alone_is_refused_before_anything_is_trained(count, batch_size):
+    body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4))
+    before = body[1].weight.clone()
+    with pytest.raises(StrategyError, match="two or more"):
+        unlabelled.by_contrast(
+            body, torch.rand(count, 1, 8, 8), unlabelled.digit_view, batch_size=batch_size
+        )
+    assert torch.equal(body[1].weight, before)
