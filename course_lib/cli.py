@@ -80,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     for step in (run, show, check):
         step.add_argument("ids", nargs="*", metavar="CLAIM", help="such as C18; by default all")
     run.add_argument("--again", action="store_true", help="remove what is there first")
+    run.add_argument("--photographs", action="store_true", help="those on photographs, too")
+    for step in (run, check):
+        step.add_argument("--data", metavar="FOLDER", help="where the photographs lie")
     run.add_argument("--jobs", type=int, help="processes; by default two")
     check.add_argument("--recompute", action="store_true", help="run seed 0 of each again")
 
@@ -214,7 +217,11 @@ def _evidence_run(options: argparse.Namespace) -> None:
 
     jobs = min(2, os.cpu_count() or 1) if options.jobs is None else options.jobs
     report = functools.partial(print, flush=True)
-    done = evidence.run(options.ids or None, again=options.again, jobs=jobs, report=report)
+    _photographs_in(options.data)
+    done = evidence.run(
+        options.ids or None, again=options.again, jobs=jobs, report=report,
+        with_photographs=options.photographs,
+    )  # fmt: skip
     print(evidence.show(list(done)))
 
 
@@ -229,11 +236,22 @@ def _evidence_check(options: argparse.Namespace) -> int:
 
     problems = evidence.check(options.ids or None)
     if options.recompute and not problems:
-        for each in options.ids or evidence.experiments():
-            problems += evidence.differences(each, 0)
-            print(f"{each}: seed 0 run again", flush=True)
+        _photographs_in(options.data)
+        for each in options.ids or evidence.laboratory():
+            found = evidence.compare(each, 0)
+            problems += found.problems
+            how = "by verdict and interval: the file is of another processor or torch"
+            how = "number by number" if found.exact else how
+            print(f"{each}: seed 0 run again, compared {how}", flush=True)
     print("\n".join(problems) or "Results and code agree.")
     return int(bool(problems))
+
+
+def _photographs_in(folder: str | None) -> None:
+    from course_lib.evidence import photographs
+
+    if folder:
+        os.environ[photographs.ENVIRONMENT_VARIABLE] = str(Path(folder).expanduser().resolve())
 
 
 def _progress(_: argparse.Namespace) -> None:

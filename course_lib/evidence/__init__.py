@@ -15,13 +15,14 @@ from course_lib.evidence.design import (
 )
 from course_lib.evidence.ledger import Effect, Entry, Ledger, check, entry, quote, show
 from course_lib.evidence.prose import check_document, check_prose, citations, fill
-from course_lib.evidence.runner import differences, run, run_seed
+from course_lib.evidence.runner import Comparison, compare, run, run_seed
 from course_lib.evidence.statistics import Interval, paired_interval
-from course_lib.evidence.studies import experiments, get
+from course_lib.evidence.studies import experiments, get, laboratory
 
 __all__ = [
-    "CLAIMS", "Claim", "Contrast", "Effect", "Entry", "EvidenceError", "Experiment", "Interval",
-    "Ledger", "Measure", "Outcome", "check", "check_document", "check_prose", "citations",
-    "claim", "differences", "entry", "experiment", "experiments", "fill", "get",
+    "CLAIMS", "Claim", "Comparison", "Contrast", "Effect", "Entry", "EvidenceError", "Experiment",
+    "Interval", "Ledger", "Measure", "Outcome", "check", "check_document", "check_prose",
+    "citations", "claim", "compare", "entry", "experiment", "experiments", "fill", "get",
+    "laboratory",
     "paired_interval", "quote", "run", "run_seed", "show",
 ]  # fmt: skip

@@ -32,7 +32,10 @@ class Claim:
     on: str
 
 
-CLAIMS = (
+_FOOD = "photographs of food at 96 pixels to learn from, 400 to test; ImageNet's weights"
+_FOOD_224 = "photographs of food at 224 pixels to learn from, 400 to test; ImageNet's weights"
+
+SAID = (
     Claim("C1", ARTICLE,
           "Fine-tuning saves compute and can raise accuracy, compared with training from scratch.",
           ("01_pretrain_finetune", "02_hotdog"),
@@ -104,6 +107,18 @@ CLAIMS = (
           "A model trained on a few examples only is worse than a fine-tuned one.",
           ("05_features",),
           on="10 digits of 8 x 8 pixels to learn from, 450 to test"),
+    Claim("C20", COURSE,
+          "The errors of a random head hurt the unfrozen layers even if the learning rate starts "
+          "small and rises (warm-up).", ("06_staged",),
+          on="25 digits of 8 x 8 pixels to learn from, 450 to test"),
+    Claim("C21", COURSE,
+          "The fewer examples there are, the more a network is better on them than on others "
+          "(overfitting); and transfer lessens it.", ("02_hotdog",),
+          on="10, 50 or 200 digits of 8 x 8 pixels to learn from, 450 to test"),
+)  # fmt: skip
+"""What the five texts say, decided on small pictures that anybody can run again."""
+
+OWN = (
     Claim("hotdog_margin", COURSE,
           "On the bundled pictures, at the same budget, fine-tuning a pretrained network beats "
           "training the same network from scratch.", ("02_hotdog",),
@@ -246,6 +261,34 @@ CLAIMS = (
           on="12, 24 or 100 photographs at 224 pixels to learn from, 400 to test; ImageNet's "
              "weights"),
 )  # fmt: skip
+
+
+def _on_photographs(id: str, on: str) -> Claim:
+    same = next(each for each in SAID if each.id == id.split("_")[0])
+    return Claim(f"{id}_photographs", same.source, same.text, same.chapters, on)
+
+
+PHOTOGRAPHS = {
+    "C1": f"10, 50 or 200 {_FOOD}",
+    "C3": f"10 or 200 {_FOOD}",
+    "C3_dissimilar": f"10 or 200 inverted and shuffled {_FOOD}",
+    "C4": f"200 {_FOOD}",
+    "C5": f"10 or 50 {_FOOD}",
+    "C6": f"50 {_FOOD}",
+    "C8": f"50 or 200 {_FOOD}",
+    "C9": f"8 to 400 {_FOOD_224}",
+    "C10": f"512 {_FOOD}",
+    "C11": f"96 {_FOOD_224}",
+    "C12": f"96 {_FOOD_224}",
+    "C16": f"50 {_FOOD}",
+    "C17": f"96 {_FOOD_224}",
+    "C18": f"10 {_FOOD}",
+    "C20": f"50 {_FOOD}",
+    "C21": f"10 or 200 {_FOOD}",
+}
+"""Claims that are decided on photographs as well: what on, and how many."""
+
+CLAIMS = (*SAID, *(_on_photographs(*each) for each in PHOTOGRAPHS.items()), *OWN)
 
 
 def claim(name: str) -> Claim:

@@ -1,6 +1,6 @@
 """A hash of an experiment's design: when code and results part ways, it tells.
 
-It covers the announced arms, measures, contrasts and seeds, the function with its docstring, every
+It covers the announced arms, measures and contrasts, the function with its docstring, every
 function, class and constant of ``course_lib.evidence`` that it uses, directly or not, and the data
 files that it names. Comments and layout don't count. What it uses of the rest of the library is
 not in it: that such a change leaves results alone is shown by running a seed again
@@ -16,12 +16,19 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from course_lib.evidence.design import Contrast, EvidenceError, Experiment, Measure
+from course_lib.evidence.design import (
+    Answers,
+    Contrast,
+    EvidenceError,
+    Experiment,
+    Measure,
+    sharing,
+)
 from course_lib.paths import data_dir, file_hash
 
 PACKAGE = "course_lib.evidence"
 LENGTH = 16
-FRAME = (Experiment, Measure, Contrast, EvidenceError)  # of every experiment alike
+FRAME = (Experiment, Measure, Contrast, EvidenceError, Answers)  # of every experiment alike
 
 
 def fingerprint(experiment: Experiment) -> str:
@@ -31,12 +38,13 @@ def fingerprint(experiment: Experiment) -> str:
         EvidenceError: a data file that the experiment names isn't there.
     """
     announced = (
-        experiment.id,
+        experiment.results,
         experiment.arms,
         tuple(repr(each) for each in experiment.measures),
-        tuple(repr(each) for each in experiment.contrasts),
+        [(each.id, *map(repr, each.contrasts)) for each in sharing(experiment)],
     )
-    parts = {"announced": repr(announced), "run": _squeezed(_source(experiment.run))}
+    source = _source(experiment.run)
+    parts = {"announced": repr(announced), "run": _squeezed(source[source.index("\ndef ") :])}
     _collect(experiment.run, parts)
     for name in experiment.files:
         path = data_dir() / name

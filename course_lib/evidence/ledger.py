@@ -9,16 +9,19 @@ import numpy as np
 from course_lib.errors import UnknownNameError, suggest
 from course_lib.evidence import table
 from course_lib.evidence.claims import CLAIMS, Claim, claim
-from course_lib.evidence.design import Contrast, EvidenceError, Experiment
+from course_lib.evidence.design import Answers, Contrast, EvidenceError, Experiment
 from course_lib.evidence.fingerprint import fingerprint
 from course_lib.evidence.statistics import (
     HELD,
     REFUTED,
+    UNDECIDED,
     Interval,
     Verdict,
     judge,
     overall,
     paired_interval,
+    to_decide,
+    two_way_interval,
 )
 from course_lib.evidence.studies import experiments, get
 from course_lib.evidence.table import Results
@@ -39,6 +42,13 @@ class Effect:
     def text(self) -> str:
         """The effect with its interval, such as ``"0.31 [0.20, 0.42]"``."""
         return self.interval.text(self.digits)
+
+    @property
+    def says(self) -> str:
+        """The verdict; of an open one also about how many draws would decide it."""
+        if self.verdict != UNDECIDED:
+            return self.verdict
+        return f"{UNDECIDED}; about {to_decide(self.contrast, self.interval)} draws would decide it"
 
     def __str__(self) -> str:
         sign = "/" if self.contrast.ratio else "\N{MINUS SIGN}"
@@ -71,7 +81,9 @@ class Entry:
     @property
     def measured_on(self) -> str:
         """On what and how often, such as ``"50 digits of 8 x 8 pixels ...; 8 draws"``."""
-        return f"{self.claim.on}; {self.seeds} draws" if self.seeds else self.claim.on
+        if not self.seeds:
+            return self.claim.on
+        return f"{self.claim.on}; " + ("exact" if self.seeds == 1 else f"{self.seeds} draws")
 
     @property
     def decisive(self) -> tuple[Effect, ...]:
@@ -93,7 +105,7 @@ class Ledger:
         for each in self.entries:
             lines += [f"{each.claim.id}: {each.verdict}", f"  {each.claim.text}"]
             lines += [f"  on {each.measured_on}"]
-            lines += [f"  {item.contrast.name}: {item}: {item.verdict}" for item in each.effects]
+            lines += [f"  {item.contrast.name}: {item}: {item.says}" for item in each.effects]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -129,11 +141,11 @@ def show(ids: Sequence[str] | None = None) -> Ledger:
 def entry(id: str) -> Entry:
     """The ledger's line for one claim."""
     said = claim(id)
-    experiment, results = experiments().get(id), table.read(id)
-    if experiment is None or results is None or len(results.seeds) < 2:
+    experiment = experiments().get(id)
+    results = table.read(experiment.results) if experiment else None
+    if experiment is None or results is None or len(results.seeds) < (1 if experiment.exact else 2):
         return Entry(said, (), 0)
-    found = tuple(_find(experiment, results, each) for each in experiment.contrasts)
-    return Entry(said, found, len(results.seeds))
+    return Entry(said, effects(experiment, results), len(results.seeds))
 
 
 def check(ids: Sequence[str] | None = None) -> list[str]:
@@ -144,12 +156,12 @@ def check(ids: Sequence[str] | None = None) -> list[str]:
     """
     problems = []
     for each in experiments().values() if ids is None else map(get, ids):
-        results, again = table.read(each.id), f"Run: course evidence run {each.id}"
+        results, again = table.read(each.results), f"Run: course evidence run {each.id}"
         if results is None:
             problems.append(f"{each.id} was never run. {again}")
             continue
-        if results.id != each.id:
-            problems.append(f"{table.path_of(each.id)} holds results of {results.id}.")
+        if results.id != each.results:
+            problems.append(f"{table.path_of(each.results)} holds results of {results.id}.")
         elif results.design != fingerprint(each):
             problems.append(f"{each.id} was changed after its results were made. {again}")
         elif results.seeds != list(range(each.seeds)):
@@ -162,11 +174,11 @@ def check(ids: Sequence[str] | None = None) -> list[str]:
                 for outcome in results.outcomes.values():
                     each.check_outcome(outcome)
             except EvidenceError as error:
-                problems.append(f"{table.path_of(each.id)}: {error} {again}")
+                problems.append(f"{table.path_of(each.results)}: {error} {again}")
     if ids is None:
-        known = {each.id for each in CLAIMS}
+        known = {each.results for each in experiments().values()}
         strangers = sorted(p.name for p in table.folder().glob("*.csv") if p.stem not in known)
-        problems += [f"data/evidence/{name} belongs to no claim." for name in strangers]
+        problems += [f"data/evidence/{name} belongs to no experiment." for name in strangers]
     return problems
 
 
@@ -193,7 +205,8 @@ def quote(id: str, what: str = "effect") -> str:
             known[f"{name}.verdict"] = item.verdict
             for part in ("value", "low", "high"):
                 known[f"{name}.{part}"] = f"{getattr(item.interval, part):.{item.digits}f}"
-    experiment, results = get(id), table.read(id)
+    experiment = get(id)
+    results = table.read(experiment.results)
     assert results is not None
     for arm in experiment.arms:
         for measure in experiment.measures:
@@ -206,10 +219,23 @@ def quote(id: str, what: str = "effect") -> str:
     return known[what]
 
 
+def effects(experiment: Experiment, results: Results) -> tuple[Effect, ...]:
+    """Each contrast of an experiment with its interval and verdict."""
+    return tuple(_find(experiment, results, each) for each in experiment.contrasts)
+
+
 def _find(experiment: Experiment, results: Results, contrast: Contrast) -> Effect:
-    treatment = results.column(contrast.treatment, contrast.measure)
-    control = results.column(contrast.control, contrast.measure)
-    interval = paired_interval(treatment, control, contrast.ratio, len(experiment.contrasts))
+    first, second = (
+        results.by_picture(arm, contrast.measure) for arm in (contrast.treatment, contrast.control)
+    )
+    plain = [float(each) for each in first], [float(each) for each in second]
+    if experiment.exact:
+        value = plain[0][0] / plain[1][0] if contrast.ratio else plain[0][0] - plain[1][0]
+        interval = Interval(value, value, value, 1, 1.0)
+    elif any(isinstance(each, Answers) for each in (*first, *second)):
+        interval = two_way_interval(first, second, len(experiment.contrasts))
+    else:
+        interval = paired_interval(*plain, contrast.ratio, len(experiment.contrasts))
     digits = experiment.measure(contrast.measure).digits
     if contrast.ratio:  # has no unit; one digit, and a small one isn't printed as 0
         digits = max(1, -math.floor(math.log10(interval.low)))

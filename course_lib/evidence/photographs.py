@@ -1,8 +1,53 @@
-"""Photographs to measure with. They aren't part of the course; the results are."""
+"""Photographs to measure with. They aren't part of the course; the results are.
+
+Two sets: ``food_photographs`` (992 of Food-101, hot dogs and other food) and ``cifar10`` (whole, as
+JPEG). ``course data photographs`` makes both where there is a network.
+"""
+
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
 
 from course_lib import backbones, data
 from course_lib.evidence.design import EvidenceError
-from course_lib.paths import data_dir
+from course_lib.paths import data_dir, file_hash
+
+ENVIRONMENT_VARIABLE = "COURSE_PHOTOGRAPHS"
+SETS = ("food_photographs", "cifar10")
+
+
+def folder(name: str) -> Path:
+    """Where a set of photographs is: in ``$COURSE_PHOTOGRAPHS``, else in ``data/``.
+
+    Raises:
+        EvidenceError: it isn't there.
+    """
+    path = Path(os.environ.get(ENVIRONMENT_VARIABLE) or data_dir()).expanduser() / name
+    if not path.is_dir():
+        raise EvidenceError(
+            f"This experiment needs the photographs of {path}: train/ and test/ with one folder a "
+            "class. They aren't part of the course; the results are. With a network, `course data "
+            "photographs` makes them; elsewhere, name the folder that they lie in: --data FOLDER."
+        )
+    return path
+
+
+def there(name: str) -> bool:
+    """Whether a set of photographs is there."""
+    try:
+        return folder(name).is_dir()
+    except EvidenceError:
+        return False
+
+
+@cache
+def described(name: str) -> str:
+    """Name, number and hash of a set, as results carry it: over the files' names and contents."""
+    root = folder(name)
+    files = sorted(path for path in root.glob("*/*/*") if path.is_file())
+    listed = "".join(f"{path.relative_to(root).as_posix()} {file_hash(path)}\n" for path in files)
+    return f"{name}, {len(files)} files, sha256 {hashlib.sha256(listed.encode()).hexdigest()[:16]}"
 
 
 def food(split: str, size: int, network: str = "efficientnet_lite0") -> data.ImageFolderDataset:
@@ -14,10 +59,5 @@ def food(split: str, size: int, network: str = "efficientnet_lite0") -> data.Ima
     Raises:
         EvidenceError: the photographs aren't there.
     """
-    folder = data_dir() / "food_photographs"
-    if not folder.is_dir():
-        raise EvidenceError(
-            f"This experiment needs photographs in {folder}: train/ and test/ with one folder a "
-            "class. They aren't part of the course; the results are."
-        )
-    return data.image_folder(folder, split, backbones.preprocessing(network, size).eval)
+    see = backbones.preprocessing(network, size).eval
+    return data.image_folder(folder("food_photographs"), split, see)

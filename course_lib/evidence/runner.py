@@ -1,15 +1,20 @@
 """Run experiments, seed by seed; stop and go on as you like."""
 
+import copy
 import multiprocessing
+import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from course_lib import profile
-from course_lib.evidence import table
+from course_lib.evidence import photographs, table
 from course_lib.evidence.design import EvidenceError, Experiment, Outcome
 from course_lib.evidence.fingerprint import fingerprint
+from course_lib.evidence.ledger import effects
 from course_lib.evidence.studies import experiments, get
 from course_lib.evidence.table import Results
 
@@ -21,6 +26,7 @@ def run(
     seeds: int | None = None,
     *,
     again: bool = False,
+    with_photographs: bool = False,
     jobs: int = 1,
     report: Report | None = None,
 ) -> dict[str, Results]:
@@ -30,10 +36,12 @@ def run(
     made with another design are dropped when the first seed of the new one is done.
 
     Args:
-        ids: of the experiments; all by default.
+        ids: of the experiments; by default those of the laboratory, which need nothing but the
+            checkout.
         seeds: how many, 0, 1, 2 ...; by default as each design says.
         again: remove the results of these experiments first, so that all seeds are run anew; a run
             that was stopped goes on without it.
+        with_photographs: by default those on photographs, too.
         jobs: processes, with one thread each; the numbers don't depend on how many.
         report: gets a line after each seed; ``print`` shows them.
 
@@ -44,28 +52,31 @@ def run(
     for name, value in (("seeds", seeds), ("jobs", jobs)):
         if value is not None and value < 1:
             raise EvidenceError(f"{name} must be 1 or more; got {value}.")
-    chosen = [get(each) for each in ids] if ids is not None else list(experiments().values())
+    wanted = [get(each) for each in ids] if ids is not None else [
+        each for each in experiments().values() if with_photographs or not each.photographs
+    ]  # fmt: skip
+    chosen = list({each.results: each for each in wanted}.values())
     say = report or (lambda _: None)
     if again:
         for each in chosen:
-            table.path_of(each.id).unlink(missing_ok=True)
-    results = {each.id: _start(each) for each in chosen}
+            table.path_of(each.results).unlink(missing_ok=True)
+    results = {each.results: _start(each) for each in chosen}
     todo = [
         (each, seed)
         for each in chosen
         for seed in range(seeds or each.seeds)
-        if seed not in results[each.id].outcomes
+        if seed not in results[each.results].outcomes
     ]
     if not todo:
         say("Nothing to run: every seed is there.")
     began = time.perf_counter()
     for number, (each, seed, outcome, seconds) in enumerate(_outcomes(todo, jobs), start=1):
         each.check_outcome(outcome)
-        results[each.id].add(seed, outcome)
-        table.write(each, results[each.id])
+        results[each.results].add(seed, outcome)
+        table.write(each, results[each.results])
         spent = (time.perf_counter() - began) / 60
         say(f"{each.id} seed {seed}: {seconds:.0f} s  ({number}/{len(todo)}, {spent:.1f} min)")
-    return results
+    return {each.id: results[each.results] for each in wanted}
 
 
 def run_seed(id: str, seed: int) -> Outcome:
@@ -77,44 +88,78 @@ def run_seed(id: str, seed: int) -> Outcome:
         return get(id).run(seed)
 
 
-def differences(id: str, seed: int) -> list[str]:
-    """Run one seed anew and compare it with the file; timings aside.
+@dataclass(frozen=True)
+class Comparison:
+    """A seed run anew and compared with the file.
 
-    Returns:
-        One line for each number that differs.
+    Attributes:
+        exact: number by number, as the processor and torch are those of the file; otherwise by
+            what the claim's verdicts and intervals become with the new numbers in the seed's place.
+        problems: a line for each thing that differs.
+    """
+
+    exact: bool
+    problems: tuple[str, ...]
+
+
+def compare(id: str, seed: int) -> Comparison:
+    """Run one seed of an experiment anew and compare it with the file; timings aside.
 
     Raises:
         UnknownNameError: no such experiment.
         EvidenceError: the file has no results for that seed.
     """
-    experiment, results = get(id), table.read(id)
+    experiment = get(id)
+    results = table.read(experiment.results)
     if results is None or seed not in results.outcomes:
         raise EvidenceError(f"{id} has no results for seed {seed}. Run: course evidence run {id}")
-    again = Results(id, results.design)
+    old, again = results.outcomes[seed], copy.deepcopy(results)
     again.add(seed, run_seed(id, seed))
-    return [
-        f"{id} seed {seed}, {arm}, {each.name}: {old[each.name]:g} in the file, "
-        f"{again.outcomes[seed][arm][each.name]:g} now"
-        for arm, old in results.outcomes[seed].items()
-        for each in experiment.measures
-        if not each.timing and again.outcomes[seed][arm][each.name] != old[each.name]
-    ]
+    if results.made_with == made_with():
+        return Comparison(True, tuple(
+            f"{id} seed {seed}, {arm}, {each.name}: {old[arm][each.name]:g} in the file, "
+            f"{again.outcomes[seed][arm][each.name]:g} now"
+            for arm in old
+            for each in experiment.measures
+            if not each.timing and again.outcomes[seed][arm][each.name] != old[arm][each.name]
+        ))  # fmt: skip
+    problems = []
+    for before, now in zip(effects(experiment, results), effects(experiment, again), strict=True):
+        inside = before.interval.low <= now.interval.value <= before.interval.high
+        if before.verdict != now.verdict or not inside:
+            problems.append(
+                f"{id} {before.contrast.name}, with seed {seed} of this processor: {now.text}, "
+                f"{now.verdict}; the file: {before.text}, {before.verdict}"
+            )
+    return Comparison(False, tuple(problems))
 
 
 def _start(experiment: Experiment) -> Results:
     design = fingerprint(experiment)
-    before = table.read(experiment.id)
+    before = table.read(experiment.results)
     if before is not None and before.design == design:
         before.made_with = made_with()
         return before
-    return Results(experiment.id, design, made_with())
+    used = photographs.described(experiment.photographs) if experiment.photographs else ""
+    return Results(experiment.results, design, made_with(), used)
 
 
 def made_with() -> str:
-    """torch's version and the processor's kind, on which last digits depend."""
+    """torch's version and the processor with its kind, on which last digits depend."""
     import torch
 
-    return f"torch {torch.__version__.split('+')[0]} on {torch.backends.cpu.get_cpu_capability()}"
+    kind = torch.backends.cpu.get_cpu_capability()
+    return f"torch {torch.__version__.split('+')[0]} on {kind} ({processor()})"
+
+
+def processor() -> str:
+    """The processor's name, as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def _outcomes(

@@ -2,25 +2,32 @@
 
 The arms of a seed share data and order, so they are compared in pairs: one difference a seed. The
 interval is Student's t interval for the mean of these differences (for ratios: of the differences
-of the logarithms). An experiment with k contrasts has each of them at the level 1 - 0.05/k
-(Bonferroni), so that all its intervals together are right 19 times out of 20.
+of the logarithms). A claim with k contrasts has each of them at the level 1 - 0.05/k (Bonferroni),
+so that all its intervals together are right 19 times out of 20.
 
-The interval covers what the seed changes: the first weights, the order, and, where an experiment
-draws its data by the seed, the data. It says nothing about other data sets.
+That interval covers what the seed changes: the first weights, the order, the pictures drawn. The
+draws come from one pool and overlap, so it would shrink to nothing with ever more seeds, as if the
+pool were all pictures there are. Where an experiment keeps its answers picture by picture, seeds
+and pictures are therefore both resampled (:func:`two_way_interval`; A. B. Owen, The pigeonhole
+bootstrap, 2007), and the wider end of both counts. It says nothing about other data sets.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from scipy import stats
 
-from course_lib.evidence.design import LEVEL, Contrast, EvidenceError
+from course_lib.evidence.design import LEVEL, Answers, Contrast, EvidenceError
 
-HELD, REFUTED, UNDECIDED = "held", "did not hold", "undecided"
-Verdict = Literal["held", "did not hold", "undecided"]
+HELD: Final = "held"
+REFUTED: Final = "did not hold"
+NO_DIFFERENCE: Final = "no difference that matters"
+UNDECIDED: Final = "undecided"
+Verdict = Literal["held", "did not hold", "no difference that matters", "undecided"]
+RESAMPLES = 4000
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,9 @@ class Interval:
         value: the mean over the seeds.
         low: lower end.
         high: upper end.
-        seeds: how many pairs it rests on.
+        seeds: how many pairs it rests on; 1 for an exact result, which is its own interval.
         level: 0.95 for a single contrast.
+        pictures: how many test pictures were resampled with the seeds; 0: seeds alone.
     """
 
     value: float
@@ -40,10 +48,13 @@ class Interval:
     high: float
     seeds: int
     level: float
+    pictures: int = 0
 
     def text(self, digits: int = 2) -> str:
-        """Such as ``"0.31 [0.20, 0.42]"``."""
+        """Such as ``"0.31 [0.20, 0.42]"``; of an exact result the value alone."""
         style = f"z.{digits}f"  # z: no "-0.00"
+        if self.seeds == 1:
+            return f"{self.value:{style}}"
         return f"{self.value:{style}} [{self.low:{style}}, {self.high:{style}}]"
 
 
@@ -79,36 +90,117 @@ def paired_interval(
     return Interval(value, low, high, len(pairs), level)
 
 
+def two_way_interval(
+    treatment: Sequence[float | Answers], control: Sequence[float | Answers], contrasts: int = 1
+) -> Interval:
+    """treatment - control, with seeds and test pictures both resampled.
+
+    Args:
+        treatment: each seed's answers, picture by picture; or a number, such as a constant.
+        control: likewise; in each seed at least one of the two has answers, and where both have
+            them, for the same pictures.
+        contrasts: how many are made in this experiment.
+
+    Returns:
+        The mean over the seeds; of the bootstrap's and Student's interval the wider end each.
+
+    Raises:
+        EvidenceError: fewer than two pairs, or the arms of a seed were asked about other pictures.
+    """
+    first, second = ([float(each) for each in arm] for arm in (treatment, control))
+    plain = paired_interval(first, second, contrasts=contrasts)
+    asked = [_asked(*pair) for pair in zip(treatment, control, strict=True)]
+    pool = np.unique(np.concatenate(asked))
+    rows = [np.searchsorted(pool, each) for each in asked]
+    difference, there = np.zeros((len(asked), len(pool))), np.zeros((len(asked), len(pool)))
+    for seed, pair in enumerate(zip(treatment, control, strict=True)):
+        left, right = (np.asarray(a.right if isinstance(a, Answers) else a, float) for a in pair)
+        difference[seed, rows[seed]], there[seed, rows[seed]] = left - right, 1
+    stream = np.random.default_rng(0)
+    weights = stream.multinomial(len(pool), np.full(len(pool), 1 / len(pool)), RESAMPLES)
+    by_seed = (weights @ difference.T) / np.maximum(weights @ there.T, 1)
+    seeds = len(asked)
+    of_seeds = stream.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES)
+    means = (by_seed * of_seeds).sum(1) / seeds
+    tail = (1 - plain.level) / 2
+    low, high = (float(each) for each in np.quantile(means, [tail, 1 - tail]))
+    return Interval(
+        plain.value, min(low, plain.low), max(high, plain.high), seeds, plain.level, len(pool)
+    )
+
+
+def _asked(first: float | Answers, second: float | Answers) -> Sequence[int]:
+    asked = [each.places for each in (first, second) if isinstance(each, Answers)]
+    if not asked or asked[0] != asked[-1]:
+        raise EvidenceError(
+            "Two arms of a seed can be compared picture by picture only if both were asked about "
+            "the same pictures."
+        )
+    return asked[0]
+
+
 def judge(contrast: Contrast, interval: Interval) -> Verdict:
     """What the interval says about what the contrast claims.
 
     ``held``: the whole interval is where the claim puts it. ``did not hold``: the whole interval
-    is elsewhere. ``undecided``: it reaches over the border.
+    is elsewhere; where more (or less) is claimed, all of it lies below the smallest effect that
+    matters. ``no difference that matters``: the whole interval is that close to none.
+    ``undecided``: it reaches over the border.
     """
-    border = max(contrast.margin, 1.0) if contrast.ratio else contrast.margin
     low, high = interval.low, interval.high
-    if contrast.claimed == "same":
-        least = 1 / border if contrast.ratio else -border
-        if least <= low and high <= border:
-            return "held"
-        return "did not hold" if high < least or low > border else "undecided"
+    margin, matters = contrast.margin, contrast.matters
+    if contrast.ratio:  # on logarithms a ratio is a difference
+        low, high = math.log(low), math.log(high)
+        margin, matters = math.log(max(margin, 1.0)), math.log(matters)
+    if contrast.claimed in ("same", "not less"):
+        if -margin <= low and (high <= margin or contrast.claimed == "not less"):
+            return HELD
+        above = low > margin and contrast.claimed == "same"
+        return REFUTED if high < -margin or above else UNDECIDED
+    if not margin and -matters <= low < high <= matters:
+        return NO_DIFFERENCE
     if contrast.claimed == "less":  # mirrored, so that "more" serves both
-        low, high = (1 / high, 1 / low) if contrast.ratio else (-high, -low)
-    if low > border:
-        return "held"
-    # Exactly at the border isn't beyond it: equal arms don't make "more" true.
-    return "did not hold" if high < border or (low == high == border) else "undecided"
+        low, high = -high, -low
+    if low > margin:
+        return HELD
+    # Equal arms, without any spread, don't make "more" true.
+    return REFUTED if high < (margin or matters) or low == high else UNDECIDED
+
+
+def to_decide(contrast: Contrast, interval: Interval) -> int:
+    """About how many seeds would decide it, if the mean stayed where it is and the rest as it is.
+
+    The interval's half-width falls with the square root of the seeds; the nearest verdict is the
+    one whose border is farthest from the mean.
+    """
+    value, low, high = interval.value, interval.low, interval.high
+    margin, matters = contrast.margin, contrast.matters
+    if contrast.ratio:
+        value, low, high = (math.log(each) for each in (value, low, high))
+        margin, matters = math.log(max(margin, 1.0)), math.log(matters)
+    if contrast.claimed == "less":
+        value, low, high = -value, -high, -low
+    if contrast.claimed in ("same", "not less"):
+        room = max(value + margin, -margin - value) if contrast.claimed == "not less" else abs(
+            margin - abs(value))  # fmt: skip
+    else:
+        room = max(value - margin, (margin or matters) - value)
+    half = (high - low) / 2
+    return math.ceil(interval.seeds * (half / max(room, 1e-6)) ** 2)
 
 
 def overall(verdicts: Sequence[Verdict], whens: Sequence[str]) -> str:
     """One verdict from those of the contrasts.
 
-    ``held`` if all held, ``did not hold`` if none did and not all are open; where some held,
-    ``holds when ...`` with their conditions.
+    ``held`` if all held; where some held, ``holds when ...`` with their conditions; ``did not
+    hold`` if one did not and none held; else ``no difference that matters`` if none is open.
     """
     held = [when for verdict, when in zip(verdicts, whens, strict=True) if verdict == HELD]
     if len(held) == len(verdicts):
         return HELD
     if held:
         return "holds when " + "; ".join(when or "(see the table)" for when in held)
-    return REFUTED if REFUTED in verdicts else UNDECIDED
+    for each in (REFUTED, UNDECIDED, NO_DIFFERENCE):
+        if each in verdicts:
+            return each
+    raise EvidenceError("There is no verdict to sum up.")

@@ -18,6 +18,12 @@ def experiments() -> dict[str, design.Experiment]:
     return {each.id: design.REGISTRY[each.id] for each in CLAIMS if each.id in design.REGISTRY}
 
 
+def laboratory() -> list[str]:
+    """Ids of the experiments that need nothing but the checkout, one for each file."""
+    alone = (each for each in experiments().values() if not each.photographs)
+    return [each.id for each in {each.results: each for each in alone}.values()]
+
+
 def get(id: str) -> design.Experiment:
     """The experiment of that id.
 

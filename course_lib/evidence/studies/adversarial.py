@@ -10,11 +10,8 @@ while the photographs fell to 0.46 and 0.54 on two of three draws. So strength 1
 own. Results are from draw 20 on.
 """
 
-from pathlib import Path
-
-from course_lib.evidence import digits
-from course_lib.evidence.design import Contrast, EvidenceError, Measure, Outcome, experiment
-from course_lib.paths import data_dir
+from course_lib.evidence import digits, photographs
+from course_lib.evidence.design import Contrast, Measure, Outcome, experiment
 from course_lib.strategies import adversarial, domain_data
 
 FIRST_DRAW, STRENGTH, STRONG = 20, 0.3, 1.0
@@ -80,25 +77,9 @@ def on_digits(seed: int) -> Outcome:
     return with_both_shares(domain_data.two_domains("digits", draw), draw)
 
 
-def photographs_there() -> Path:
-    """The folder with the photographs.
-
-    Raises:
-        EvidenceError: it isn't there.
-    """
-    folder = data_dir() / "food_photographs"
-    if not folder.is_dir():
-        raise EvidenceError(
-            f"This experiment needs photographs of hot dogs and other food in {folder}: train/ and "
-            "test/ with the folders hotdog/ and not-hotdog/. They aren't part of the course; the "
-            "results are."
-        )
-    return folder
-
-
 @experiment(
     "adversarial_photographs", seeds=8, arms=ARMS, measures=(ACCURACY,), contrasts=CONTRASTS,
-    minutes=1.5,
+    photographs="food_photographs", minutes=1.5,
 )  # fmt: skip
 def on_photographs(seed: int) -> Outcome:
     """Labelled drawings, photographs without labels: does the reversal help?
@@ -113,4 +94,5 @@ def on_photographs(seed: int) -> Outcome:
     instead of 300 gave more, about 0.8; the steps are those of the digits, and stay.)
     """
     draw = FIRST_DRAW + seed
-    return with_both_shares(domain_data.two_domains("hotdogs", draw, photographs_there()), draw)
+    there = photographs.folder("food_photographs")
+    return with_both_shares(domain_data.two_domains("hotdogs", draw, there), draw)

@@ -216,7 +216,7 @@ PHOTO_QUERIES = 100
         Contrast("bar", "zero-shot, bar set", "zero-shot", "share_right", "more",
                  when="the bar is set on photographs without labels"),
     ),
-    files=pictures.FILES, minutes=2,
+    files=pictures.FILES, photographs="food_photographs", minutes=2,
 )  # fmt: skip
 def named_on_photographs(seed: int) -> Outcome:
     """Are hot dogs on photographs known by what was learned from drawn pictures and sentences?

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from course_lib import backbones, data
 from course_lib.evidence import digits
-from course_lib.evidence.design import Contrast, EvidenceError, Measure, Outcome, experiment
+from course_lib.evidence.design import Contrast, Measure, Outcome, experiment
+from course_lib.evidence.photographs import folder
 from course_lib.evidence.studies import hops, shift
 from course_lib.features.classical import classifiers
-from course_lib.paths import data_dir
 from course_lib.strategies import distillation
 
 FIRST_DRAW = 20
@@ -118,19 +118,9 @@ def of_digits(seed: int) -> Outcome:
 
 @cache
 def cifar10(split: str) -> data.ImageFolderDataset:
-    """A split as Lite0 takes it, at 64 pixels; the files are looked through once a process.
-
-    Raises:
-        EvidenceError: the pictures aren't there.
-    """
-    folder = data_dir() / "cifar10"
-    if not folder.is_dir():
-        raise EvidenceError(
-            f"This experiment needs CIFAR-10 as JPEG in {folder}: train/ and test/ with one folder "
-            "a class. It isn't part of the course; the results are."
-        )
+    """A split as Lite0 takes it, at 64 pixels; the files are looked through once a process."""
     see = backbones.preprocessing("efficientnet_lite0", size=hops.CIFAR_SIDE)
-    return data.image_folder(folder, split=split, transform=see.eval)
+    return data.image_folder(folder("cifar10"), split=split, transform=see.eval)
 
 
 def photographs(split: str, classes: range, n: int, seed: int) -> digits.Part:
@@ -181,7 +171,7 @@ def linear_scores(train: digits.Part, val: digits.Part, rows: Tensor) -> Tensor:
         Contrast("soft", "extra", "extra hard", "test_accuracy", "more",
                  when="soft answers are set against the teacher's first choices"),
     ),
-    minutes=7,
+    photographs="cifar10", minutes=7,
 )  # fmt: skip
 def of_photographs(seed: int) -> Outcome:
     """Does a small network learn photographs better from an ImageNet network's answers?

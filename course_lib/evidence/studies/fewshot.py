@@ -14,11 +14,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from course_lib import backbones, data, features
+from course_lib import backbones, features
 from course_lib.evidence import digits
-from course_lib.evidence.design import Contrast, EvidenceError, Measure, Outcome, experiment
+from course_lib.evidence.design import Contrast, Measure, Outcome, experiment
+from course_lib.evidence.photographs import food
 from course_lib.evidence.studies import pictures
-from course_lib.paths import data_dir
 from course_lib.profile import seeded_generator
 from course_lib.strategies import fewshot
 
@@ -118,20 +118,8 @@ def few_digits(seed: int) -> Outcome:
 
 @cache
 def photographs(split: str, size: int) -> features.Features:
-    """Features of the food photographs: class 0 is the hot dog.
-
-    Raises:
-        EvidenceError: the pictures aren't there.
-    """
-    folder = data_dir() / "food_photographs"
-    if not folder.is_dir():
-        raise EvidenceError(
-            f"This experiment needs photographs of food in {folder}: train/ and test/ with the "
-            "folders hotdog and not-hotdog. They aren't part of the course; the results are."
-        )
-    see = backbones.preprocessing(pictures.NETWORK, size=size)
-    whole = data.image_folder(folder, split=split, transform=see.eval)
-    return features.extract(pictures.network(), whole, batch_size=16, progress=False)
+    """Features of the food photographs: class 0 is the hot dog."""
+    return features.extract(pictures.network(), food(split, size), batch_size=16, progress=False)
 
 
 @torch.no_grad()
@@ -166,7 +154,7 @@ ROW, PLAIN_ROW = "row 934", "row 934, plain"
         Contrast("neighbour", "prototypes, 5", "nearest picture, 5", "test_accuracy", "more",
                  when="there are 5: prototypes against the nearest picture"),
     ),
-    minutes=2,
+    photographs="food_photographs", minutes=2,
 )  # fmt: skip
 def few_photographs(seed: int) -> Outcome:
     """How many labelled photographs is ImageNet's hot-dog row worth, and what to do with few?

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from course_lib import backbones, data, training
 from course_lib.evidence import digits
-from course_lib.evidence.design import Contrast, EvidenceError, Measure, Outcome, experiment
+from course_lib.evidence.design import Contrast, Measure, Outcome, experiment
+from course_lib.evidence.photographs import folder
 from course_lib.evidence.studies.steps import best_rate
 from course_lib.features.classical import classifiers
-from course_lib.paths import data_dir
 from course_lib.profile import seeded_generator
 from course_lib.strategies import averages
 
@@ -389,19 +389,9 @@ CIFAR_SIDE = 64
 
 
 def photographs(split: str, classes: range, n: int, seed: int) -> digits.Part:
-    """Pictures of CIFAR-10, every class equally often, as Lite0 takes them: (N, 3, 64, 64).
-
-    Raises:
-        EvidenceError: the pictures aren't there.
-    """
-    folder = data_dir() / "cifar10"
-    if not folder.is_dir():
-        raise EvidenceError(
-            f"This experiment needs CIFAR-10 as JPEG in {folder}: train/ and test/ with one folder "
-            "a class. It isn't part of the course; the results are."
-        )
+    """Pictures of CIFAR-10, every class equally often, as Lite0 takes them: (N, 3, 64, 64)."""
     see = backbones.preprocessing("efficientnet_lite0", size=CIFAR_SIDE)
-    whole = data.image_folder(folder, split=split, transform=see.eval)
+    whole = data.image_folder(folder("cifar10"), split=split, transform=see.eval)
     rows = [i for i, target in enumerate(whole.targets) if target in classes]
     some = data.balanced_subset(data.LabelledSubset(whole, rows), n, seed)
     images = torch.stack([some[i][0] for i in range(n)])
@@ -410,7 +400,7 @@ def photographs(split: str, classes: range, n: int, seed: int) -> digits.Part:
 
 @experiment(
     "hops_photographs", seeds=5, arms=FROZEN_ARMS, measures=(ACCURACY,),
-    contrasts=frozen_contrasts(), minutes=9,
+    contrasts=frozen_contrasts(), photographs="cifar10", minutes=9,
 )  # fmt: skip
 def over_photographs(seed: int) -> Outcome:
     """Lite0 from ImageNet: does a hop over five classes of CIFAR-10 help with the other five?

@@ -15,17 +15,16 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from course_lib import backbones, data, freezing, training
-from course_lib.evidence.design import Contrast, EvidenceError, Measure, Outcome, experiment
+from course_lib.evidence import photographs
+from course_lib.evidence.design import Contrast, Measure, Outcome, experiment
 from course_lib.evidence.studies.pictures import (
     FILES,
-    NETWORK,
     SIZE,
     drawn,
     in_memory,
     network,
     pictures,
 )
-from course_lib.paths import data_dir
 from course_lib.strategies import averages, lora, subsets
 
 FIRST_DRAW = 20
@@ -37,18 +36,8 @@ ACCURACY = Measure("test_accuracy", digits=3)
 
 @cache
 def food(split: str) -> TensorDataset:
-    """A split of the photographs of food, hot dogs and others, prepared: (N, 3, 96, 96).
-
-    Raises:
-        EvidenceError: the photographs aren't there.
-    """
-    folder = data_dir() / "food_photographs"
-    if not folder.is_dir():
-        raise EvidenceError(
-            f"This experiment needs photographs in {folder}: train/ and test/ with one folder a "
-            "class. They aren't part of the course; the results are."
-        )
-    return prepared(data.image_folder(folder, split, backbones.preprocessing(NETWORK, SIZE).eval))
+    """A split of the photographs of food, hot dogs and others, prepared: (N, 3, 96, 96)."""
+    return prepared(photographs.food(split, SIZE))
 
 
 def prepared(pictures: data.ImageFolderDataset) -> TensorDataset:
@@ -136,7 +125,7 @@ WAYS = ("all layers", "head", "last block", "norms", "LoRA")
         Contrast("lora_all", "LoRA", "all layers", "test_accuracy", "same", margin=0.02,
                  when="LoRA is set against training everything"),
     ),
-    minutes=12,
+    photographs="food_photographs", minutes=12,
 )  # fmt: skip
 def small_parts(seed: int) -> Outcome:
     """Is it enough to train small parts of a convolutional network, on photographs?
@@ -182,7 +171,7 @@ IN, OUT = Measure("in", digits=3), Measure("out", digits=3)
         Contrast("soup_in", "soup", "LP-FT", "in", "more",
                  when="three runs are averaged and drawn pictures count"),
     ),
-    files=FILES, minutes=8,
+    files=FILES, photographs="food_photographs", minutes=8,
 )  # fmt: skip
 def drawn_to_photographs(seed: int) -> Outcome:
     """Trained on drawn pictures: what of it holds on photographs?

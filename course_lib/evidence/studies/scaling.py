@@ -86,7 +86,7 @@ def on_drawn_pictures(seed: int) -> Outcome:
 
 @experiment(
     "scaling_photographs", seeds=10, arms=ARMS, measures=(ACCURACY, LOSS), contrasts=CONTRASTS,
-    minutes=2,
+    photographs="food_photographs", minutes=2,
 )  # fmt: skip
 def on_photographs(seed: int) -> Outcome:
     """Does one number for all features make a better head than one for each? On photographs.

@@ -123,7 +123,7 @@ def on_drawn_pictures(seed: int) -> Outcome:
 
 @experiment(
     "size_photographs", seeds=5, arms=ARMS, measures=(ACCURACY, WORK), contrasts=contrasts(),
-    minutes=6,
+    photographs="food_photographs", minutes=6,
 )  # fmt: skip
 def on_photographs(seed: int) -> Outcome:
     """Is a larger picture under a linear head worth more than a trained body? On photographs.

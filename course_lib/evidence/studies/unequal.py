@@ -84,7 +84,7 @@ def photographed(split: str, size: int = SIZE) -> Rows:
 
 @experiment(
     "unequal_photographs", seeds=10, arms=ARMS, measures=(BALANCED, RECALL),
-    contrasts=contrasts(), minutes=2,
+    contrasts=contrasts(), photographs="food_photographs", minutes=2,
 )  # fmt: skip
 def on_photographs(seed: int) -> Outcome:
     """Do class weights help when one class is small? On photographs.

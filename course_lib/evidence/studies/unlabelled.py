@@ -171,7 +171,7 @@ def small(part: digits.Part) -> digits.Part:
         Contrast("rotation_more", "rotation 250: tuned", "scratch 250: tuned", "test_accuracy",
                  "more", when="by rotation, then 250 labels"),
     ),
-    minutes=8,
+    photographs="cifar10", minutes=8,
 )  # fmt: skip
 def of_photographs(seed: int) -> Outcome:
     """The same for photographs: is a body pretrained without labels a better start than a new one?
