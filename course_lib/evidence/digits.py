@@ -9,7 +9,7 @@ order, with drawn labels.
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -297,6 +297,23 @@ def tuned(
     """
 
     return best(train_and_score(start(), task, r, seed=seed, **settings) for r in rates)
+
+
+def over_rates(
+    start: Callable[[], nn.Sequential],
+    task: Task,
+    seed: int,
+    rates: Sequence[float] = RATES,
+    **settings: Any,
+) -> dict[float, Score]:
+    """What :func:`tuned` chooses from: rate -> how the network did that was trained at it."""
+    return {rate: train_and_score(start(), task, rate, seed=seed, **settings) for rate in rates}
+
+
+def told(scores: Mapping[float, Score]) -> dict[str, float]:
+    """What an experiment records of an arm: the best's test accuracy, and its rate."""
+    rate = max(scores, key=lambda each: scores[each].rank)
+    return {"test_accuracy": scores[rate].test, "rate": rate}
 
 
 def steps_until(score: Score, level: float) -> float:

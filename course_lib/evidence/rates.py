@@ -26,6 +26,6 @@ def parabola(losses: Mapping[float, float]) -> float:
     height = [math.log(min(loss, WORST * smallest)) for loss in losses.values()]
     curve = np.polynomial.Polynomial.fit(place, height, 2).convert()
     _, slope, bend = curve.coef
-    if bend <= 0:
+    if bend <= 0:  # type: ignore[operator]
         return min(losses, key=lambda rate: losses[rate])
-    return math.exp(min(max(-slope / (2 * bend), min(place)), max(place)))
+    return math.exp(min(max(-slope / (2 * bend), min(place)), max(place)))  # type: ignore[operator]

@@ -8,6 +8,7 @@ are kept picture by picture.
 
 import copy
 from functools import cache
+from typing import Any
 
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -119,7 +120,7 @@ def one_linear_layer(pool: str, seed: int) -> Values:
     }
 
 
-C12 = {
+C12: dict[str, Any] = {
     "arms": ("trained network", "new network", "pixels", "nine in ten"),
     "measures": (ACCURACY, Measure("penalty", digits=3)),
     "contrasts": (
@@ -138,10 +139,10 @@ def one_linear_layer_drawn(seed: int) -> Outcome:
     """Does one linear layer on a trained network's features separate a new problem's classes well?
 
     Data: 96 training pictures. Arms: a linear layer (logistic regression) on the 1,280 features of
-    the trained network; on those of the same network with new weights (four sets, in turns); on 24 x
-    24 pixels; and the constant 0.9, as what "well" means. Budget: five penalties for each, the best
-    by validation, recorded. Measure: test accuracy. Prediction of the claim: the trained network's
-    features give more than each of the other three.
+    the trained network; on those of the same network with new weights (four sets, in turns); on 24
+    x 24 pixels; and the constant 0.9, as what "well" means. Budget: five penalties for each, the
+    best by validation, recorded. Measure: test accuracy. Prediction of the claim: the trained
+    network's features give more than each of the other three.
     """
     return one_linear_layer(DRAWN, seed)
 
@@ -174,7 +175,7 @@ def normalisation(pool: str, seed: int) -> Values:
     return found
 
 
-C11 = {
+C11: dict[str, Any] = {
     "arms": ("its own", "ImageNet's", "none"),
     "measures": (ACCURACY, Measure("penalty", digits=3), Measure("recognised")),
     "contrasts": (
@@ -311,7 +312,7 @@ def classical(pool: str, seed: int) -> Values:
     }
 
 
-C17 = {
+C17: dict[str, Any] = {
     "arms": ("linear", "svm", "naive_bayes", "knn", "joined", "second alone", "pixels"),
     "measures": (ACCURACY,),
     "contrasts": (

@@ -79,7 +79,7 @@ def one_way(way: str, rate: float, train: Part, val: Part, seed: int) -> tuple[n
 
 
 @experiment(
-    "schedules_photographs", seeds=8, arms=WAYS, measures=(ACCURACY, TO_LEVEL, RATE),
+    "schedules_photographs", seeds=5, arms=WAYS, measures=(ACCURACY, TO_LEVEL, RATE),
     contrasts={
         "C6_photographs": (
             Contrast("gain", "head first", "one rate", "test_accuracy", "more"),
@@ -125,7 +125,7 @@ def schedules(seed: int) -> Outcome:
             "test_accuracy": pools.answers(said, FOOD, places.test), "rate": chosen.rate,
             "steps": float(tried[chosen.rate][1]),
         }  # fmt: skip
-    return found
+    return found  # type: ignore[return-value]
 
 
 FINE_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
@@ -133,7 +133,7 @@ MANY = 200
 
 
 @experiment(
-    "C4_photographs", seeds=6, arms=("scratch", "fine-tuned", "fine-tuned, a tenth"),
+    "C4_photographs", seeds=5, arms=("scratch", "fine-tuned", "fine-tuned, a tenth"),
     measures=(ACCURACY, Measure("best_rate", digits=4)),
     contrasts=(
         Contrast("factor", "scratch", "fine-tuned", "best_rate", "more", margin=3.16, ratio=True,
