@@ -77,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     run = _command(ledger, "run", _evidence_run, again)
     show = _command(ledger, "show", _evidence_show, "print the verdicts")
     check = _command(ledger, "check", _evidence_check, "tell whether results and code agree")
+    fetch = _command(ledger, "photographs", _evidence_photographs, "download those it measures on")
+    fetch.add_argument("--data", metavar="FOLDER", help="where to; by default data/")
     for step in (run, show, check):
         step.add_argument("ids", nargs="*", metavar="CLAIM", help="such as C18; by default all")
     run.add_argument("--again", action="store_true", help="remove what is there first")
@@ -245,6 +247,13 @@ def _evidence_check(options: argparse.Namespace) -> int:
             print(f"{each}: seed 0 run again, compared {how}", flush=True)
     print("\n".join(problems) or "Results and code agree.")
     return int(bool(problems))
+
+
+def _evidence_photographs(options: argparse.Namespace) -> None:
+    from course_lib.evidence import fetching
+    from course_lib.paths import data_dir
+
+    fetching.fetch(Path(options.data).expanduser() if options.data else data_dir())
 
 
 def _photographs_in(folder: str | None) -> None:

@@ -43,7 +43,7 @@ def fingerprint(experiment: Experiment) -> str:
         tuple(repr(each) for each in experiment.measures),
         [(each.id, *map(repr, each.contrasts)) for each in sharing(experiment)],
     )
-    source = _source(experiment.run)
+    source = "\n" + _source(experiment.run)
     parts = {"announced": repr(announced), "run": _squeezed(source[source.index("\ndef ") :])}
     _collect(experiment.run, parts)
     for name in experiment.files:

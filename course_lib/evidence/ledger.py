@@ -1,7 +1,7 @@
 """What the results say: a verdict for each claim, and the numbers that prose may cite."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,16 @@ class Entry:
         return overall(verdicts, [each.contrast.when for each in self.effects])
 
     @property
+    def name(self) -> str:
+        """The claim's id, the same on photographs and in the laboratory."""
+        return self.claim.id.removesuffix("_photographs").removesuffix("_dissimilar")
+
+    @property
+    def on_photographs(self) -> bool:
+        """Whether it was decided on photographs."""
+        return self.claim.id.endswith("_photographs")
+
+    @property
     def measured_on(self) -> str:
         """On what and how often, such as ``"50 digits of 8 x 8 pixels ...; 8 draws"``."""
         if not self.seeds:
@@ -112,18 +122,33 @@ class Ledger:
 
     def _repr_markdown_(self) -> str:
         rows = [
-            "| claim | what is said | verdict | effect with interval | on | chapters |",
-            "|---|---|---|---|---|---|",
+            "| claim | what is said | on photographs | in the laboratory | chapters |",
+            "|---|---|---|---|---|",
         ]
-        for each in self.entries:
-            effects = "<br>".join(map(str, each.effects))
-            chapters = ", ".join(name[:2] for name in each.claim.chapters)
-            said = f"{each.claim.text} *({each.claim.source})*"
-            rows.append(
-                f"| {each.claim.id} | {said} | {each.verdict} | {effects} | {each.measured_on} "
-                f"| {chapters} |"
-            )
+        for first, *others in self.pairs():
+            both = (first, *others)
+            on = [_cell(each for each in both if each.on_photographs is side)
+                  for side in (True, False)]  # fmt: skip
+            chapters = ", ".join(name[:2] for name in first.claim.chapters)
+            said = f"{first.claim.text} *({first.claim.source})*"
+            rows.append(f"| {first.name} | {said} | {on[0]} | {on[1]} | {chapters} |")
         return "\n".join(rows)
+
+    def pairs(self) -> list[tuple[Entry, ...]]:
+        """The entries with those on photographs beside their own of the laboratory."""
+        together: dict[str, list[Entry]] = {}
+        for each in self.entries:
+            together.setdefault(each.name, []).append(each)
+        return [tuple(each) for each in together.values()]
+
+
+def _cell(entries: Iterable[Entry]) -> str:
+    """One side of a claim in the table: verdicts, effects, on what."""
+    said = []
+    for each in entries:
+        effects = "<br>".join(f"{item}: {item.says}" for item in each.effects)
+        said.append(f"**{each.verdict}**<br>{effects}<br>*{each.measured_on}*")
+    return "<br>".join(said) or "not measured"
 
 
 def show(ids: Sequence[str] | None = None) -> Ledger:

@@ -1,7 +1,7 @@
 """Photographs to measure with. They aren't part of the course; the results are.
 
 Two sets: ``food_photographs`` (992 of Food-101, hot dogs and other food) and ``cifar10`` (whole, as
-JPEG). ``course data photographs`` makes both where there is a network.
+JPEG). ``course evidence photographs`` makes such sets where there is a network.
 """
 
 import hashlib
@@ -27,8 +27,9 @@ def folder(name: str) -> Path:
     if not path.is_dir():
         raise EvidenceError(
             f"This experiment needs the photographs of {path}: train/ and test/ with one folder a "
-            "class. They aren't part of the course; the results are. With a network, `course data "
-            "photographs` makes them; elsewhere, name the folder that they lie in: --data FOLDER."
+            "class. They aren't part of the course; the results are. With a network, `course "
+            "evidence photographs` makes such a set; or name the folder that it lies in: --data "
+            "FOLDER."
         )
     return path
 

@@ -27,6 +27,12 @@ def documented(seed):
     return {}
 
 
+def stated(seed):
+    """Data, arms, budget and prediction: all are said here at some length, as they must be, since
+    nobody signs what is not said, and twenty words are soon written."""
+    return {arm: {"accuracy": 0.5} for arm in "ab"}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -37,6 +43,8 @@ def documented(seed):
         ({"contrasts": (Contrast("gain", "b", "a", "loss", "more"),)}, "'loss', which is no"),
         ({"contrasts": (Contrast("two words", "b", "a", "accuracy", "more"),)}, "one word"),
         ({"contrasts": (Contrast("gain", "b", "a", "accuracy", "same", -1),)}, "margin -1"),
+        ({"contrasts": (Contrast("gain", "b", "a", "accuracy", "more", matters=-1),)}, "-1 as the"),
+        ({"exact": True}, "5 seeds; expected 1, as nothing is drawn"),
     ],
 )
 def test_unsound_designs_are_refused(registry, change, said):
@@ -48,8 +56,26 @@ def test_unsound_designs_are_refused(registry, change, said):
 def test_a_design_must_be_stated(registry):
     with pytest.raises(EvidenceError, match="no design in its docstring"):
         evidence.experiment("C1", **SOUND)(lambda seed: {})
-    with pytest.raises(UnknownNameError, match="no claim 'C19'"):
-        evidence.experiment("C19", **SOUND)(documented)
+    with pytest.raises(UnknownNameError, match="no claim 'C99'"):
+        evidence.experiment("C99", **SOUND)(documented)
+
+
+def test_the_same_trainings_may_decide_several_claims(registry):
+    """They share one file, and a contrast of either is part of its design."""
+
+    def made(margin):
+        registry.clear()
+        evidence.experiment("both", **{**SOUND, "contrasts": {
+            "C1": SOUND["contrasts"],
+            "C18": (Contrast("gain", "b", "a", "accuracy", "more", margin),),
+        }})(stated)  # fmt: skip
+        return registry["C1"], registry["C18"]
+
+    first, second = made(0)
+    assert first.results == second.results == "both"
+    before = fingerprint.fingerprint(first)
+    assert fingerprint.fingerprint(second) == before
+    assert fingerprint.fingerprint(made(0.1)[0]) != before
 
 
 def test_unknown_experiments_are_named(toy):
@@ -135,6 +161,7 @@ def fingerprint_of(source, tmp_path):
         ("soon written", "slowly written"),
         ('"more")', '"less")'),
         ("* FACTOR", "/ FACTOR"),
+        ('"more")', '"more", matters=0.1)'),
     ],
 )
 def test_every_change_of_the_design_changes_the_hash(registry, tmp_path, old, new):
@@ -151,6 +178,8 @@ def test_every_change_of_the_design_changes_the_hash(registry, tmp_path, old, ne
         ("deep() * FACTOR", "deep()  *  FACTOR"),
         ('arms=("a", "b"),', 'arms=(\n        "a",\n        "b",\n    ),'),
         ("FACTOR = 3", "FACTOR = 3\nUNUSED = 4"),
+        ("seeds=5", "seeds=50"),
+        ('@experiment(\n    "C18"', '@experiment("C18"'),
     ],
 )
 def test_layout_and_remarks_do_not(registry, tmp_path, old, new):

@@ -117,4 +117,4 @@ def test_documents(done, tmp_path):
 
 def test_a_stranger_in_the_folder_is_named(done):
     table.path_of("C77").write_text("")
-    assert evidence.check() == ["data/evidence/C77.csv belongs to no claim."]
+    assert evidence.check() == ["data/evidence/C77.csv belongs to no experiment."]

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 import pytest
 
 from course_lib import cli, evidence, profile
-from course_lib.evidence import EvidenceError, table
+from course_lib.evidence import Contrast, EvidenceError, Measure, table
+from course_lib.evidence.design import Answers
 
 
 def read_text():
@@ -87,12 +88,67 @@ def test_another_design_starts_anew(toy):
 def test_reruns_are_identical_but_for_timings(toy):
     evidence.run()
     before = table.read("C18")
-    assert evidence.differences("C18", 2) == []
-    before.outcomes[2]["b"]["accuracy"] += 0.1
+    assert evidence.compare("C18", 2) == evidence.Comparison(True, ())
+    before.outcomes[2]["b"]["accuracy"] += 0.01
     table.write(toy, before)
-    assert "C18 seed 2, b, accuracy" in evidence.differences("C18", 2)[0]
+    assert "C18 seed 2, b, accuracy" in evidence.compare("C18", 2).problems[0]
     with pytest.raises(EvidenceError, match="no results for seed 9"):
-        evidence.differences("C18", 9)
+        evidence.compare("C18", 9)
+
+
+def test_on_another_processor_verdict_and_interval_are_compared(toy):
+    """Last digits differ there, and that is no fault; another verdict is."""
+    evidence.run()
+    results = table.read("C18")
+    results.made_with = "torch 2.14.1 on AVX512 (another)"
+    results.outcomes[2]["b"]["accuracy"] += 0.001
+    table.write(toy, results)
+    assert evidence.compare("C18", 2) == evidence.Comparison(False, ())
+    for seed in results.seeds:
+        results.outcomes[seed]["b"]["accuracy"] -= 0.5
+    table.write(toy, results)
+    assert "with seed 2 of this processor" in evidence.compare("C18", 2).problems[0]
+
+
+def test_answers_are_kept_picture_by_picture(registry):
+    """What is read is what was written, and the interval is that of the answers."""
+
+    @evidence.experiment(
+        "C18", arms=("a", "b"), measures=(Measure("accuracy"),),
+        contrasts=(Contrast("gain", "b", "a", "accuracy", "more"),),
+    )  # fmt: skip
+    def made(seed):
+        """Data: none. Arms: a and b, each right on other pictures of a pool of a hundred, as the
+        seed draws them. Prediction: b wins, as it is right more often than a is, by design."""
+        places = tuple(range(seed, 100, 3))
+        return {arm: {"accuracy": Answers(places, tuple(at % 7 > least for at in places))}
+                for arm, least in (("a", 3), ("b", 1))}  # fmt: skip
+
+    ran = evidence.run()["C18"]
+    read = table.read("C18")
+    assert read.answers == ran.answers
+    assert read.outcomes == ran.outcomes
+    assert read.answers[1]["a"]["accuracy"].places[:3] == (1, 4, 7)
+    interval = evidence.entry("C18").effects[0].interval
+    assert interval.pictures == 100
+    assert interval.value == pytest.approx(2 / 7, abs=0.02)
+
+
+def test_an_exact_result_has_no_interval(registry):
+    @evidence.experiment(
+        "C18", seeds=1, exact=True, arms=("a", "b"), measures=(Measure("accuracy"),),
+        contrasts=(Contrast("gain", "b", "a", "accuracy", "more"),),
+    )  # fmt: skip
+    def made(seed):
+        """Data: none. Arms: a and b, whose numbers are written below and never drawn, so that one
+        run says all there is to say about them. Prediction: b has more than a."""
+        return {"a": {"accuracy": 0.25}, "b": {"accuracy": 0.75}}
+
+    evidence.run()
+    assert evidence.check() == []
+    assert evidence.quote("C18") == "0.50"
+    assert evidence.entry("C18").measured_on.endswith("; exact")
+    assert evidence.entry("C18").verdict == "held"
 
 
 @pytest.mark.parametrize(

@@ -53,13 +53,19 @@ def make(name: str, address: str | None = None) -> Document:
 
 
 def verdicts(ids: list[str]) -> str:
-    """A Markdown list of claims, from the ledger: verdict, what decided it, and on what."""
+    """A Markdown list of claims, from the ledger: verdict, what decided it, and on what.
+
+    Where a claim was decided on photographs, that comes first.
+    """
+    entries = evidence.show().entries
     rows = []
     for id in ids:
-        entry = evidence.entry(id)
-        effects = "; ".join(map(str, entry.decisive))
-        rows.append(
-            f"- **{id}** {entry.claim.text} *Here:* **{entry.verdict}**. {effects}. "
-            f"On {entry.measured_on}."
+        its = [each for each in entries if each.name == id and each.effects]
+        its.sort(key=lambda each: not each.on_photographs)
+        said = " ".join(
+            f"*{each.measured_on[0].upper()}{each.measured_on[1:]}:* **{each.verdict}** "
+            f"({'; '.join(map(str, each.decisive))})."
+            for each in its
         )
+        rows.append(f"- **{id}** {evidence.claim(id).text} {said}")
     return "\n".join(rows)
