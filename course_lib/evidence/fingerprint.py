@@ -64,6 +64,7 @@ def _collect(used: Any, parts: dict[str, str]) -> None:
 
 
 def _enter(name: str, value: Any, parts: dict[str, str]) -> None:
+    value = inspect.unwrap(value) if callable(value) else value  # what is cached, too
     if isinstance(value, FunctionType | type):
         key = f"{value.__module__}.{value.__qualname__}"
         ours = value.__module__.startswith(PACKAGE) and value not in FRAME

@@ -48,7 +48,11 @@ class Effect:
         """The verdict; of an open one also about how many draws would decide it."""
         if self.verdict != UNDECIDED:
             return self.verdict
-        return f"{UNDECIDED}; about {to_decide(self.contrast, self.interval)} draws would decide it"
+        draws = to_decide(self.contrast, self.interval)
+        if self.interval.pictures:
+            times = draws / self.interval.seeds
+            return f"{UNDECIDED}; about {times:.1f} times as many draws and pictures would decide it"
+        return f"{UNDECIDED}; about {draws} draws would decide it"
 
     def __str__(self) -> str:
         sign = "/" if self.contrast.ratio else "\N{MINUS SIGN}"

@@ -102,6 +102,7 @@ def test_the_claims_point_at_chapters_that_exist():
 
 MODULE = '''
 """A module of experiments."""
+from functools import cache
 from course_lib.evidence import Contrast, Measure, experiment
 
 FACTOR = 3
@@ -116,6 +117,7 @@ class Helper:
         return deep() * FACTOR
 
 
+@cache
 def deep():
     """Words."""
     return len(TABLE)
