@@ -84,7 +84,7 @@ def settle(module: nn.Module) -> None:
     record = hold_of(module)
     if record is None:
         return
-    wanted = record.whole or bool(record.buffers)
+    wanted = (record.whole or bool(record.buffers)) and _has_a_mode(module)
     if wanted and not record.inference:
         record.inference, record.mode = True, module.training
         module.training = False
@@ -101,6 +101,11 @@ def settle(module: nn.Module) -> None:
         _uncover(module, record, "forward")
     if record.is_empty:
         del module.__dict__[ATTRIBUTE]
+
+
+def _has_a_mode(module: nn.Module) -> bool:
+    """What torch.compile wraps around a module has none: its ``training`` is that module's."""
+    return not isinstance(getattr(type(module), "training", None), property)
 
 
 def frozen_flags(inventory: Inventory) -> dict[int, bool]:

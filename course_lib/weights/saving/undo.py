@@ -1,0 +1,97 @@
+"""Put model, optimizer and the rest back as they were, when a run can't be resumed after all."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
+
+from course_lib.freezing.hold import ATTRIBUTE, hold_of
+
+Undo = Callable[[], None]
+
+
+@contextmanager
+def undone_on_error(undos: list[Undo]) -> Iterator[None]:
+    """Call all of these if anything in the block fails, an interruption included."""
+    try:
+        yield
+    except BaseException:
+        with ExitStack() as stack:  # each is called, even if another one fails
+            for undo in undos:
+                stack.callback(undo)
+        raise
+
+
+def of_model(model: nn.Module) -> Undo:
+    """What brings back a model's values, gradients, flags, modes, holds and extra state."""
+    tensors = {id(each): each for each in [*model.parameters(), *model.buffers()]}
+    undos = [_of_tensor(each) for each in tensors.values() if not each.is_inference()]
+    undos += [_of_module(module) for module in model.modules()]
+    return lambda: [undo() for undo in undos] and None
+
+
+def of_optimizer(optimizer: Optimizer) -> Undo:
+    """Its groups and moments: loading makes new ones and leaves these as they are."""
+    before = {"param_groups": optimizer.param_groups, "state": optimizer.state}
+    return lambda: optimizer.__dict__.update(before)
+
+
+def of_part(part: Any) -> Undo:
+    """Anything with a state dict, such as a scheduler, even of several and of functions."""
+    before = copy.deepcopy(part.state_dict())
+    parts = [part, *getattr(part, "_schedulers", ())]
+    functions = [(each, each.lr_lambdas) for each in parts if hasattr(each, "lr_lambdas")]
+
+    def undo() -> None:
+        for each, its in functions:
+            each.lr_lambdas = its
+        part.load_state_dict(before)
+
+    return undo
+
+
+def _of_tensor(tensor: torch.Tensor) -> Undo:
+    kind, flag, gradient = type(tensor), tensor.requires_grad, tensor.grad
+    value = tensor.data if is_lazy(tensor) else tensor.detach().clone()
+
+    def undo() -> None:
+        if kind is not type(tensor):  # a lazy one that got its shape
+            tensor.data, tensor.__class__ = value, kind
+        elif not is_lazy(tensor) and tensor.shape == value.shape:
+            tensor.detach().copy_(value)
+        elif not is_lazy(tensor):
+            tensor.data = value
+        tensor.requires_grad_(flag)
+        tensor.grad = gradient
+
+    return undo
+
+
+def _of_module(module: nn.Module) -> Undo:
+    own = dict(module.__dict__)
+    tables = [(table, dict(table)) for table in (module._parameters, module._buffers)]
+    record = hold_of(module)
+    if record is not None:
+        own[ATTRIBUTE] = replace(
+            record, flags=dict(record.flags), buffers=set(record.buffers),
+            shadowed=dict(record.shadowed),
+        )  # fmt: skip
+    speaks = type(module).get_extra_state is not nn.Module.get_extra_state
+    extra = copy.deepcopy(module.get_extra_state()) if speaks else None
+
+    def undo() -> None:
+        module.__dict__.clear()
+        module.__dict__.update(own)
+        for table, before in tables:
+            table.clear()
+            table.update(before)
+        if speaks:
+            module.set_extra_state(extra)
+
+    return undo
