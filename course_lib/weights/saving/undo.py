@@ -30,8 +30,10 @@ def undone_on_error(undos: list[Undo]) -> Iterator[None]:
 
 def of_model(model: nn.Module) -> Undo:
     """What brings back a model's values, gradients, flags, modes, holds and extra state."""
-    tensors = {id(each): each for each in [*model.parameters(), *model.buffers()]}
-    undos = [_of_tensor(each) for each in tensors.values() if not each.is_inference()]
+    plain = [each for m in model.modules() for each in vars(m).values() if _can_change(each)]
+    kept = [each for each in (*model.parameters(), *model.buffers()) if _can_change(each)]
+    tensors = {id(each): each for each in (*kept, *plain)}
+    undos = [_of_tensor(each) for each in tensors.values()]
     undos += [_of_module(module) for module in model.modules()]
     return lambda: [undo() for undo in undos] and None
 
@@ -56,18 +58,27 @@ def of_part(part: Any) -> Undo:
     return undo
 
 
+def _can_change(each: Any) -> bool:
+    """Whether it is a tensor that loading may write to, and that isn't computed from others."""
+    if not isinstance(each, torch.Tensor) or is_lazy(each):
+        return isinstance(each, torch.Tensor)
+    return each.is_leaf and not each.is_inference()
+
+
 def _of_tensor(tensor: torch.Tensor) -> Undo:
     kind, flag, gradient = type(tensor), tensor.requires_grad, tensor.grad
     value = tensor.data if is_lazy(tensor) else tensor.detach().clone()
 
+    @torch.no_grad()  # not detached: a sparse tensor's twin would get the values alone
     def undo() -> None:
         if kind is not type(tensor):  # a lazy one that got its shape
             tensor.data, tensor.__class__ = value, kind
         elif not is_lazy(tensor) and tensor.shape == value.shape:
-            tensor.detach().copy_(value)
+            tensor.copy_(value)
         elif not is_lazy(tensor):
             tensor.data = value
-        tensor.requires_grad_(flag)
+        if tensor.requires_grad != flag:
+            tensor.requires_grad_(flag)
         tensor.grad = gradient
 
     return undo
