@@ -78,9 +78,9 @@ class Run:
     def step(self, count, set_to_none):
         for _ in range(count):
             self.optimizer.zero_grad(set_to_none=set_to_none)
-            loss = self.model(torch.randint(0, 5, (6,))).square().mean()
+            loss = self.scaler.scale(self.model(torch.randint(0, 5, (6,))).square().mean())
             if loss.requires_grad:
-                self.scaler.scale(loss).backward()
+                loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             if any(p.grad is not None for g in self.optimizer.param_groups for p in g["params"]):
                 self.scaler.step(self.optimizer)

@@ -148,7 +148,7 @@ def resume_checkpoint(
     own = generators or {}
     content = _read_fitting(Path(path).expanduser(), parts | {"averaged": averaged}, own)
     randomness = _random_states(own)
-    undos = [lambda: _set_random_states(randomness, own) and None]
+    undos: list[undo.Undo] = [lambda: _set_random_states(randomness, own)]
     undos += [undo.of_model(each) for each in (averaged, model) if each is not None]
     undos += [undo.of_part(part) for part in (scheduler, scaler) if part is not None]
     undos += [undo.of_optimizer(optimizer)] if optimizer is not None else []

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from course_lib.freezing.hold import ATTRIBUTE, hold_of
 
-Undo = Callable[[], None]
+Undo = Callable[[], object]
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def of_model(model: nn.Module) -> Undo:
     tensors = {id(each): each for each in (*kept, *plain)}
     undos = [_of_tensor(each) for each in tensors.values()]
     undos += [_of_module(module) for module in model.modules()]
-    return lambda: [undo() for undo in undos] and None
+    return lambda: [undo() for undo in undos]
 
 
 def of_optimizer(optimizer: Optimizer) -> Undo:
@@ -84,9 +84,13 @@ def _of_tensor(tensor: torch.Tensor) -> Undo:
     return undo
 
 
+def _tables(module: nn.Module) -> list[dict[str, Any]]:
+    return [module._parameters, module._buffers]
+
+
 def _of_module(module: nn.Module) -> Undo:
     own = dict(module.__dict__)
-    tables = [(table, dict(table)) for table in (module._parameters, module._buffers)]
+    tables = [(table, dict(table)) for table in _tables(module)]
     record = hold_of(module)
     if record is not None:
         own[ATTRIBUTE] = replace(
