@@ -108,7 +108,8 @@ class Tap:
             "The features of a picture hang on the others in its batch: they change by "
             f"{apart:.2g} (the largest is {scale:.2g}) between {len(images)} at once and {count}."
             f"{cause} Kept, they would be those of one order of the data. Take a network that "
-            "normalises by running statistics, or batch_size=1: then each picture is normalised by itself."
+            "normalises by running statistics, or batch_size=1, where each picture is normalised "
+            "by itself."
         )
 
     def _catch(self, value: Any) -> None:
