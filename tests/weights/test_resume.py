@@ -131,7 +131,7 @@ def test_what_does_not_fit_changes_nothing(tmp_path, pth):
     refused(path, run, "the call has a scaler", scaler=torch.amp.GradScaler("cpu"))
     refused(path, run, "has the generators loader; the call has none", generators={})
     other = nn.Sequential(Small(classes=5), nn.Dropout())
-    refused(path, run, r"'0.head.weight' is \(3, 6\) in the file and \(5, 6\)", model=other)
+    refused(path, run, "other parameters than this model's: 5 of 5", model=other)
     more = torch.optim.Adam(run.model.parameters())
     refused(path, run, "holds 4 parameters that the saved one didn't: 0.stem", optimizer=more)
     kind = torch.optim.SGD(run.model.parameters())

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from course_lib.freezing import freeze, freeze_state, frozen_names, unfreeze
 from course_lib.freezing.hold import hold_of
-from course_lib.weights import LoadError, resume_checkpoint, save_checkpoint
+from course_lib.weights import CheckpointError, LoadError, resume_checkpoint, save_checkpoint
 from tests.weights.conftest import same
 
 OPTIMIZERS = {
@@ -469,9 +469,12 @@ def test_a_failure_at_the_very_end_changes_nothing(tmp_path):
 def test_parameters_outside_of_the_model(tmp_path):
     model, temperature = new(1), nn.Parameter(torch.ones(()))
     optimizer = OPTIMIZERS["sgd"]([*model.head.parameters(), temperature])
-    with pytest.raises(Exception, match=r"holds 1 parameters? that (isn't|aren't) in the model"):
+    with pytest.raises(CheckpointError, match=r"1 of 3 aren't in it, first one of shape \(\)"):
         save_checkpoint(tmp_path / "run.pt", model, optimizer, epoch=1)
     assert not list(tmp_path.iterdir())
+    both = nn.ModuleDict({"net": model, "loss": nn.ParameterList([temperature])})  # the advice
+    path = save_checkpoint(tmp_path / "run.pt", both, optimizer, epoch=1)
+    assert resume_checkpoint(path, both, optimizer).added == ()
 
 
 def test_types_are_not_converted(tmp_path):

@@ -20,15 +20,16 @@ def names_of(optimizer: Optimizer, model: nn.Module) -> list[list[str]]:
         CheckpointError: it has one that isn't the model's, whose values nobody would save.
     """
     known = {id(each): name for name, each in reversed(_parameters(model).items())}
-    groups = [[known.get(id(p), "") for p in group["params"]] for group in optimizer.param_groups]
-    foreign = [p for group in optimizer.param_groups for p in group["params"] if id(p) not in known]
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    foreign = [p for p in held if id(p) not in known]
     if foreign:
         raise CheckpointError(
-            f"The optimizer holds {len(foreign)} parameters that aren't in the model, first one of "
-            f"shape {tuple(foreign[0].shape)}; their values belong to no checkpoint of this model. "
-            "Give a module that has all of them: nn.ModuleDict({'net': ..., 'loss': ...})."
+            f"The optimizer holds other parameters than this model's: {len(foreign)} of "
+            f"{len(held)} aren't in it, first one of shape {tuple(foreign[0].shape)}. Build it "
+            "from the model's parameters; if it is to have more, give one module that has all of "
+            "them, such as nn.ModuleDict({'net': ..., 'loss': ...})."
         )
-    return groups
+    return [[known[id(p)] for p in group["params"]] for group in optimizer.param_groups]
 
 
 def regroup(optimizer: Optimizer, model: nn.Module, saved: list[list[str]]) -> tuple[str, ...]:

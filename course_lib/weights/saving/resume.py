@@ -141,12 +141,15 @@ def resume_checkpoint(
         How far the run had come.
 
     Raises:
-        CheckpointError: the file can't be read, or is no checkpoint of ``save_checkpoint``.
+        CheckpointError: the file can't be read, or is no checkpoint of ``save_checkpoint``; or the
+            optimizer holds other parameters than the model's.
         LoadError: it doesn't fit what you gave. Everything is as it was before the call.
     """
     parts = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     own = generators or {}
     content = _read_fitting(Path(path).expanduser(), parts | {"averaged": averaged}, own)
+    if optimizer is not None:
+        groups.names_of(optimizer, model)  # before anything is changed
     randomness = _random_states(own)
     undos: list[undo.Undo] = [lambda: _set_random_states(randomness, own)]
     undos += [undo.of_model(each) for each in (averaged, model) if each is not None]

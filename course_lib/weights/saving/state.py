@@ -177,11 +177,11 @@ def _other_shapes(saved: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
     both = [(name, saved[name], each) for name, each in mine.items() if name in saved]
     shaped = [(n, a, b) for n, a, b in both if isinstance(a, torch.Tensor) and not is_lazy(b)]
     odd = [
-        f"{name!r} is {tuple(one.shape)} in the file and {tuple(other.shape)} in the model"
+        f"{name!r} has the shape {tuple(one.shape)} in the file and {tuple(other.shape)} here"
         for name, one, other in shaped
         if not is_lazy(one) and one.shape != other.shape
     ]
-    return f"Shapes differ: {few(odd, 3, '; ')}. {_AS_SAVED}" if odd else ""
+    return f"{few(odd, 3, '; ')}. {_AS_SAVED}" if odd else ""
 
 
 def _freeze(model: nn.Module, names: PlainNames, inventory: Inventory, beside: State) -> None:
