@@ -145,7 +145,10 @@ def test_what_does_not_fit_changes_nothing(tmp_path, pth):
     ])  # fmt: skip
     wide.scheduler = None
     refused(
-        path, wide, "Shapes differ", scheduler=lr_scheduler.CosineAnnealingLR(wide.optimizer, 3)
+        path,
+        wide,
+        r"'0.head.weight' has the shape \(3, 6\)",
+        scheduler=lr_scheduler.CosineAnnealingLR(wide.optimizer, 3),
     )
     sgd = Run("sgd", "cosine", 5).train(1)
     content = bytearray(path.read_bytes())
