@@ -91,7 +91,7 @@ def settle(module: nn.Module) -> None:
         record.inference, record.mode = True, module.training
         module.training = False
         _shadow(module, record, "train", _stay_in_inference)
-        if hasattr(module, _RESET):
+        if hasattr(module, _RESET) and any(each is not None for each in module._buffers.values()):
             _shadow(module, record, _RESET, _keep_statistics)
     elif record.inference and not wanted:
         record.inference = False

@@ -319,3 +319,11 @@ def test_update_bn_leaves_frozen_statistics_and_says_so(average):
         update_bn(loader, model)
     assert not torch.equal(body[1].running_mean, before["running_mean"])
     assert "reset_running_stats" not in vars(body[1])
+
+
+def test_what_has_no_statistics_has_none_to_keep():
+    model = nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False), nn.InstanceNorm1d(4))
+    freeze(model, "*")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        update_bn([torch.randn(6, 4)], model)

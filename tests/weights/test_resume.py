@@ -144,12 +144,8 @@ def test_what_does_not_fit_changes_nothing(tmp_path, pth):
         {"params": wide.model[0].body.parameters()}, {"params": wide.model[0].head.parameters()},
     ])  # fmt: skip
     wide.scheduler = None
-    refused(
-        path,
-        wide,
-        r"'0.head.weight' has the shape \(3, 6\)",
-        scheduler=lr_scheduler.CosineAnnealingLR(wide.optimizer, 3),
-    )
+    scheduler = lr_scheduler.CosineAnnealingLR(wide.optimizer, 3)
+    refused(path, wide, r"'0.head.weight' has the shape \(3, 6\)", scheduler=scheduler)
     sgd = Run("sgd", "cosine", 5).train(1)
     content = bytearray(path.read_bytes())
     content[content.rindex(b"data/20") + 90] ^= 1

@@ -175,11 +175,9 @@ def resume_checkpoint(
     except CourseError as error:
         raise LoadError(f"{error} Everything is as it was.") from error
     except Exception as error:
-        reason = (
-            str(error) if isinstance(error, CourseError) else f"{type(error).__name__}: {error}"
-        )
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise LoadError(
-            f"The checkpoint doesn't fit ({reason.splitlines()[0]}). Everything is as it was."
+            f"The checkpoint doesn't fit ({reason}). Everything is as it was."
         ) from error
     if flags != _synchronised(model):
         warnings.warn(
@@ -211,11 +209,7 @@ def _read_fitting(path: Path, parts: Mapping[str, Any], generators: Generators) 
                 f"{path}: {have} has a {name}, {lack} has none. A run is resumed whole."
             )
         kind = content["config_kinds"].get(name)
-        if (
-            part is not None
-            and name in ("optimizer", "scheduler")
-            and type(part).__qualname__ != kind
-        ):
+        if part is not None and kind not in (None, type(part).__qualname__):
             raise LoadError(
                 f"{path}: the {name} of the saved run was a {kind}, this one is a "
                 f"{type(part).__qualname__}. Build the same."
