@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 from torch.optim.swa_utils import AveragedModel
 
 from course_lib.freezing import freeze, frozen_names
@@ -218,6 +218,8 @@ KINDS = {
     "spectral_norm": lambda: parametrizations.spectral_norm(nn.Linear(4, 4)),
     "orthogonal": lambda: parametrizations.orthogonal(nn.Linear(4, 4)),
     "bfloat16": lambda: nn.Linear(4, 4).bfloat16().float().double(),
+    "pruned": lambda: prune.random_unstructured(nn.Linear(4, 4), "weight", 0.5),
+    "script": lambda: torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))),
     "rnn": lambda: nn.Sequential(nn.Linear(4, 4), Last(nn.LSTM(4, 4, 2))),
     "averaged": lambda: AveragedModel(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))),
     "checkpointed": lambda: checkpointed(),
@@ -401,3 +403,30 @@ def test_a_checkpoint_of_another_format_is_told_from_a_damaged_one(tmp_path):
     from course_lib.weights import load_weights
 
     load_weights(nn.Linear(2, 2), path, where="model")  # the advice
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["NAdam", "RAdam", "ASGD", "Adagrad", "Rprop", "Adafactor"])
+def test_moments_keep_their_types(tmp_path, kind, dtype):
+    """torch's load_state_dict converts them, and NAdam's next steps differ."""
+
+    def run(seed):
+        torch.manual_seed(seed)
+        model = nn.Linear(4, 3).to(dtype)
+        return model, getattr(torch.optim, kind)(model.parameters(), lr=0.01)
+
+    def steps(model, optimizer, count):
+        torch.manual_seed(5)
+        for _ in range(count):
+            optimizer.zero_grad()
+            model(torch.randn(6, 4).to(dtype)).square().mean().backward()
+            optimizer.step()
+
+    model, optimizer = run(1)
+    steps(model, optimizer, 3)
+    path = save_checkpoint(tmp_path / "run.pt", model, optimizer, epoch=1)
+    again, other = run(2)
+    resume_checkpoint(path, again, other)
+    steps(model, optimizer, 5)
+    steps(again, other, 5)
+    assert equal(dict(again.state_dict()), dict(model.state_dict()))

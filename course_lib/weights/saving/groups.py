@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import LBFGS, Optimizer
 
@@ -75,6 +76,24 @@ def regroup(optimizer: Optimizer, model: nn.Module, saved: list[list[str]]) -> t
         for group in optimizer.param_groups:
             group["param_names"] = [named.get(id(p), real[id(p)]) for p in group["params"]]
     return tuple(name for name in every if name not in set(mine))
+
+
+def load(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """``optimizer.load_state_dict``, and each number in the type that it had.
+
+    torch gives all state the type of the parameter, which costs NAdam its product of momenta.
+    """
+    for group in saved["param_groups"]:
+        group.pop("param_names", None)  # those of this optimizer stay
+    optimizer.load_state_dict(saved)
+    numbers = chain.from_iterable(group["params"] for group in saved["param_groups"])
+    parameters = chain.from_iterable(group["params"] for group in optimizer.param_groups)
+    for number, parameter in zip(numbers, parameters, strict=True):
+        mine = optimizer.state.get(parameter, {})
+        for key, value in saved["state"].get(number, {}).items():
+            own = mine.get(key)
+            if isinstance(own, torch.Tensor) and own.dtype != value.dtype:
+                mine[key] = value.to(own.device)
 
 
 def extend_scheduler(scheduler: Any, state: Mapping[str, Any]) -> None:

@@ -164,13 +164,12 @@ def resume_checkpoint(
                 skipped += state.give(averaged, *content["averaged"])
             if optimizer is not None:
                 added = groups.regroup(optimizer, model, content["optimizer_names"])
-                for group in content["optimizer"]["param_groups"]:
-                    group.pop("param_names", None)  # those of this optimizer stay
+                groups.load(optimizer, content["optimizer"])
             if scheduler is not None:
                 groups.extend_scheduler(scheduler, content["scheduler"])
-            for name, part in parts.items():
-                if part is not None:
-                    part.load_state_dict(content[name])
+                scheduler.load_state_dict(content["scheduler"])
+            if scaler is not None:
+                scaler.load_state_dict(content["scaler"])
             skipped += _set_random_states(content["random"], own)
     except CourseError as error:
         raise LoadError(f"{error} Everything is as it was.") from error

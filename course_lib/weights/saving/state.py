@@ -96,7 +96,8 @@ def _unsaved(inventory: Inventory) -> dict[str, torch.Tensor]:
     return {
         name: slot.tensor
         for name, slot in inventory.buffers.items()
-        if slot.key in slot.owner._non_persistent_buffers_set and not is_lazy(slot.tensor)
+        if slot.key in getattr(slot.owner, "_non_persistent_buffers_set", ())
+        and not is_lazy(slot.tensor)
     }
 
 

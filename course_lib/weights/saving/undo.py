@@ -89,6 +89,9 @@ def _tables(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def _of_module(module: nn.Module) -> Undo:
+    if isinstance(module, torch.jit.ScriptModule):  # whose attributes aren't Python's
+        mode = module.training
+        return lambda: setattr(module, "training", mode)
     own = dict(module.__dict__)
     tables = [(table, dict(table)) for table in _tables(module)]
     record = hold_of(module)
