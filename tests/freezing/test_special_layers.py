@@ -327,3 +327,33 @@ def test_what_has_no_statistics_has_none_to_keep():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         update_bn([torch.randn(6, 4)], model)
+
+
+def test_scripted():
+    model = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)))
+    freeze(model, ["0", "1"])
+    before = snapshot(model)
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(torch.randn(5, 4)).square().mean().backward()
+    optimizer.step()
+    assert moved(model, before) == ["2.weight", "2.bias"]
+    unfreeze(model, "*")
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_compiled_part_gets_its_mode_back(mode):
+    """What torch.compile puts around it has none of its own: it answers with the inner one's."""
+    inner = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    model = nn.Sequential(torch.compile(inner, backend="eager"), nn.Linear(4, 2)).train(mode)
+    before = fingerprint(model)
+    for _ in range(2):
+        freeze(model, "0")
+        assert not any(module.training for module in inner.modules())
+        unfreeze(model, "0")
+        assert fingerprint(model) == before
+    freeze(model, "0")
+    model.train(not mode)
+    unfreeze(model, "0")
+    assert all(module.training is not mode for module in model.modules())

@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from torch import nn
 from torch.nn.parallel import DataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from course_lib.freezing import freeze, unfreeze
 from course_lib.weights import resume_checkpoint, save_checkpoint
@@ -55,16 +56,18 @@ class Run:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer, self.schedule = OPTIMIZERS[kind](parameters), schedule
         self.scheduler = SCHEDULES[schedule](self.optimizer)
+        self.average = AveragedModel(inside(self.model), multi_avg_fn=get_ema_multi_avg_fn(0.9))
         self.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)
 
     def parts(self):
         return self.model, self.optimizer, self.scheduler
 
     def save(self, path):
-        save_checkpoint(path, *self.parts(), epoch=1, scaler=self.scaler)
+        more = {"scaler": self.scaler, "averaged": self.average}
+        save_checkpoint(path, *self.parts(), epoch=1, **more)
 
     def resume(self, path):
-        resume_checkpoint(path, *self.parts(), scaler=self.scaler)
+        resume_checkpoint(path, *self.parts(), scaler=self.scaler, averaged=self.average)
 
     def unfreeze(self, names, rate):
         before = len(self.optimizer.param_groups)
@@ -87,11 +90,14 @@ class Run:
                 self.scaler.update()
             if self.scheduler is not None:
                 self.scheduler.step()
+            self.average.update_parameters(inside(self.model))
 
     def state(self):
         scheduler = self.scheduler.state_dict() if self.scheduler is not None else None
         tensors, rest = state_of(self.model, self.optimizer)
-        return tensors, [*rest, repr(scheduler), repr(self.scaler.state_dict())]
+        averages, more = state_of(self.average)
+        tensors |= {f"average {name}": each for name, each in averages.items()}
+        return tensors, [*rest, *more, repr(scheduler), repr(self.scaler.state_dict())]
 
 
 class Machine(RuleBasedStateMachine):
