@@ -101,6 +101,7 @@ def _unsaved(inventory: Inventory) -> dict[str, torch.Tensor]:
     }
 
 
+@torch.no_grad()
 def _set_buffer(slot: Any, value: torch.Tensor) -> None:
     old = slot.tensor
     if (old.shape, old.dtype, old.layout) == (value.shape, value.dtype, value.layout):
