@@ -59,7 +59,9 @@ def extract(
             what enters the head, the features proper.
         pool: ``"mean"`` averages maps (B, C, H, W) to (B, C), and tokens (B, T, D) to (B, D);
             None keeps them.
-        batch_size: pictures at once; by default the profile's. It may change last digits.
+        batch_size: pictures at once; by default the profile's. It may change last digits. A
+            network that takes its statistics from the batch is refused, as each picture's features
+            would hang on its neighbours; with 1, each picture is its own batch.
         cache: keep the features on disk and look there first.
         cache_dir: where; by default ``features/`` in :func:`course_lib.paths.cache_dir`.
         workers: batches computed at once, each by one thread with a copy of the network: so the
@@ -71,7 +73,8 @@ def extract(
         UnknownNameError: no such layer.
         HeadError: ``layer`` isn't given and the head can't be told for certain.
         FeaturesError: no examples, a random transform, examples that aren't pairs or differ in
-            size, a layer that isn't used exactly once, or features that aren't finite.
+            size, a layer that isn't used exactly once, features that aren't finite, or that hang
+            on the other pictures of the batch (BatchNorm without running statistics).
     """
     tap = Tap(model, layer)
     if pool not in ("mean", None):
@@ -191,7 +194,10 @@ def _compute(
         images = _stacked([each[0] for each in batch], start).to(place)
         own = free.get()
         try:
-            rows = pooled(own.take(images), pool, own.name).cpu()
+            found = own.take(images)
+            if start == 0 and len(images) == len(found) > 1:
+                own.check_neighbours(images, found)
+            rows = pooled(found, pool, own.name).cpu()
         finally:
             free.put(own)
         if len(rows) != len(batch):

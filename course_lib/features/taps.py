@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from course_lib import backbones
 from course_lib.errors import UnknownNameError, suggest
 from course_lib.features.containers import FeaturesError
+from course_lib.freezing.report import normalises_by_batch
+from course_lib.text import few
 
 BEFORE_HEAD = "before the head"
 
@@ -82,6 +84,34 @@ class Tap:
         self.known_to_be_called_once = True
         return self.caught.pop()
 
+    def check_neighbours(self, images: Tensor, found: Tensor) -> None:
+        """See that a picture's output is its own: compute some with fewer others around them.
+
+        Args:
+            images: a batch (B, ...) of two or more.
+            found: what :meth:`take` gave for it, (B, ...).
+
+        Raises:
+            FeaturesError: they differ by more than rounding.
+        """
+        count = 1 if len(images) < 4 else 2
+        self.caught.clear()
+        with suppress(_ReachedError):
+            self.model(images[:count])
+        apart = (self.caught.pop() - found[:count]).abs().max().item()
+        scale = found.abs().max().item()
+        if not apart > _slack(self.model, found) * scale:  # so nan is left to be found later
+            return
+        norms = [name for name, each in self.model.named_modules() if normalises_by_batch(each)]
+        cause = f" {few(norms)}: BatchNorm without running statistics." if norms else ""
+        raise FeaturesError(
+            "The features of a picture hang on the others in its batch: they change by "
+            f"{apart:.2g} (the largest is {scale:.2g}) between {len(images)} at once and {count}."
+            f"{cause} Kept, they would be those of one order of the data. Take a network that "
+            "normalises by running statistics, or batch_size=1, where each picture is normalised "
+            "by itself."
+        )
+
     def _catch(self, value: Any) -> None:
         if not isinstance(value, Tensor):
             raise FeaturesError(
@@ -92,6 +122,13 @@ class Tap:
         self.caught.append(value.detach().clone())
         if self.known_to_be_called_once:
             raise _ReachedError
+
+
+def _slack(model: nn.Module, found: Tensor) -> float:
+    """What other batch sizes may change by rounding: another order of sums, on a GPU also TF32."""
+    kinds = (each.dtype for each in model.parameters() if each.is_floating_point())
+    precision = max((torch.finfo(kind).eps for kind in kinds), default=0.0)
+    return max(precision**0.5, 1e-3 if found.device.type == "cpu" else 2e-2)
 
 
 def pooled(values: Tensor, pool: str | None, layer: str) -> Tensor:

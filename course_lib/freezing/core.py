@@ -42,6 +42,9 @@ def freeze(model: nn.Module, names: Names) -> FreezeReport:
         * A parameter named on its own freezes alone; its module keeps its mode. A buffer named on
           its own puts the module that owns it in inference mode, since it is training mode that
           writes buffers; the parameters of that module go on training.
+        * BatchNorm without running statistics has nothing but the batch to normalise by, frozen or
+          not; the report says so. Frozen running statistics stay as they are through
+          ``torch.optim.swa_utils.update_bn`` too, which would set them to zero, with a warning.
         * Freezing twice is freezing once. Flags that were off before stay off after unfreezing.
         * Freeze before wrapping in ``DistributedDataParallel``, and wrap again after a change.
           ``DataParallel`` on several GPUs copies modules in a way of its own, which layers that
@@ -60,7 +63,8 @@ def freeze(model: nn.Module, names: Names) -> FreezeReport:
 
     hold_all(selection)
 
-    notes = (*say.shared(selection), *say.moving_statistics(selection), *say.wrapped(model))
+    notes = (*say.shared(selection), *say.moving_statistics(selection))
+    notes += (*say.batch_statistics(selection), *say.wrapped(model))
     return FreezeReport.of("froze", selection, modules, parameters, buffers, notes)
 
 

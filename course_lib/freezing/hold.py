@@ -1,19 +1,21 @@
 """How one module is held frozen, and let go again.
 
-Three things have to be stopped, and each is stopped where it happens:
+Four things have to be stopped, and each is stopped where it happens:
 
 * **the optimizer**: ``requires_grad`` off and ``.grad`` None, which every optimizer skips;
 * **training mode** (BatchNorm statistics, dropout, power iterations): the module is put in eval
   mode, and its own ``train`` answers for it from then on, so that ``model.train()`` passes by;
+* **resets of running statistics** (``update_bn`` sets them to zero): passed over, with a warning;
 * **a forward that writes into its own tensors** even in eval mode (``Embedding(max_norm=...)``,
   modules of your own with counters or caches in buffers): it computes on copies, thrown away.
 
-The last two use one trick. ``module.train(...)`` and ``module.forward(...)`` look in the instance
+The last three use one trick. ``module.train(...)`` and ``module.forward(...)`` look in the instance
 before they look in the class; an entry in ``module.__dict__`` takes the class's place, for this
 module only, and deleting the entry brings the class's back. The entry is a ``functools.partial``
 of a plain function, so a frozen model can still be copied, pickled and compiled.
 """
 
+import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -84,14 +86,18 @@ def settle(module: nn.Module) -> None:
     record = hold_of(module)
     if record is None:
         return
-    wanted = record.whole or bool(record.buffers)
+    wanted = (record.whole or bool(record.buffers)) and _has_a_mode(module)
     if wanted and not record.inference:
         record.inference, record.mode = True, module.training
         module.training = False
         _shadow(module, record, "train", _stay_in_inference)
+        if hasattr(module, _RESET) and any(each is not None for each in module._buffers.values()):
+            _shadow(module, record, _RESET, _keep_statistics)
     elif record.inference and not wanted:
         record.inference = False
         _uncover(module, record, "train")
+        if _RESET in record.shadowed:
+            _uncover(module, record, _RESET)
         module.training = record.mode
     # A forward is replaced only where it could write: most modules keep their own.
     writes = record.inference and (bool(_written_by_forward(module)) or isinstance(module, _RNNS))
@@ -101,6 +107,11 @@ def settle(module: nn.Module) -> None:
         _uncover(module, record, "forward")
     if record.is_empty:
         del module.__dict__[ATTRIBUTE]
+
+
+def _has_a_mode(module: nn.Module) -> bool:
+    """What torch.compile wraps around a module has none: its ``training`` is that module's."""
+    return not isinstance(getattr(type(module), "training", None), property)
 
 
 def frozen_flags(inventory: Inventory) -> dict[int, bool]:
@@ -114,6 +125,7 @@ def frozen_flags(inventory: Inventory) -> dict[int, bool]:
 
 
 _NOTHING = "nothing stood here"  # a string, since it must stay equal to itself through pickling
+_RESET = "reset_running_stats"
 _KNOWN = ("torch.nn.", "builtins", "typing", "abc")
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _RNNS = (nn.RNNBase,)
@@ -154,6 +166,16 @@ def _stay_in_inference(module: nn.Module, mode: bool = True) -> nn.Module:
         record.mode = module.training
         module.training = False
     return module
+
+
+def _keep_statistics(module: nn.Module) -> None:
+    """Answer ``reset_running_stats()`` for a frozen module: what is frozen isn't set to zero."""
+    warnings.warn(
+        f"The running statistics of a frozen {type(module).__name__} stay as they are: whatever "
+        "resets them (update_bn of torch.optim.swa_utils does) couldn't estimate them anew, since "
+        "a frozen layer doesn't collect any. To renew them: unfreeze(...) it first.",
+        stacklevel=2,
+    )
 
 
 def _written_by_forward(module: nn.Module) -> list[tuple[dict[str, Any], str]]:

@@ -5,7 +5,8 @@ in a word, with the reason in a sentence. Nothing is written down beforehand: ch
 its cells change. ``measure_all()`` asks all questions of all methods and gives a table.
 
 Two models suffice. ``LetterReader`` has no buffers: freeze its ``fc1``, in the middle. In
-``PictureReader`` the frozen ``body`` has BatchNorm and dropout, and only the ``head`` trains.
+``PictureReader`` the frozen ``body`` has BatchNorm and dropout, and only the ``head`` trains. The
+same questions are answered for other kinds of network, each again as two: see ``SUBJECTS``.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.optim import Optimizer
 
 from course_lib import profile
@@ -23,42 +26,15 @@ from course_lib.freezing.matrix_table import Cell, Matrix
 from course_lib.freezing.methods import METHODS, Method, RequiresGrad
 from course_lib.freezing.select import Names
 from course_lib.freezing.state import freeze_state, restore_freeze_state
+from course_lib.freezing.subjects import PLAIN, SUBJECTS, LetterReader, PictureReader, Subject
+
+__all__ = [
+    "METHODS", "QUESTIONS", "ROWS", "SUBJECTS", "CourseFreeze", "LetterReader", "PictureReader",
+    "Run", "measure", "measure_all",
+]  # fmt: skip
 
 STEPS = 10  # enough for gradients and momentum to pile up
 RATE = 0.02
-
-
-class LetterReader(nn.Module):
-    """Three letters in, scores for the fourth out: (B, 3) -> (B, 12)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.em = nn.Embedding(12, 6)
-        self.fc1 = nn.Linear(18, 16)
-        self.fc2 = nn.Linear(16, 16)
-        self.fc3 = nn.Linear(16, 12)
-
-    def forward(self, letters: torch.Tensor) -> torch.Tensor:
-        """Scores (B, 12) for letters (B, 3)."""
-        hidden = self.fc1(self.em(letters).flatten(1)).relu()
-        return self.fc3(self.fc2(hidden).relu())
-
-
-class PictureReader(nn.Module):
-    """A small convolutional network: (B, 3, 16, 16) -> (B, 2)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
-            nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Dropout(0.2),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        )  # fmt: skip
-        self.head = nn.Linear(16, 2)
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Scores (B, 2) for pictures (B, 3, H, W)."""
-        return self.head(self.body(pictures))
 
 
 class CourseFreeze(Method):
@@ -85,30 +61,34 @@ class Run:
 
     Args:
         kind: the method; None freezes nothing.
-        letters: ``LetterReader`` with ``fc1`` frozen, or else ``PictureReader`` with ``body``.
+        letters: the subject's network with a layer in the middle frozen, which for the plain one
+            reads letters; or else the one with its body frozen.
+        subject: the kind of network.
     """
 
-    def __init__(self, kind: type[Method] | None, letters: bool = True) -> None:
+    def __init__(
+        self, kind: type[Method] | None, letters: bool = True, subject: Subject = PLAIN
+    ) -> None:
         torch.manual_seed(0)
-        self.model: nn.Module = LetterReader() if letters else PictureReader()
-        if letters:
-            self.batch = torch.randint(12, (64, 3)), torch.randint(12, (64,))
-        else:
-            self.batch = torch.randn(8, 3, 16, 16), torch.arange(8) % 2
-        self.part = self.model.get_submodule("fc1" if letters else "body")
+        setting = subject.middle if letters else subject.body
+        self.model, self.name, self.before = setting.build(), setting.part, setting.before
+        self.batch = setting.batch()
+        self.part = self.model.get_submodule(self.name)
         # A method that was never told to freeze anything is the plain loop.
         self.method = (kind or RequiresGrad)()
         if kind:
-            self.method.freeze(self.model, "fc1" if letters else "body")
+            self.method.freeze(self.model, self.name)
         self.optimizer = self.method.make_optimizer(self.model, _sgd)
 
     def loss(self, model: nn.Module) -> torch.Tensor:
         """How wrong the model is about the batch: cross-entropy, shape ()."""
         return nn.functional.cross_entropy(model(self.batch[0]), self.batch[1])
 
-    def step(self) -> None:
-        """One training step, in training mode, as loops do it."""
+    def step(self, held: bool = False) -> None:
+        """One training step, in training mode, as loops do it; a held part is put back in eval."""
         self.model.train()
+        if held:
+            self.part.eval()
         self.method.step(self.model, self.optimizer, self.loss)
 
     def cost(self) -> StepCost:
@@ -117,35 +97,61 @@ class Run:
         copies = getattr(self.method, "cache", ())
         return cost_of_step(self.model, self.optimizer, self.step, self.batch, copies)
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Copies of what the part computes with, biases apart: also what it computes them from.
 
-def weights(kind: type[Method]) -> Cell:
+        Under weight_norm and the like a layer's ``weight`` is no parameter: it is computed from
+        some, and from buffers too.
+        """
+        named = self.part.named_parameters()
+        found: dict[str, torch.Tensor] = {n: p for n, p in named if not n.endswith("bias")}
+        modes = [(module, module.training) for module in self.part.modules()]
+        for module, _ in modes:
+            module.training = False  # or looking at it would change it
+        for name, module in self.part.named_modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, torch.Tensor):
+                found[f"{name}.weight".lstrip(".")] = weight
+        for module, mode in modes:
+            module.training = mode
+        return {name: each.detach().clone() for name, each in found.items()}
+
+
+def weights(kind: type[Method], subject: Subject = PLAIN) -> Cell:
     """Is the frozen weight bit for bit the same after training?"""
-    return _stands_still(kind, "weight")
+    run = Run(kind, subject=subject)
+    return _stand_still(run, run.weights, "weight")
 
 
-def biases(kind: type[Method]) -> Cell:
+def biases(kind: type[Method], subject: Subject = PLAIN) -> Cell:
     """And the bias?"""
-    return _stands_still(kind, "bias")
+    run = Run(kind, subject=subject)
+    named = [(n, p) for n, p in run.part.named_parameters() if n.endswith("bias")]
+    return _stand_still(run, lambda: {n: p.detach().clone() for n, p in named}, "bias")
 
 
-def buffers(kind: type[Method]) -> Cell:
+def buffers(kind: type[Method], subject: Subject = PLAIN) -> Cell:
     """Are BatchNorm's running statistics the same after training?"""
-    run = Run(kind, letters=False)
+    run = Run(kind, letters=False, subject=subject)
     before = {name: tensor.clone() for name, tensor in run.part.named_buffers()}
+    if not before:
+        return Cell("none", True, "The frozen part has no buffers.")
     _repeat(run.step)
     moved = [n for n, tensor in run.part.named_buffers() if not torch.equal(tensor, before[n])]
     if moved:
-        why = (
-            f"{len(moved)} of {len(before)} buffers moved: BatchNorm in training mode takes its "
-            "running mean and variance from every batch, whatever the gradients do."
+        cause = (
+            "BatchNorm in training mode takes its running mean and variance from every batch"
+            if _has(run.part, _BatchNorm)
+            else "spectral norm in training mode improves its vectors at every forward"
         )
+        why = f"{len(moved)} of {len(before)} buffers moved: {cause}, whatever the gradients do."
         return Cell("move", False, why)
     return Cell("kept", True, f"All {len(before)} buffers are bit for bit what they were.")
 
 
-def optimizer_state(kind: type[Method]) -> Cell:
+def optimizer_state(kind: type[Method], subject: Subject = PLAIN) -> Cell:
     """Does the optimizer gather momentum for what is frozen?"""
-    run = Run(kind)
+    run = Run(kind, subject=subject)
     _repeat(run.step)
     kept = [each for each in run.part.parameters() if run.optimizer.state.get(each)]
     if kept:
@@ -157,14 +163,15 @@ def optimizer_state(kind: type[Method]) -> Cell:
     return Cell("empty", True, "The optimizer remembers nothing of the frozen tensors.")
 
 
-def gradients_upstream(kind: type[Method]) -> Cell:
-    """Does the embedding, which lies before ``fc1``, get the gradient it would have anyway?"""
-    found = []
-    for each in (None, kind):
-        run = Run(each)
-        run.step()
-        found.append(run.model.get_parameter("em.weight").grad)
-    expected, gradient = found
+def gradients_upstream(kind: type[Method], subject: Subject = PLAIN) -> Cell:
+    """Does the embedding before the frozen layer get the gradient that it would have anyway?
+
+    A frozen layer that computes as in inference is compared with one that was put in eval mode.
+    """
+    run, free = Run(kind, subject=subject), Run(None, subject=subject)
+    run.step()
+    free.step(held=not run.part.training)
+    gradient, expected = (each.model.get_parameter(each.before).grad for each in (run, free))
     if gradient is None:
         why = "No gradient passes through the frozen layer: the embedding before it never learns."
         return Cell("cut off", False, why)
@@ -173,17 +180,18 @@ def gradients_upstream(kind: type[Method]) -> Cell:
     return Cell("whole", True, "The embedding gets the same gradient, bit for bit, as without.")
 
 
-def first_step_after(kind: type[Method]) -> Cell:
+def first_step_after(kind: type[Method], subject: Subject = PLAIN) -> Cell:
     """Is the first step after unfreezing as long as its own gradient says?
 
     The loop is one that clears the gradients after the step, so that at the moment of unfreezing
     those of all that the optimizer knows are clear. With fresh momentum, the step of SGD is the
     learning rate times the gradient.
     """
-    run = Run(kind)
+    run = Run(kind, subject=subject)
     _repeat(run.step)
     run.optimizer.zero_grad()
     run.method.unfreeze(run.model, run.optimizer)
+    run.model.eval()  # the same function twice: its own gradient, and the step's
     before = [each.detach().clone() for each in run.part.parameters()]
     own = torch.autograd.grad(run.loss(run.model), list(run.part.parameters()))
     run.loss(run.model).backward()
@@ -202,18 +210,24 @@ def first_step_after(kind: type[Method]) -> Cell:
     return Cell("normal", True, "It is as long as the learning rate times its own gradient.")
 
 
-def time_a_step(kind: type[Method]) -> Cell:
+def time_a_step(kind: type[Method], subject: Subject = PLAIN) -> Cell:
     """How much of the work of training everything is left, counted in operations?"""
-    share = Run(kind, letters=False).cost().flops / Run(None, letters=False).cost().flops
+    share = (
+        Run(kind, letters=False, subject=subject).cost().flops
+        / Run(None, letters=False, subject=subject).cost().flops
+    )
     said = f"{share:.0%} of the operations of training everything"
     if share < 0.45:
         return Cell("a third", True, f"{said}: forward, and the head's own backward pass.")
     return Cell("all", False, f"{said}: every gradient of the frozen part is computed too.")
 
 
-def memory(kind: type[Method]) -> Cell:
+def memory(kind: type[Method], subject: Subject = PLAIN) -> Cell:
     """How much memory beyond the weights is left, counted in bytes?"""
-    cost, full = Run(kind, letters=False).cost(), Run(None, letters=False).cost()
+    cost, full = (
+        Run(kind, letters=False, subject=subject).cost(),
+        Run(None, letters=False, subject=subject).cost(),
+    )
     share = cost.memory / full.memory
     said = f"{share:.1%} of what training everything needs beyond the weights"
     if share < 0.1:
@@ -226,27 +240,30 @@ def memory(kind: type[Method]) -> Cell:
     return Cell("more", False, f"{said}: all of that, and a copy of the frozen weights.")
 
 
-def survives_train(kind: type[Method]) -> Cell:
+def survives_train(kind: type[Method], subject: Subject = PLAIN) -> Cell:
     """Put the frozen part in eval mode by hand, call ``model.train()``: is its answer the same?"""
-    run = Run(kind, letters=False)
+    run = Run(kind, letters=False, subject=subject)
     run.model.eval()
     before = run.part(run.batch[0])
     run.model.train()
     if torch.equal(run.part(run.batch[0]), before):
         return Cell("holds", True, "The frozen part computes as in inference, whatever the mode.")
-    why = (
-        "The frozen part computes other numbers than before: BatchNorm on the batch's own "
-        "statistics, dropout on."
-    )
+    causes = {
+        "BatchNorm on the batch's own statistics": _has(run.part, _BatchNorm),
+        "spectral norm with vectors that move on": _has(run.part, _SpectralNorm),
+        "dropout on": True,
+    }
+    listed = ", ".join(each for each, holds in causes.items() if holds)
+    why = f"The frozen part computes other numbers than before: {listed}."
     return Cell("undone", False, why)
 
 
-def survives_resume(kind: type[Method]) -> Cell:
-    """Save weights and freeze state, load both into a new model, train all: is ``fc1`` frozen?"""
-    run = Run(kind)
+def survives_resume(kind: type[Method], subject: Subject = PLAIN) -> Cell:
+    """Save weights and freeze state, load both into a new model, train all: is it frozen?"""
+    run = Run(kind, subject=subject)
     run.step()
     weights, state = run.model.state_dict(), freeze_state(run.model)
-    resumed = Run(None)
+    resumed = Run(None, subject=subject)
     resumed.model.load_state_dict(weights)
     restore_freeze_state(resumed.model, state)
     before = [each.detach().clone() for each in resumed.part.parameters()]
@@ -261,7 +278,7 @@ def survives_resume(kind: type[Method]) -> Cell:
     return Cell("lost", False, why)
 
 
-QUESTIONS: dict[str, Callable[[type[Method]], Cell]] = {
+QUESTIONS: dict[str, Callable[[type[Method], Subject], Cell]] = {
     "weights": weights, "biases": biases, "buffers": buffers, "optimizer state": optimizer_state,
     "gradients upstream": gradients_upstream, "first step after": first_step_after,
     "time a step": time_a_step, "memory": memory, "survives train()": survives_train,
@@ -269,8 +286,8 @@ QUESTIONS: dict[str, Callable[[type[Method]], Cell]] = {
 }  # fmt: skip
 
 
-def measure(kind: type[Method], question: str) -> Cell:
-    """One cell: run ``kind`` and answer ``question``.
+def measure(kind: type[Method], question: str, subject: Subject = PLAIN) -> Cell:
+    """One cell: run ``kind`` on the networks of ``subject`` and answer ``question``.
 
     The global random stream is left where it was.
 
@@ -283,22 +300,31 @@ def measure(kind: type[Method], question: str) -> Cell:
             f"It has: {', '.join(QUESTIONS)}."
         )
     with profile.own_streams():
-        return QUESTIONS[question](kind)
+        return QUESTIONS[question](kind, subject)
 
 
-def measure_all() -> Matrix:
-    """All questions to all methods; a second or two."""
-    cells = {(kind.title, each): measure(kind, each) for kind in ROWS for each in QUESTIONS}
+def measure_all(subject: Subject = PLAIN) -> Matrix:
+    """All questions to all methods; a second or two, for the transformer some more."""
+    cells = {(k.title, each): measure(k, each, subject) for k in ROWS for each in QUESTIONS}
     return Matrix(tuple(kind.title for kind in ROWS), tuple(QUESTIONS), cells)
 
 
-def _stands_still(kind: type[Method], key: str) -> Cell:
-    run = Run(kind)
-    before = run.part.get_parameter(key).detach().clone()
+def _stand_still(run: Run, look: Callable[[], dict[str, torch.Tensor]], key: str) -> Cell:
+    before = look()
     _repeat(run.step)
-    if torch.equal(run.part.get_parameter(key), before):
-        return Cell("kept", True, f"fc1.{key} is bit for bit what it was after {STEPS} steps.")
-    return Cell("moves", False, f"fc1.{key} isn't what it was: the method misses it.")
+    moved = [name for name, each in look().items() if not torch.equal(each, before[name])]
+    name = f"{run.name}.{key}"
+    if not moved:
+        return Cell("kept", True, f"{name} is bit for bit what it was after {STEPS} steps.")
+    own = {name for name, _ in run.part.named_parameters()}
+    if not own & {*moved}:
+        why = f"{name} isn't what it was: it is computed from buffers too, which move."
+        return Cell("moves", False, why)
+    return Cell("moves", False, f"{name} isn't what it was: the method misses it.")
+
+
+def _has(part: nn.Module, kind: type[nn.Module]) -> bool:
+    return any(isinstance(module, kind) for module in part.modules())
 
 
 def _repeat(step: Callable[[], None]) -> None:

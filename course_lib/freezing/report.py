@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
 from course_lib.freezing.hold import hold_of
@@ -125,6 +125,24 @@ def moving_statistics(selection: Selection) -> Iterator[str]:
         yield (
             f"only the parameters of {few(moving)} are frozen, the running statistics move on: "
             "name the module to hold both."
+        )
+
+
+def normalises_by_batch(module: nn.Module) -> bool:
+    """Whether a module is a BatchNorm that has no running statistics, so even in eval mode."""
+    return isinstance(module, _BatchNorm) and (
+        module.running_mean is None or module.running_var is None
+    )
+
+
+def batch_statistics(selection: Selection) -> Iterator[str]:
+    """Frozen BatchNorm layers that have nothing but the batch to normalise by."""
+    names = [name for name, module in selection.modules.items() if normalises_by_batch(module)]
+    if names:
+        yield (
+            f"{few(names)}: BatchNorm without running statistics (track_running_stats=False). "
+            "Frozen or not, it normalises by each batch, so what comes out for one picture hangs "
+            "on the others in its batch."
         )
 
 

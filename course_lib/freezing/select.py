@@ -43,11 +43,10 @@ class Slot:
         Raises:
             LookupError: none is there any more.
         """
-        parameter = self.owner._parameters.get(self.key)
-        found = parameter if parameter is not None else self.owner._buffers.get(self.key)
-        if found is None:
-            raise LookupError(f"{self.name} holds no tensor any more.")
-        return found
+        for table in (self.owner._parameters, self.owner._buffers):  # of scripts: no true dicts
+            if self.key in table and (found := table[self.key]) is not None:
+                return found
+        raise LookupError(f"{self.name} holds no tensor any more.")
 
 
 @dataclass(frozen=True)

@@ -297,3 +297,67 @@ def test_names_of_a_real_network(cache_dir):
     with torch.no_grad():
         expected = model.forward_head(model.forward_features(images), pre_logits=True)
     torch.testing.assert_close(found.values, expected)
+
+
+# --- features that hang on the other pictures of the batch ----------------------------------------
+
+
+class ByBatch(nn.Module):
+    """A normalisation of one's own, by the mean of the batch."""
+
+    def forward(self, x):
+        return x - x.mean(dim=0, keepdim=True)
+
+
+class Functional(nn.Module):
+    def forward(self, x):
+        return nn.functional.batch_norm(x, None, None, training=True)
+
+
+def bare_norm():
+    norm = nn.BatchNorm2d(4)
+    norm.running_mean = norm.running_var = None
+    return norm
+
+
+@pytest.mark.parametrize("batch_size", [None, 2, 3, 11])
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: nn.BatchNorm2d(4, track_running_stats=False), True),
+        (bare_norm, True),
+        (Functional, False),
+        (ByBatch, False),
+    ],
+)
+def test_statistics_of_the_batch_are_refused(net, data, cache_dir, make, named, batch_size):
+    net.stem[1] = make()
+    with pytest.raises(FeaturesError, match="hang on the others in its batch") as caught:
+        features.extract(net, data, batch_size=batch_size, cache_dir=cache_dir)
+    assert ("stem.1: BatchNorm without running statistics." in str(caught.value)) == named
+    assert not cache_dir.exists() or not list(cache_dir.iterdir())
+    layer = features.extract(net, data, layer="stem.0", cache=False)  # before it, all is well
+    assert layer.values.shape == (11, 4)
+
+
+def test_one_by_one_they_are_the_pictures_own(net, data, cache_dir):
+    net.stem[1] = nn.BatchNorm2d(4, track_running_stats=False)
+    net.stem[1].weight.data.uniform_(0.5, 1.5)
+    found = features.extract(net, data, batch_size=1, cache_dir=cache_dir)
+    with torch.no_grad():
+        net.eval()
+        alone = [net[:-1](image[None])[0] for image in data.tensors[0]]
+    torch.testing.assert_close(found.values, torch.stack(alone))
+    order = torch.randperm(11)
+    turned = TensorDataset(*(each[order] for each in data.tensors))
+    again = features.extract(net, turned, batch_size=1, cache=False)
+    torch.testing.assert_close(again.values, found.values[order])
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_rounding_is_no_dependence(net, kind):
+    images = torch.randn(9, 3, 8, 8).to(kind)
+    data = TensorDataset(images, torch.zeros(9, dtype=torch.long))
+    assert features.extract(net.to(kind), data, cache=False).values.shape == (9, 6)
+    net.body[1] = nn.InstanceNorm2d(6, affine=True).to(kind)  # by picture, not by batch
+    assert features.extract(net, data, cache=False).values.shape == (9, 6)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from course_lib.freezing import audit, freeze, unfreeze
 from course_lib.freezing.methods import METHODS, ByNamesAndIndices
@@ -113,6 +114,66 @@ def test_no_grad_cuts_off_what_lies_before():
         "middle.bias": "under_no_grad",
     }
     assert "middle ran on its output under torch.no_grad()" in str(report)
+
+
+class Checkpointed(Net):
+    """Its ``first``, or its ``middle``, is computed again in the backward pass."""
+
+    def __init__(self, part, reentrant):
+        super().__init__()
+        self.part, self.reentrant = part, reentrant
+
+    def forward(self, x):
+        for name in ("first", "middle", "head"):
+            layer = getattr(self, name)
+            x = (
+                checkpoint(layer, x, use_reentrant=self.reentrant)
+                if name == self.part
+                else layer(x)
+            )
+        return x
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_a_reentrant_checkpoint_is_not_called_no_grad():
+    """torch gives no gradient to what is inside when nothing that goes in requires one."""
+    model = Checkpointed("first", True)
+    report = audit(model, sgd(model), plain_step)
+    assert at(report, "stuck") == {"first.weight": "reentrant", "first.bias": "reentrant"}
+    assert "use_reentrant=False" in report["first.weight"].findings[0].fix
+    model.reentrant = False  # the advice
+    assert audit(model, sgd(model), plain_step).ok
+    model = Checkpointed("middle", True)
+    freeze(model, "first")
+    report = audit(model, sgd(model), plain_step)
+    assert at(report, "stuck") == {"middle.weight": "reentrant", "middle.bias": "reentrant"}
+    with torch.no_grad():  # no checkpoint at all
+        assert not model(X).requires_grad
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_checkpoint_that_works_is_no_finding(reentrant):
+    model = Checkpointed("middle", reentrant)
+    assert audit(model, sgd(model), plain_step).ok
+    model.unused = nn.Linear(4, 4)  # and isn't blamed for what something else does
+    assert at(audit(model, sgd(model), plain_step), "note") == {
+        "unused.weight": "unused", "unused.bias": "unused",
+    }  # fmt: skip
+
+
+def test_no_grad_inside_a_reentrant_checkpoint_is_still_found():
+    class Both(Net):
+        def forward(self, x):
+            def part(x):
+                with torch.no_grad():
+                    y = self.middle(x)
+                return x + y
+
+            return self.head(checkpoint(part, self.first(x), use_reentrant=True))
+
+    model = Both()
+    report = audit(model, sgd(model), plain_step)
+    assert at(report, "stuck") == {"middle.weight": "under_no_grad", "middle.bias": "under_no_grad"}
 
 
 def test_detach_cuts_off_too():

@@ -53,6 +53,52 @@ def test_cell(kind, question, expected):
     assert cell.why.endswith(".")
 
 
+# --- other kinds of network -----------------------------------------------------------------------
+
+# Where they differ from the plain one: what has no buffers has none that move, ...
+NONE = "✓none ✓none ✓none ✓none ✓none ✓none"
+# ... and a weight that spectral norm computes from its buffers moves with them.
+COMPUTED = "✗moves ✗moves ✗moves ✗moves ✓kept ✓kept"
+OTHERS = {
+    "transformer": {"buffers": NONE},
+    "weight_norm": {"buffers": NONE},
+    "parametrized": {"weights": COMPUTED},
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("subject", matrix.SUBJECTS[1:], ids=lambda each: each.title)
+def test_the_same_questions_of_other_networks(subject, question):
+    words = (EXPECTED | OTHERS[subject.title])[question].split()
+    for kind, word in zip(ROWS, words, strict=True):
+        cell = matrix.measure(kind, question, subject)
+        assert str(cell).replace(" ", "", 1) == word.replace("_", " "), (kind, cell.why)
+
+
+def test_a_weight_that_is_computed_is_looked_at_without_changing_it():
+    run = matrix.Run(None, subject=matrix.SUBJECTS[-1])
+    before = {name: each.clone() for name, each in run.model.state_dict().items()}
+    found = run.weights()
+    assert {"weight", "parametrizations.weight.original"} <= found.keys()
+    assert all(torch.equal(each, before[name]) for name, each in run.model.state_dict().items())
+    assert all(module.training for module in run.model.modules())
+    twin = nn.functional.linear(torch.eye(18), run.part.eval().weight).t()
+    torch.testing.assert_close(found["weight"], twin)
+
+
+def test_the_reasons_fit_the_network():
+    parametrized = matrix.SUBJECTS[-1]
+    assert "computed from buffers" in matrix.measure(RequiresGrad, "weights", parametrized).why
+    assert "spectral norm" in matrix.measure(RequiresGrad, "buffers", parametrized).why
+    said = {s.title: matrix.measure(RequiresGrad, "survives train()", s).why for s in
+            (matrix.SUBJECTS[0], matrix.SUBJECTS[2], parametrized)}  # fmt: skip
+    assert said["plain"].endswith(
+        "than before: BatchNorm on the batch's own statistics, dropout on."
+    )
+    assert said["weight_norm"].endswith("than before: dropout on.")
+    assert "spectral norm" in said["parametrized"]
+
+
 def test_every_question_is_expected_of_every_method():
     assert list(EXPECTED) == list(QUESTIONS)
     assert [kind.title for kind in ROWS[:-1]] == [kind.title for kind in matrix.METHODS]

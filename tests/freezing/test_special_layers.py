@@ -2,11 +2,13 @@
 
 import copy
 import threading
+import warnings
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from course_lib.freezing import freeze, frozen_names, unfreeze
 from tests.freezing.conftest import fingerprint, moved, snapshot
@@ -261,3 +263,97 @@ def test_swa_and_functional_call():
     before = snapshot(model)
     torch.func.functional_call(model, parameters, torch.randn(5, 4))
     assert moved(model, before) == []
+
+
+# --- BatchNorm: no running statistics, and statistics that somebody resets -----------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.BatchNorm1d(4, track_running_stats=False),
+        lambda: nn.BatchNorm2d(4, affine=False, track_running_stats=False),
+        lambda: nn.SyncBatchNorm(4, track_running_stats=False),
+    ],
+)
+def test_batchnorm_without_running_statistics_is_said(make):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(make()), nn.BatchNorm1d(4))
+    notes = freeze(model, model).notes
+    assert [note for note in notes if note.startswith("1.0: BatchNorm without running statistics")]
+    assert not unfreeze(model, model).notes
+
+
+def test_taken_away_by_hand_is_said_and_with_statistics_is_not():
+    norm = nn.BatchNorm1d(4)
+    assert not freeze(nn.Sequential(norm), "0").notes
+    bare = nn.BatchNorm1d(4)
+    bare.running_mean = None
+    assert "0: BatchNorm without" in freeze(nn.Sequential(bare), "0").notes[0]
+    assert not freeze(nn.Sequential(nn.InstanceNorm1d(4), nn.GroupNorm(2, 4)), "*").notes
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_update_bn_leaves_frozen_statistics_and_says_so(average):
+    """torch would set them to zero, and then collect nothing."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.BatchNorm1d(4))
+    model(torch.randn(8, 4))
+    freeze(model, "1")
+    model = AveragedModel(model) if average else model
+    body = model.module if average else model
+    before = {name: each.clone() for name, each in body[1].named_buffers()}
+    loader = [torch.randn(6, 4), torch.randn(6, 4)]
+    with pytest.warns(UserWarning, match=r"frozen BatchNorm1d stay as they are.*unfreeze"):
+        update_bn(loader, model)
+    assert all(torch.equal(each, before[name]) for name, each in body[1].named_buffers())
+    twin = copy.deepcopy(body)
+    twin[2].reset_running_stats()
+    twin[2].momentum = None
+    for x in loader:
+        twin.train()(x)
+    assert torch.equal(body[2].running_mean, twin[2].running_mean)
+
+    unfreeze(model, "*")  # the advice
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        update_bn(loader, model)
+    assert not torch.equal(body[1].running_mean, before["running_mean"])
+    assert "reset_running_stats" not in vars(body[1])
+
+
+def test_what_has_no_statistics_has_none_to_keep():
+    model = nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False))
+    freeze(model, "0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        update_bn([torch.randn(6, 4)], model)
+
+
+def test_scripted():
+    model = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)))
+    freeze(model, ["0", "1"])
+    before = snapshot(model)
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(torch.randn(5, 4)).square().mean().backward()
+    optimizer.step()
+    assert moved(model, before) == ["2.weight", "2.bias"]
+    unfreeze(model, "*")
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_compiled_part_gets_its_mode_back(mode):
+    """What torch.compile puts around it has none of its own: it answers with the inner one's."""
+    inner = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    model = nn.Sequential(torch.compile(inner, backend="eager"), nn.Linear(4, 2)).train(mode)
+    before = fingerprint(model)
+    for _ in range(2):
+        freeze(model, "0")
+        assert not any(module.training for module in inner.modules())
+        unfreeze(model, "0")
+        assert fingerprint(model) == before
+    freeze(model, "0")
+    model.train(not mode)
+    unfreeze(model, "0")
+    assert all(module.training is not mode for module in model.modules())

@@ -263,7 +263,7 @@ def _standing_still(facts: TensorFacts, step: StepFacts, say: Say) -> Findings:
 def _no_gradient(facts: TensorFacts, step: StepFacts, say: Say) -> Finding:
     ran = step.modules.get(facts.module_name, ModuleSeen())
     if ran.ran and not ran.with_gradient:
-        return say("under_no_grad")
+        return say("under_no_grad" if ran.no_grad else "reentrant")
     order = list(step.modules)
     here = order.index(facts.module_name) if facts.module_name in step.modules else 0
     for block in order[here + 1 :]:

@@ -115,6 +115,10 @@ _STUCK = {
     "under_no_grad": (
         "{module} ran under torch.no_grad() or with gradients off",
         "take it out of no_grad; to freeze it: freeze(...)"),
+    "reentrant": (
+        "{module} ran in a reentrant checkpoint, and nothing that goes into it requires a gradient "
+        "(it gets the batch, or what frozen layers give): torch then computes none inside",
+        "checkpoint(..., use_reentrant=False)"),
     "cut_off": (
         "no gradient comes back to it: {block} ran on its output {how}",
         'freeze(model, "{block}") instead: gradients pass through a frozen module'),

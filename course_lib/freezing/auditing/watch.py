@@ -1,5 +1,6 @@
 """What is observed while the audited step runs on the copy."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import CheckpointFunction
 
 from course_lib.freezing.bits import address, same_bits
 
@@ -21,6 +23,7 @@ class ModuleSeen:
     ran: bool = False
     with_gradient: bool = False
     in_training: bool = False
+    no_grad: bool = False  # but for the first run in a reentrant checkpoint, which is always so
     cuts: str = ""  # how it loses the gradient of its input, in words
 
 
@@ -84,6 +87,9 @@ class Watch:
         seen.ran = True
         seen.with_gradient |= torch.is_grad_enabled()
         seen.in_training |= module.training
+        if not torch.is_grad_enabled() and _in_reentrant_checkpoint():
+            return  # it cuts nothing: the backward pass runs it again, with gradients
+        seen.no_grad |= not torch.is_grad_enabled()
         for tensor in _tensors_in((args, kwargs)):
             if not torch.is_grad_enabled() and tensor.requires_grad:
                 seen.cuts = "under torch.no_grad()"
@@ -143,6 +149,16 @@ class _Writes(TorchDispatchMode):
         for name, tensor in self.watch.named.items():
             if tensor.grad is not None and address(tensor.grad) in addresses:
                 self.watch.tensors[name].clip = float(factor)
+
+
+def _in_reentrant_checkpoint() -> bool:
+    """Whether the caller's callers are the first run of a reentrant checkpoint."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code is CheckpointFunction.forward.__code__:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
 
 
 def _tensors_in(things: Any) -> Iterator[torch.Tensor]:

@@ -11,7 +11,7 @@ from course_lib.text import counted
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading import formats, locate, plainfiles, torchfile
 from course_lib.weights.reading.digests import check_sha256
-from course_lib.weights.reading.stored import Reader, Stored, reading, stamp
+from course_lib.weights.reading.stored import Stored, reading, stamp
 from course_lib.weights.reading.threads import read_in_threads
 
 
@@ -217,7 +217,7 @@ def _others(tree: Any, place: locate.Place) -> dict[str, Any]:
 
 
 def read_object(path: Path) -> Any:
-    """The whole object of a file of ``torch.save``, after its checksums were checked.
+    """The whole object of a file of ``torch.save``, on the CPU, after its checksums were checked.
 
     Raises:
         CheckpointError: as for :func:`read_checkpoint`.
@@ -225,18 +225,5 @@ def read_object(path: Path) -> Any:
     format = formats.sniff(path)
     if format != formats.ZIP:
         raise CheckpointError(f"{path} is no training checkpoint of save_checkpoint.")
-    tree = torchfile.open_zip(path)
-    with Reader({path: stamp(path)}) as reader, reading(path, "the object"):
-        return _read_leaves(tree, reader)
-
-
-def _read_leaves(tree: Any, reader: Reader) -> Any:
-    if isinstance(tree, Stored):
-        return reader.read(tree)
-    if isinstance(tree, dict):
-        for key, each in tree.items():
-            tree[key] = _read_leaves(each, reader)
-        return tree
-    if isinstance(tree, list | tuple):
-        return type(tree)(_read_leaves(each, reader) for each in tree)
-    return tree
+    with reading(path, "the object"):
+        return torchfile.load_whole(path)

@@ -44,6 +44,27 @@ def open_zip(path: Path) -> Any:
             return _read_at_once(path, file, program, blocks)
 
 
+def load_whole(path: Path) -> Any:
+    """The object in a zip file of ``torch.save`` as it was saved: every kind of tensor, tied ones.
+
+    Raises:
+        UnsafeCheckpointError: it wants to run code.
+        CheckpointError: it doesn't fit its checksums.
+    """
+    with path.open("rb") as file:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip() if any(each.CRC for each in archive.infolist()) else None
+            if damaged is not None:
+                raise CheckpointError(
+                    f"{path} is damaged or was tampered with: {damaged} doesn't fit its checksum. "
+                    "Get the file again."
+                )
+            names = archive.namelist()
+            program = archive.read(next(name for name in names if name.endswith("data.pkl")))
+        file.seek(0)
+        return _load(path, file, program, "cpu")
+
+
 class _ElsewhereError(Exception):
     """A storage isn't where torch's writer would have put it: another program packed the file."""
 

@@ -1,10 +1,10 @@
 """Stop a training run and go on later as if nothing had happened, bit for bit."""
 
-import copy
+import io
 import random
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from course_lib.errors import CourseError
 from course_lib.paths import atomic_write
 from course_lib.weights.errors import CheckpointError, LoadError
-from course_lib.weights.loading.load import load_weights
 from course_lib.weights.reading.checkpoint import read_object
+from course_lib.weights.saving import groups, state, undo
 from course_lib.weights.saving.save import TORCH_ENDINGS, check_ending
 
 _KIND = "course_lib training checkpoint"
+_VERSION = 2
+_PLAIN = (type(None), bool, int, float, str, bytes, torch.Size, torch.dtype, torch.device,
+          torch.Tensor, nn.Parameter, nn.Buffer)  # fmt: skip
 Generators = Mapping[str, torch.Generator]
-_MOMENTS = ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +38,17 @@ class Resumed:
         step: finished training steps.
         metrics: as they were saved.
         extra: as it was saved.
-        skipped: what the checkpoint has and this machine has no place for (CUDA's random states).
+        added: parameters that the optimizer didn't hold, in groups that were added later in the
+            saved run.
+        skipped: what the checkpoint has and this machine or model has no place for (CUDA's random
+            states), or the other way round; only what a state dict doesn't hold either.
     """
 
     epoch: int
     step: int
     metrics: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    added: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
 
 
@@ -53,6 +61,7 @@ def save_checkpoint(
     epoch: int,
     step: int = 0,
     scaler: Any = None,
+    averaged: nn.Module | None = None,
     generators: Generators | None = None,
     metrics: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
@@ -61,12 +70,16 @@ def save_checkpoint(
 
     Args:
         path: a file ending in ``.pth``, ``.pt``, ``.ckpt`` or ``.bin``.
-        model: its tensors, which of its parameters are frozen, which modules are in eval mode.
-        optimizer: its groups and moments.
+        model: its tensors and extra state, its gradients (as large as the weights; after
+            ``optimizer.zero_grad()`` there are none), which of its parameters are frozen, what
+            ``freeze`` holds, the modes of its modules. Wrappers leave no trace: ``DataParallel``,
+            ``DistributedDataParallel``, ``torch.compile``.
+        optimizer: its groups, by the names of their parameters, and moments.
         scheduler: of the learning rate.
         epoch: finished epochs.
         step: finished training steps.
         scaler: of mixed precision (``torch.amp.GradScaler``).
+        averaged: a second model, such as ``torch.optim.swa_utils.AveragedModel``.
         generators: random streams of your own, such as that of a data loader, by name.
         metrics: numbers to remember.
         extra: anything else that is made of numbers, texts, tensors, lists, tuples, dictionaries.
@@ -75,18 +88,19 @@ def save_checkpoint(
         The path. The random states of Python, NumPy, torch and CUDA are saved as well.
 
     Raises:
-        CheckpointError: another ending, or something that can only be read back by running code.
+        CheckpointError: another ending, an optimizer of parameters outside of the model, or
+            something that can only be read back by running code.
     """
     path = Path(path).expanduser()
     check_ending(path, TORCH_ENDINGS)
+    tensors, beside = state.take(model)
+    parts = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     content = {
-        "kind": _KIND, "model": model.state_dict(),
-        "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
-        "eval": [name for name, module in model.named_modules() if not module.training],
-        "optimizer": optimizer.state_dict() if optimizer is not None else None,
-        "optimizer_names": _names_in(optimizer, model) if optimizer is not None else None,
-        "scheduler": scheduler.state_dict() if scheduler is not None else None,
-        "scaler": scaler.state_dict() if scaler is not None else None,
+        "kind": _KIND, "version": _VERSION, "model": tensors, "model_config": beside,
+        "averaged": state.take(averaged) if averaged is not None else None,
+        "optimizer_names": groups.names_of(optimizer, model) if optimizer is not None else None,
+        **{name: part.state_dict() if part is not None else None for name, part in parts.items()},
+        "config_kinds": {n: type(parts[n]).__qualname__ for n in ("optimizer", "scheduler")},
         "random": _random_states(generators or {}), "epoch": int(epoch), "step": int(step),
         "metrics": dict(metrics or {}), "extra": dict(extra or {}),
     }  # fmt: skip
@@ -103,51 +117,89 @@ def resume_checkpoint(
     scheduler: Any = None,
     *,
     scaler: Any = None,
+    averaged: nn.Module | None = None,
     generators: Generators | None = None,
 ) -> Resumed:
     """Bring a training run back to where :func:`save_checkpoint` left it, all or nothing.
 
     Build everything as for the first start, then call this. The steps that follow give the same
     bits as if the run had never stopped (on the same kind of machine, with the same data order).
-    The file is read with ``weights_only=True``: nothing in it is run.
+    What was frozen, held or thawed is so again; groups that ``unfreeze`` added to the optimizer are
+    added. The file is read with ``weights_only=True``: nothing in it is run.
 
     Args:
         path: the file.
-        model: of the same architecture; gets tensors, frozen flags and eval modes.
-        optimizer: with the same parameters in the same order.
-        scheduler: of the same kind.
+        model: of the same architecture, in the same wrappers, others or none. It gets its values
+            through its own ``load_state_dict``.
+        optimizer: of the same class, with the parameters of the first start or more of the saved.
+        scheduler: of the same class.
         scaler: of the same kind.
+        averaged: of the same architecture as the one saved.
         generators: random streams by name; the same names as when saving.
 
     Returns:
         How far the run had come.
 
     Raises:
-        CheckpointError: the file can't be read, or is no checkpoint of ``save_checkpoint``.
+        CheckpointError: the file can't be read, or is no checkpoint of ``save_checkpoint``; or the
+            optimizer holds other parameters than the model's.
         LoadError: it doesn't fit what you gave. Everything is as it was before the call.
     """
     parts = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     own = generators or {}
-    content = _read_fitting(Path(path).expanduser(), model, parts, own)
-    with _undone_on_error([each for each in parts.values() if each is not None], own):
-        for name, part in parts.items():
-            if part is not None:
-                part.load_state_dict(content[name])
-        skipped = _set_random_states(content["random"], own)
-        load_weights(model, content["model"], dtype="exact", nonfinite=True)
-    _set_flags(model, content)
+    content = _read_fitting(Path(path).expanduser(), parts | {"averaged": averaged}, own)
+    if optimizer is not None:
+        groups.names_of(optimizer, model)  # before anything is changed
+    randomness = _random_states(own)
+    undos: list[undo.Undo] = [lambda: _set_random_states(randomness, own)]
+    undos += [undo.of_model(each) for each in (averaged, model) if each is not None]
+    undos += [undo.of_part(part) for part in (scheduler, scaler) if part is not None]
+    undos += [undo.of_optimizer(optimizer)] if optimizer is not None else []
+    flags = _synchronised(model)
+    added: tuple[str, ...] = ()
+    try:
+        with undo.undone_on_error(undos):
+            skipped = state.give(model, content["model"], content["model_config"])
+            if averaged is not None:
+                skipped += state.give(averaged, *content["averaged"])
+            if optimizer is not None:
+                added = groups.regroup(optimizer, model, content["optimizer_names"])
+                groups.load(optimizer, content["optimizer"])
+            if scheduler is not None:
+                groups.extend_scheduler(scheduler, content["scheduler"])
+                scheduler.load_state_dict(content["scheduler"])
+            if scaler is not None:
+                scaler.load_state_dict(content["scaler"])
+            skipped += _set_random_states(content["random"], own)
+    except CourseError as error:
+        raise LoadError(f"{error} Everything is as it was.") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise LoadError(
+            f"The checkpoint doesn't fit ({reason}). Everything is as it was."
+        ) from error
+    if flags != _synchronised(model):
+        warnings.warn(
+            "DistributedDataParallel chose what to synchronise when it was built, and other "
+            "parameters are frozen now: wrap the inner module again.",
+            stacklevel=2,
+        )
     told = {key: content[key] for key in ("epoch", "step", "metrics", "extra")}
-    return Resumed(**told, skipped=skipped)
+    return Resumed(**told, added=added, skipped=skipped)
 
 
-def _read_fitting(
-    path: Path, model: nn.Module, parts: Mapping[str, Any], generators: Generators
-) -> dict[str, Any]:
+def _read_fitting(path: Path, parts: Mapping[str, Any], generators: Generators) -> dict[str, Any]:
     """The content of a training checkpoint that has what the call has, no less and no more."""
     content = read_object(path)
     if not isinstance(content, dict) or content.get("kind") != _KIND:
         raise CheckpointError(
             f"{path} is no checkpoint of save_checkpoint. For weights alone there is load_weights."
+        )
+    if content.get("version") != _VERSION:
+        raise CheckpointError(
+            f"{path} was saved by another version of course_lib (format "
+            f"{content.get('version', 1)}; this one reads {_VERSION}). Resume it with that "
+            "version, or take its weights alone: load_weights(model, path, where='model')."
         )
     for name, part in parts.items():
         if (part is None) != (content[name] is None):
@@ -155,8 +207,12 @@ def _read_fitting(
             raise LoadError(
                 f"{path}: {have} has a {name}, {lack} has none. A run is resumed whole."
             )
-    if parts["optimizer"] is not None:
-        _check_optimizer(parts["optimizer"], model, content)
+        kind = content["config_kinds"].get(name)
+        if part is not None and kind not in (None, type(part).__qualname__):
+            raise LoadError(
+                f"{path}: the {name} of the saved run was a {kind}, this one is a "
+                f"{type(part).__qualname__}. Build the same."
+            )
     if generators.keys() != content["random"]["generators"].keys():
         saved = ", ".join(content["random"]["generators"]) or "none"
         raise LoadError(
@@ -165,37 +221,10 @@ def _read_fitting(
     return content
 
 
-def _names_in(optimizer: Optimizer, model: nn.Module) -> list[list[str]]:
-    names = {id(p): name for name, p in model.named_parameters()}
-    return [[names.get(id(p), "?") for p in group["params"]] for group in optimizer.param_groups]
-
-
-def _check_optimizer(optimizer: Optimizer, model: nn.Module, content: dict[str, Any]) -> None:
-    """The same parameters in the same groups: an optimizer itself only compares their number."""
-    mine, saved = _names_in(optimizer, model), content["optimizer_names"]
-    if mine != saved:
-        sizes = [[len(group) for group in groups] for groups in (saved, mine)]
-        raise LoadError(
-            f"The optimizer has other parameters than the saved one: groups of {sizes[0]} in the "
-            f"file, {sizes[1]} here. Freeze and group the parameters as in the saved run first."
-        )
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for number, state in content["optimizer"]["state"].items():
-        for key in _MOMENTS:
-            value = state.get(key)
-            if isinstance(value, torch.Tensor) and value.shape != parameters[number].shape:
-                raise LoadError(
-                    f"The optimizer's {key} has shape {tuple(value.shape)} for a parameter of "
-                    f"shape {tuple(parameters[number].shape)}."
-                )
-
-
-def _set_flags(model: nn.Module, content: dict[str, Any]) -> None:
-    frozen, evaluating = set(content["frozen"]), set(content["eval"])
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = name not in frozen
-    for name, module in model.named_modules():
-        module.training = name not in evaluating
+def _synchronised(model: nn.Module) -> list[list[bool]]:
+    """``requires_grad`` of what each DistributedDataParallel in the model wraps."""
+    wrapped = (each for each in model.modules() if isinstance(each, DistributedDataParallel))
+    return [[p.requires_grad for p in each.parameters()] for each in wrapped]
 
 
 def _random_states(generators: Generators) -> dict[str, Any]:
@@ -223,47 +252,37 @@ def _set_random_states(states: Mapping[str, Any], generators: Generators) -> tup
     return ("CUDA's random states",) if states["cuda"] else ()
 
 
-@contextmanager
-def _undone_on_error(parts: list[Any], generators: Generators) -> Iterator[None]:
-    """Put optimizer, scheduler, scaler and random states back if anything in the block fails."""
-    before = [copy.deepcopy(part.state_dict()) for part in parts]
-    randomness = _random_states(generators)
-    try:
-        yield
-    except BaseException as error:
-        for part, state in zip(parts, before, strict=True):
-            part.load_state_dict(state)
-        _set_random_states(randomness, generators)
-        if isinstance(error, LoadError | CheckpointError) or not isinstance(error, Exception):
-            raise
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise LoadError(
-            f"The checkpoint doesn't fit ({reason}). Everything is as it was."
-        ) from error
-
-
 def _check_plain(value: Any, path: str) -> None:
-    """Only what can be read back without running code."""
-    if isinstance(value, dict):
-        if type(value).__name__ not in ("dict", "OrderedDict", "Counter"):
-            _refuse(value, path)
+    """Only what ``torch.load(weights_only=True)`` reads back."""
+    if type(value) in _PLAIN:
+        return
+    if type(value) in (dict, OrderedDict, Counter):
         for key, each in value.items():
             _check_plain(key, f"{path} (a key)")
             _check_plain(each, f"{path}.{key}".strip("."))
+        if vars(value) if isinstance(value, OrderedDict) else None:  # the versions of a state dict
+            _check_plain(vars(value), path)
     elif type(value) in (list, tuple):
         for place, each in enumerate(value):
             _check_plain(each, f"{path}[{place}]")
-    elif not (
-        isinstance(value, torch.Tensor | Counter)
-        or type(value) in (type(None), bool, int, float, str, torch.Size, torch.dtype, torch.device)
-    ):
-        _refuse(value, path)
+    elif not _comes_back(value):
+        kind = type(value)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        raise CheckpointError(
+            f"{path!r} is a {name}; reading it back would mean running code. Save numbers, texts, "
+            "tensors, lists, tuples and dictionaries (float(x) turns a NumPy number into one). A "
+            "class of your own that you trust can be allowed, here and where you resume: "
+            f"torch.serialization.add_safe_globals([{kind.__qualname__}])."
+        )
 
 
-def _refuse(value: object, path: str) -> None:
-    kind = type(value)
-    raise CheckpointError(
-        f"{path!r} is a {kind.__module__}.{kind.__qualname__}; reading it back would mean running "
-        "code. Save numbers, texts, tensors, lists, tuples and dictionaries (float(x) turns a "
-        "NumPy number into one)."
-    )
+def _comes_back(value: Any) -> bool:
+    """Whether the safe loader takes it; it knows more kinds than those above, and your own."""
+    file = io.BytesIO()
+    try:
+        torch.save(value, file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except Exception:  # whatever pickle, torch or the class itself finds
+        return False
+    return True
