@@ -51,7 +51,7 @@ class Effect:
         draws = to_decide(self.contrast, self.interval)
         if self.interval.pictures:
             times = draws / self.interval.seeds
-            return f"{UNDECIDED}; about {times:.1f} times as many draws and pictures would decide it"
+            return f"{UNDECIDED}; {times:.1f} times as many draws and pictures would decide it"
         return f"{UNDECIDED}; about {draws} draws would decide it"
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ bootstrap, 2007), and the wider end of both counts. It says nothing about other 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -157,14 +157,31 @@ def judge(contrast: Contrast, interval: Interval) -> Verdict:
             return HELD
         above = low > margin and contrast.claimed == "same"
         return REFUTED if high < -margin or above else UNDECIDED
-    if not margin and -matters <= low < high <= matters:
+    exact = interval.seeds == 1
+    if not margin and not exact and -matters <= low and high <= matters:
         return NO_DIFFERENCE
     if contrast.claimed == "less":  # mirrored, so that "more" serves both
         low, high = -high, -low
     if low > margin:
         return HELD
-    # Equal arms, without any spread, don't make "more" true.
-    return REFUTED if high < (margin or matters) or low == high else UNDECIDED
+    # An exact result has no smallest effect that matters: equal is not more.
+    return REFUTED if exact or high < (margin or matters) else UNDECIDED
+
+
+def survives(contrast: Contrast, interval: Interval, comparisons: int) -> bool:
+    """Whether a contrast that held still would, widened for that many comparisons.
+
+    The interval's ends are moved outwards as a normal distribution's would be.
+    """
+    now, wide = (stats.norm.ppf(1 - (1 - level) / 2) for level in (
+        interval.level, 1 - (1 - LEVEL) / comparisons))  # fmt: skip
+    factor = max(1.0, float(wide / now))
+    value, low, high = interval.value, interval.low, interval.high
+    if contrast.ratio:
+        low, high = value * (low / value) ** factor, value * (high / value) ** factor
+    else:
+        low, high = value + (low - value) * factor, value + (high - value) * factor
+    return judge(contrast, replace(interval, low=low, high=high)) == HELD
 
 
 def to_decide(contrast: Contrast, interval: Interval) -> int:

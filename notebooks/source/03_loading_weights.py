@@ -178,8 +178,8 @@ for kind, content in contents.items():
 
 # %% [markdown]
 # The course keeps a ledger of such claims, each tried out. For this one, C14, each of five endings was
-# given to each of the three kinds. The best rule that goes by the ending was right for a share
-# of <!-- evidence: C14.by the ending.right -->0.33<!-- end --> of the files, which is guessing; looking
+# given to each of the three kinds, on disk. What the ending says was right for a share
+# of <!-- evidence: C14.by the ending.right -->0.33<!-- end --> of the files; looking
 # inside was right for <!-- evidence: C14.by looking.right -->1.00<!-- end -->.
 #
 # So **look before you load**. `weights.inspect` prints what is inside as a tree. It doesn't read the
@@ -320,8 +320,7 @@ for case, state in files.items():
 # It works where everything fits, and where an entry has another number of elements, because the filter
 # leaves that one out. A name that your network lacks ends in a `KeyError`. A tensor of (3, 8) offered as
 # (8, 3) passes the filter, and ends in an error that `strict=False` doesn't forgive.
-# In the ledger, this is C7, tried with networks of <!-- evidence: C7.seeds -->5<!-- end --> sizes. The share
-# of runs that ended with the weights loaded
+# In the ledger, this is C7. The share of runs that ended with the weights loaded
 # was <!-- evidence: C7.same network.loaded -->1.0<!-- end --> for the same
 # network, <!-- evidence: C7.a key more.loaded -->0.0<!-- end --> with a name
 # more, <!-- evidence: C7.equal numel.loaded -->0.0<!-- end --> with equal numel and another

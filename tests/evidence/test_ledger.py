@@ -7,7 +7,7 @@ import pytest
 
 from course_lib import evidence
 from course_lib.errors import UnknownNameError
-from course_lib.evidence import EvidenceError, table
+from course_lib.evidence import EvidenceError, situations, table
 from course_lib.evidence.design import Contrast
 from course_lib.evidence.ledger import Effect, Entry
 
@@ -31,10 +31,27 @@ def test_the_ledger_shows_a_verdict_with_its_interval(done):
     ]  # fmt: skip
     assert f"accuracy, b − a: {effect.text}: held" in text
     page = evidence.show()._repr_markdown_()
-    assert page.count("\n") == len(evidence.CLAIMS) + 1
+    assert page.count("\n") == len({each.name for each in evidence.show().entries}) + 1
     assert "not run yet" in page
     row = next(line for line in page.splitlines() if line.startswith("| C18 "))
     assert f"{evidence.claim('C18').on}; 6 draws" in row
+
+
+def test_photographs_stand_beside_the_laboratory():
+    """Each claim has one line, its photographs in the first column of results."""
+    table_ = evidence.show(["C9", "C9_photographs"])
+    (pair,) = table_.pairs()
+    assert [each.on_photographs for each in pair] == [False, True]
+    cells = table_._repr_markdown_().splitlines()[-1].split(" | ")
+    assert "photographs of food" in cells[2]
+    assert "drawn pictures" in cells[3]
+
+
+def test_every_situation_cites_a_comparison_that_exists():
+    for each in situations.SITUATIONS:
+        names = [contrast.name for contrast in evidence.get(each.claim).contrasts]
+        assert each.contrast in names, each
+        assert each.claim in each.row
 
 
 def test_a_verdict_rests_on_what_held_else_on_what_did_not_else_on_all():

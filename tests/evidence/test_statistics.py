@@ -13,6 +13,7 @@ from course_lib.evidence.statistics import (
     Interval,
     judge,
     overall,
+    survives,
     to_decide,
     two_way_interval,
 )
@@ -132,6 +133,18 @@ def test_how_many_draws_would_decide():
         assert at(int(wanted * 0.8)) == "undecided"
 
 
+@pytest.mark.parametrize("ratio", [False, True])
+def test_an_interval_widened_for_more_comparisons_is_the_one_made_for_them(ratio):
+    """With many seeds, where Student's interval is a normal one."""
+    stream = np.random.default_rng(0)
+    first, second = np.exp(stream.normal(0.13, 1, 1000)), np.exp(stream.normal(0, 1, 1000))
+    one = paired_interval(first, second, ratio)
+    many = [k for k in range(1, 200) if paired_interval(first, second, ratio, k).low > ratio]
+    contrast = Contrast("x", "b", "a", "m", "more", ratio=ratio)
+    found = [k for k in range(1, 200) if survives(contrast, one, k)]
+    assert len(many) * 0.9 <= len(found) <= len(many) * 1.1 + 1
+
+
 def test_a_parabola_finds_the_bottom_between_the_rates():
     rates = (0.001, 0.003, 0.01, 0.03, 0.1)
     losses = {rate: np.exp((np.log(rate) - np.log(0.006)) ** 2 / 20) for rate in rates}
@@ -151,11 +164,11 @@ def verdict(low, high, claimed, margin=0.0, ratio=False):
         (0.1, 0.2, "more", 0, False, "held"),
         (-0.1, 0.2, "more", 0, False, "undecided"),
         (-0.2, -0.1, "more", 0, False, "did not hold"),
-        (0.0, 0.0, "more", 0, False, "did not hold"),
+        (0.0, 0.0, "more", 0, False, "no difference that matters"),
         (0.1, 0.2, "more", 0.15, False, "undecided"),
         (0.1, 0.2, "more", 0.3, False, "did not hold"),
         (-0.2, -0.1, "less", 0, False, "held"),
-        (0.0, 0.0, "less", 0, False, "did not hold"),
+        (0.0, 0.0, "less", 0, False, "no difference that matters"),
         (-0.02, 0.02, "more", 0, False, "no difference that matters"),
         (0.001, 0.019, "more", 0, False, "no difference that matters"),
         (-0.019, -0.001, "less", 0, False, "no difference that matters"),
@@ -189,6 +202,12 @@ def verdict(low, high, claimed, margin=0.0, ratio=False):
 )
 def test_verdicts(low, high, claimed, margin, ratio, expected):
     assert verdict(low, high, claimed, margin, ratio) == expected
+
+
+def test_an_exact_result_is_decided_without_an_interval():
+    contrast = Contrast("x", "b", "a", "m", "more")
+    for value, expected in ((0.01, "held"), (0.0, "did not hold"), (-0.5, "did not hold")):
+        assert judge(contrast, Interval(value, value, value, 1, 1.0)) == expected
 
 
 def test_the_verdict_over_all_contrasts():

@@ -47,7 +47,7 @@ def over(seed: int, start: nn.Sequential) -> nn.Sequential:
         Contrast("first", "two hops 10", "near alone 10", "test_accuracy", "more",
                  when="the far source is compared with none, at 10 pictures"),
     ),
-    minutes=8,
+    minutes=3,
 )  # fmt: skip
 def two_hops(seed: int) -> Outcome:
     """Is a hop over a related task worth it?

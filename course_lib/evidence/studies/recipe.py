@@ -47,6 +47,13 @@ Values = Mapping[str, dict[str, float]]
                  when="compared with plain fine-tuning"),
         Contrast("frozen", "average: recipe", "average: frozen head", "test_accuracy", "more",
                  when="compared with the frozen head"),
+        # Added after the results, so that the average hides nothing.
+        *(
+            Contrast(f"{other.split()[0]}_{task.replace(' ', '_')}", f"{task}: recipe",
+                     f"{task}: {other}", "test_accuracy", "more",
+                     when=f"compared with the {other} on {task}")
+            for other in ("plain", "frozen head") for task in TASKS
+        ),
     ),
     files=pictures.FILES,
     minutes=12,

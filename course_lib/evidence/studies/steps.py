@@ -33,7 +33,7 @@ def best_rate(scores: dict[float, digits.Score]) -> float:
         Contrast("tenth", "fine-tuned, a tenth", "fine-tuned", "test_accuracy", "not less",
                  margin=0.02, when="a tenth of the rate for scratch need only be good enough"),
     ),
-    minutes=4,
+    minutes=2,
 )  # fmt: skip
 def a_tenth_of_the_rate(seed: int) -> Outcome:
     """Does fine-tuning want a learning rate about ten times smaller?
@@ -100,7 +100,7 @@ def drift(model: nn.Sequential, start: nn.Sequential, part: digits.Part) -> floa
         Contrast("drift", "head first", "all at once", "drift", "less", matters=0.1,
                  when="the distance that the features travel counts"),
     ),
-    minutes=3,
+    minutes=2,
 )  # fmt: skip
 def head_before_body(seed: int) -> Outcome:
     """Is it better to train the head first, then everything?
@@ -149,7 +149,7 @@ def warmed_up(seed: int, task: digits.Task, rate: float) -> digits.Score:
         Contrast("still", "head first", "rising", "test_accuracy", "more",
                  when="the head first is set against a rising rate"),
     ),
-    minutes=3,
+    minutes=2,
 )  # fmt: skip
 def warmup_or_head_first(seed: int) -> Outcome:
     """Does a random head still hurt when the learning rate starts small and rises?
@@ -225,7 +225,7 @@ def mean_or_sum(seed: int) -> Outcome:
         Contrast("accuracy", "rate 0 in the body", "one rate", "test_accuracy", "more",
                  when="accuracy in the end counts"),
     ),
-    minutes=3,
+    minutes=2,
 )  # fmt: skip
 def rate_zero(seed: int) -> Outcome:
     """Does learning rate 0 in all other layers make the last one converge fast?
