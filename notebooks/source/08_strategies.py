@@ -642,7 +642,7 @@ print("draws:", len(found.seeds), " shots:", few_study.SHOTS, " guessing: 0.2 an
 # %% [markdown]
 # On digits with one picture a class, prototypes minus fine-tuning
 # was <!-- evidence: fewshot.one -->-0.006 [-0.009, -0.002]<!-- end -->: at a small rate, fine-tuning did no harm, and the claim that
-# prototypes are better: <!-- evidence: fewshot.one.verdict -->did not hold<!-- end -->. With ten, fine-tuning
+# prototypes are better: <!-- evidence: fewshot.one.verdict -->no difference that matters<!-- end -->. With ten, fine-tuning
 # gains <!-- evidence: fewshot.ten -->0.051 [0.032, 0.070]<!-- end --> on prototypes, the linear
 # head <!-- evidence: fewshot.head_ten -->0.057 [0.038, 0.076]<!-- end -->: a mean says where a class is, not how it spreads.
 #
