@@ -29,7 +29,7 @@ from course_lib.data.images import DECODER
 from course_lib.freezing import hold
 from course_lib.paths import file_hash
 
-FORMAT = 2  # of key and file; counted up when either changes
+FORMAT = 3  # of key and file; counted up when either changes
 
 #: Transforms of torchvision that do the same every time and hold nothing but plain settings.
 STEADY = {
