@@ -358,7 +358,7 @@ def header_of(tensors, data=b"", **changes):
 
 
 @pytest.mark.parametrize(("content", "says"), [
-    (header_of({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, bytes(4)), "truncated"),
+    (header_of({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, bytes(4)), "truncat"),
     (header_of({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, bytes(8)), "damaged"),
     (header_of({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, bytes(9)), "added"),
     (header_of({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, -8]}}), "damaged"),
