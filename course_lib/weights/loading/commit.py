@@ -26,6 +26,7 @@ def commit(
     types: Mapping[torch.Tensor, torch.dtype],
     accept: Callable[[Any], None],
     *,
+    strict: bool,
     keep_old: bool,
 ) -> None:
     """Load, look at what came of it, and on any error put everything back. Ctrl-C waits.
@@ -35,6 +36,7 @@ def commit(
         entries: name -> value, as ``load_state_dict`` takes it.
         types: tensors of the model that get another type first.
         accept: is called with what ``load_state_dict`` found; it raises what makes the load fail.
+        strict: for ``load_state_dict``.
         keep_old: whether anything can fail.
 
     Raises:
@@ -45,7 +47,7 @@ def commit(
         try:
             for tensor, dtype in types.items():
                 tensor.data = torch.empty_like(tensor, dtype=dtype)
-            accept(model.load_state_dict(entries, strict=False))
+            accept(model.load_state_dict(entries, strict=strict))
         except BaseException:
             if before is not None:
                 before.restore()

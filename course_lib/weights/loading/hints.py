@@ -4,7 +4,7 @@ Following it loads every tensor that fits, and leaves alone only those that don'
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -76,7 +76,7 @@ def judge(plan: Plan, found: Found, into: ModelTensors, options: Options) -> Non
     hints = [*ways, "strict=False loads what fits and reports the rest"]
     raise LoadError(
         f"{fits} (by {plan.matching.how}), but {'; '.join(problems)}. The model is untouched. "
-        f"{_renamed(plan, absent, unexpected, into)}If that is meant: {'; '.join(hints)}."
+        f"{_renamed(plan, found, into)}If that is meant: {'; '.join(hints)}."
     )
 
 
@@ -193,44 +193,48 @@ def _adaptable(each: Mismatched, into: ModelTensors) -> bool:
     return True
 
 
-def _renamed(
-    plan: Plan, missing: Sequence[str], unexpected: Sequence[str], into: ModelTensors
-) -> str:
+def _renamed(plan: Plan, found: Found, into: ModelTensors) -> str:
     """The one piece of text whose replacement in the file's names makes all of them fit."""
-    shapes = {first: plan.others[name] for name, first in plan.matching.rest.items()}
-    entries = {name: tuple(getattr(value, "shape", ())) for name, value in shapes.items()}
-    wanted = {name: into.shapes.get(name) for name in missing}
-    found = replacement({name: entries[name] for name in unexpected if name in entries}, wanted)
-    if found is None:
+    entries = {first: plan.others[name] for name, first in plan.matching.rest.items()}
+    shapes = {name: tuple(getattr(entries[name], "shape", ())) for name in found.unexpected
+              if name in entries}  # fmt: skip
+    wanted = {name: into.shapes.get(name) for name in (*found.missing, *found.supplied)}
+    change = replacement(shapes, wanted, found.missing, plan.matching.pairs.values())
+    if change is None:
         return ""
     return (
-        f"The names differ by one piece: rename=lambda name: name.replace({found[0]!r}, "
-        f"{found[1]!r}) makes all of them fit. "
+        f"The names differ by one piece: rename=lambda name: name.replace({change[0]!r}, "
+        f"{change[1]!r}) makes all of them fit. "
     )
 
 
 def replacement(
-    source: dict[str, tuple[int, ...]], model: dict[str, tuple[int, ...] | None]
+    source: Mapping[str, tuple[int, ...]],
+    model: Mapping[str, tuple[int, ...] | None],
+    required: Collection[str],
+    others: Collection[str],
 ) -> tuple[str, str] | None:
     """The text that, replaced by another in all of a file's names, gives the model's names.
 
     Args:
         source: names and shapes that the model doesn't have.
         model: names and shapes that the file doesn't have.
+        required: those of the model that must get a partner.
+        others: names of the file that fit as they are, and must stay so.
 
     Returns:
         Old and new, as for ``str.replace``; None if no single replacement makes all names fit.
     """
-    if not source or len(source) != len(model):
-        return None
     edits: Counter[tuple[str, str]] = Counter()
-    first, shape = next(iter(source.items()))
+    first = next((name for name in source if name.rpartition(".")[2] == "weight"), None)
     for name, other in model.items():
-        if other == shape:
+        if first is not None and other == source[first]:
             edits.update(_edits(first, name))
-    for (old, new), _ in edits.most_common():
+    for old, new in edits:
         renamed = {name.replace(old, new): each for name, each in source.items()}
-        if renamed == model:
+        fits = all(name in model and model[name] == each for name, each in renamed.items())
+        whole = renamed.keys() >= set(required) and len(renamed) == len(source)
+        if fits and whole and all(name.replace(old, new) == name for name in others):
             return old, new
     return None
 

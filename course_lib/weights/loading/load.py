@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.module import _IncompatibleKeys
 
 from course_lib.weights.errors import LoadError
 from course_lib.weights.loading.adapt import Grids
@@ -180,7 +181,7 @@ def _load(
 
     def accept(result: Any) -> None:
         nonlocal found
-        if into.own and result is not None:
+        if into.own:
             found = reported(result, plan, into)
             if not staged and not plan.tensor_names.difference(found.unexpected):
                 raise LoadError("Nothing would be loaded: the model uses not one of the names.")
@@ -194,7 +195,9 @@ def _load(
         and item.dtype != into.tensors[item.name].dtype
     }
     try:
-        commit(into.model, entries, types, accept, keep_old=keep_old)
+        # A load_state_dict of the model's own may tell nothing; then it must be the one to refuse.
+        strict = options.strict is True and not (plan.kept or plan.mismatched) and into.own_root
+        commit(into.model, entries, types, accept, strict=strict, keep_old=keep_old)
     except LoadError:
         raise
     except Exception as error:
@@ -221,6 +224,7 @@ def predicted(plan: Plan, into: ModelTensors) -> Found:
 def reported(result: Any, plan: Plan, into: ModelTensors) -> Found:
     """What a load came to in all others: by what ``load_state_dict`` says."""
     left = {*plan.kept, *(each.name for each in plan.mismatched)}
+    result = result or _IncompatibleKeys([], [])
     odd = {first for first in plan.matching.unexpected if first not in plan.tensor_names}
     missing = [name for name in dict.fromkeys(result.missing_keys) if name not in left]
     missing = without_tied(missing, plan, into)

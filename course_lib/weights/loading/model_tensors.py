@@ -21,6 +21,7 @@ _STOCK = {
                  "_save_to_state_dict", "get_extra_state")
 }  # fmt: skip
 _NOBODY = nn.Module()
+_LOAD = nn.Module.load_state_dict
 _COPY = torch.Tensor.copy_
 _HOOKS = ("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", "_state_dict_hooks",
           "_state_dict_pre_hooks")  # fmt: skip
@@ -107,6 +108,11 @@ class ModelTensors:
             return False
         version = ((versions or {}).get(module) or {}).get("version")
         return version is None or version < 2
+
+    @property
+    def own_root(self) -> bool:
+        """Whether the model has a ``load_state_dict`` of its own."""
+        return getattr(self.model.load_state_dict, "__func__", None) is not _LOAD
 
     @cached_property
     def can_refuse(self) -> bool:

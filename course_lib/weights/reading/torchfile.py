@@ -118,8 +118,19 @@ def _refuse_strange(path: Path, members: list[zipfile.ZipInfo]) -> None:
         raise CheckpointError(f"{path} has no {folder}data.pkl: it was packed again or damaged.")
 
 
+def _dictionary(*_: Any) -> dict[Any, Any]:
+    """In the place of ``collections.defaultdict``, which torch builds but can't fill."""
+    return {}
+
+
+# What a defaultdict in a file names: itself, and what makes its defaults.
+_HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_dictionary, "collections.defaultdict"), dict, list, int, float,
+]  # fmt: skip
+
+
 def _load(path: Path, program: Callable[[], bytes], mapped: bool) -> Any:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
         warnings.simplefilter("ignore")  # about old protocols: what matters is raised
         try:
             if mapped:
