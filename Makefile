@@ -20,6 +20,11 @@ endif
 # One thread a process: results are bit-identical only at equal thread counts, and parallel tests
 # that each use all cores slow each other down. The network is blocked: the course works offline.
 # No exercise that a test plays is entered into the progress of the person who runs it.
+# What a notebook prints hangs on none of the variables of the shell that runs it: not on those of a
+# notebook's own shell, of a host or of a person's settings.
+CLOSED = env -u JPY_SESSION_NAME -u COLAB_RELEASE_TAG -u KAGGLE_KERNEL_RUN_TYPE -u COURSE_DATA \
+	-u PYTHONWARNINGS -u PYTHONOPTIMIZE -u COLUMNS -u FORCE_COLOR \
+	COURSE_PROFILE=tiny COURSE_PROGRESS_BAR=0 COURSE_PANELS=static
 OFFLINE = OMP_NUM_THREADS=1 COURSE_PROGRESS=off PYTHONPATH=tests/offline
 
 .PHONY: help lab test test-all lint types unit notebooks handouts check-notebooks install lock clean
@@ -50,7 +55,7 @@ unit: install
 	$(OFFLINE) $(BIN)/pytest -n $(JOBS) -m 'not slow'
 
 check-notebooks: install ## run every notebook and compare its outputs with the stored ones
-	$(OFFLINE) $(BIN)/pytest -n $(JOBS) --dist loadscope \
+	$(OFFLINE) $(CLOSED) $(BIN)/pytest -n $(JOBS) --dist loadscope \
 		--nbval --nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider notebooks
 
 notebooks: install ## rebuild and execute the notebooks whose source changed

@@ -8,8 +8,9 @@ nothing to a model that is ready, and into a model that exists already. Memory i
 highest resident size, less what it was before, in units of the model's size; pages of the file that
 are mapped into memory count.
 
-Into a model that exists, expect ours to take longer than a plain copy: it keeps the old values
-until all new ones are read and checked, and that second memory costs more than the reading.
+Into a model that exists, ours copies straight from the file's pages, after every checksum was
+compared and every number looked at. Where modules run loading code of their own (vit_b_16), it
+keeps the old values until all is well, and that second memory costs more than the reading.
 
     course bench loading
     course bench loading --models resnet18 --repeats 3
@@ -40,7 +41,7 @@ SITUATIONS = ("new", "existing")
 TINY = "tiny"
 LIBRARIES = ("safetensors.torch", "timm.models", "course_lib.weights")
 REPEATS = 5
-THREADS = os.cpu_count() or 1  # for torch, as by default; ours reads with as many, up to four
+THREADS = os.cpu_count() or 1  # for torch, as by default
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ The usual way in::
     batches = loader(train, shuffle=True)
 """
 
+from course_lib.data.classes import check_same_classes, class_names
 from course_lib.data.download import HOTDOG, Archive, download_hotdog, fetch
 from course_lib.data.duplicates import Duplicates, find_duplicates
 from course_lib.data.folders import DataWarning, ImageFolderDataset, hotdog, image_folder
@@ -17,5 +18,5 @@ from course_lib.data.transfer import Patience
 
 __all__ = ["HOTDOG", "Archive", "DataWarning", "Duplicates", "ImageError", "ImageFolderDataset",
            "LabelledSubset", "Patience", "balanced_subset", "channel_statistics",
-           "download_hotdog", "fetch", "find_duplicates", "hotdog", "image_folder", "loader",
-           "open_image", "stratified_split"]  # fmt: skip
+           "check_same_classes", "class_names", "download_hotdog", "fetch", "find_duplicates",
+           "hotdog", "image_folder", "loader", "open_image", "stratified_split"]  # fmt: skip

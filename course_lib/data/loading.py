@@ -1,6 +1,11 @@
 """Batches in an order, and with augmentations, that a seed fixes for good."""
 
+import io
+import multiprocessing
+import pickle
+import sys
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -34,7 +39,8 @@ def loader(
         workers: processes that prepare batches, 0 for none; by default the profile's.
 
     Raises:
-        DataError: an empty data set, a batch size below 1 or a negative number of workers.
+        DataError: an empty data set, a batch size below 1, a negative number of workers, or a data
+            set that can't be sent to workers.
     """
     chosen = profile.current()
     batch_size = chosen.batch_size if batch_size is None else batch_size
@@ -45,6 +51,8 @@ def loader(
         raise DataError(
             f"Expected batch_size >= 1 and workers >= 0, found {batch_size} and {workers}."
         )
+    if workers and multiprocessing.get_context().get_start_method() != "fork":
+        _check_sendable(dataset)
     generator = profile.seeded_generator(chosen.seed if seed is None else seed)
     return DataLoader(
         SeededItems(dataset),
@@ -54,6 +62,35 @@ def loader(
         generator=profile.seeded_generator(0),  # torch draws from it for streams we don't use
         pin_memory=chosen.device == "cuda",
     )
+
+
+def _check_sendable(dataset: Dataset[Any]) -> None:
+    """Refuse what workers that start anew, as on Windows and macOS, can't be sent."""
+    try:
+        _Sender(io.BytesIO()).dump(dataset)
+    except Exception as error:  # whatever an object's own way to be sent may raise
+        raise DataError(
+            f"The data set can't be sent to worker processes ({error}). Write a lambda or a "
+            "function of the notebook as a def in a file that is imported, or take workers=0."
+        ) from error
+
+
+class _Sender(pickle.Pickler):
+    """Pickles as the workers' start does, but for the numbers, which always can be sent."""
+
+    def persistent_id(self, value: Any) -> str | None:
+        return "tensor" if isinstance(value, torch.Tensor) else None
+
+    def reducer_override(self, value: Any) -> Any:
+        """What is defined in a notebook isn't there in a process that starts anew."""
+        home = sys.modules.get("__main__")
+        if (
+            isinstance(value, FunctionType | type)
+            and value.__module__ == "__main__"
+            and not hasattr(home, "__file__")
+        ):
+            raise pickle.PicklingError(f"{value.__qualname__} is defined in the notebook")
+        return NotImplemented
 
 
 class _SeededOrder(Sampler[tuple[int, int]]):

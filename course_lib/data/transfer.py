@@ -15,12 +15,13 @@ from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.exceptions import ConnectionError, SSLError
+from requests.exceptions import ConnectionError, ProxyError, SSLError
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from course_lib.errors import DataError, OfflineError
 
+WANTS_NAME = "the proxy wants a name and a password (407); set HTTPS_PROXY to http://NAME:PASSWORD@PROXY:PORT"
 _CHUNK = 1 << 16
 _MOST_REDIRECTS = 5
 
@@ -173,9 +174,8 @@ def _announced(response: requests.Response, largest: int, folder: Path) -> int |
     status = response.status_code
     if status != 200:
         passing = status in (408, 429) or status >= 500
-        raise (_PassingError if passing else _LastingError)(
-            f"the server answers with error {status}"
-        )
+        said = WANTS_NAME if status == 407 else f"the server answers with error {status}"
+        raise (_PassingError if passing else _LastingError)(said)
     announced = response.headers.get("Content-Length", "")
     if not announced.isdecimal():
         return None
@@ -236,8 +236,20 @@ def _in_words(error: Exception, url: str, patience: Patience) -> str:
         return f"{host} sent nothing for {patience.seconds:g} s"
     if isinstance(error, SSLError):
         return f"the certificate of {host} was not accepted; is the computer's clock right?"
+    if isinstance(error, ProxyError):
+        return _of_proxy(error)
     if isinstance(error, ConnectionError):
         return f"no connection to {host}; is there a network?"
     if isinstance(error, HTTPError):
         return "the connection broke off"
     return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _of_proxy(error: ProxyError) -> str:
+    """What is wrong with the proxy: it refuses, or isn't there."""
+    refused = re.search(r"Tunnel connection failed: (\d+)", str(error))
+    if refused and refused[1] == "407":
+        return WANTS_NAME
+    if refused:
+        return f"the proxy refuses this address with error {refused[1]}; ask who runs it"
+    return "the proxy doesn't answer; is HTTPS_PROXY right, or should it be unset?"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from course_lib.data.classes import check_same_classes, class_names
 from course_lib.errors import CourseError
 from course_lib.text import counted
 
@@ -29,6 +30,7 @@ class Features:
         paths: the file of each row, or None if the data set doesn't tell.
         layer: where in the network they were taken.
         key: a hash of all that they depend on: weights, pictures, preparation, layer.
+        classes: names of the classes, or None if the data set doesn't tell.
     """
 
     values: Tensor
@@ -37,6 +39,7 @@ class Features:
     paths: tuple[Path, ...] | None
     layer: str
     key: str
+    classes: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -66,7 +69,13 @@ class Features:
         paths = None if self.paths is None else tuple(self.paths[i] for i in chosen.tolist())
         key = _digest(self.key, str(chosen.tolist()))
         return Features(
-            self.values[chosen], self.targets[chosen], self.indices[chosen], paths, self.layer, key
+            self.values[chosen],
+            self.targets[chosen],
+            self.indices[chosen],
+            paths,
+            self.layer,
+            key,
+            self.classes,
         )
 
     def __repr__(self) -> str:
@@ -80,7 +89,9 @@ def join(*parts: Features) -> Features:
 
     Raises:
         FeaturesError: fewer than two, or not of the same pictures in the same order.
+        DataError: they name different classes.
     """
+    check_same_classes({f"number {place}": each for place, each in enumerate(parts, start=1)})
     if len(parts) < 2:
         raise FeaturesError(f"join puts two or more side by side; got {len(parts)}.")
     first = parts[0]
@@ -100,6 +111,7 @@ def join(*parts: Features) -> Features:
     return Features(
         torch.cat([each.flat for each in parts], dim=1), first.targets, first.indices, first.paths,
         " + ".join(each.layer for each in parts), _digest(*(each.key for each in parts)),
+        class_names(first),
     )  # fmt: skip
 
 

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from course_lib import profile
+from course_lib.backbones.maps import Layout
+from course_lib.data.classes import class_names
 from course_lib.features import cache as disk
 from course_lib.features import keys
 from course_lib.features.containers import Features, FeaturesError
-from course_lib.features.taps import Tap, pooled
+from course_lib.features.taps import Tap, layout_for, pooled
 from course_lib.text import counted
 from course_lib.training.evaluation import evaluation_mode, model_device
 from course_lib.training.progress import bar
@@ -57,8 +59,9 @@ def extract(
         dataset: of pairs (picture, class number).
         layer: dotted name of the module whose output to take, such as ``"blocks.3"``; by default
             what enters the head, the features proper.
-        pool: ``"mean"`` averages maps (B, C, H, W) to (B, C), and tokens (B, T, D) to (B, D);
-            None keeps them.
+        pool: ``"mean"`` averages maps, (B, C, H, W) or (B, H, W, C), and tokens (B, T, C) over
+            their places, to (B, C); None keeps them. Which axis is which is measured
+            (:mod:`course_lib.backbones.maps`).
         batch_size: pictures at once; by default the profile's. It may change last digits. A
             network that takes its statistics from the batch is refused, as each picture's features
             would hang on its neighbours; with 1, each picture is its own batch.
@@ -73,8 +76,9 @@ def extract(
         UnknownNameError: no such layer.
         HeadError: ``layer`` isn't given and the head can't be told for certain.
         FeaturesError: no examples, a random transform, examples that aren't pairs or differ in
-            size, a layer that isn't used exactly once, features that aren't finite, or that hang
-            on the other pictures of the batch (BatchNorm without running statistics).
+            size, a layer that isn't used exactly once or whose places can't be told, features that
+            aren't finite, or that hang on the other pictures of the batch (BatchNorm without
+            running statistics).
     """
     tap = Tap(model, layer)
     if pool not in ("mean", None):
@@ -101,7 +105,8 @@ def extract(
     key = key or keys.of_tensors(values, targets)
     paths = getattr(dataset, "paths", None)
     known = tuple(Path(each) for each in paths) if paths is not None else None
-    return Features(values, targets, torch.arange(len(targets)), known, tap.name, key)
+    order = torch.arange(len(targets))
+    return Features(values, targets, order, known, tap.name, key, class_names(dataset))
 
 
 def _key(model: nn.Module, data: str, layer: str, place: torch.device, warn: bool) -> str | None:
@@ -187,6 +192,7 @@ def _compute(
     size = batch_size or profile.current().batch_size
     starts = range(0, items.length, size)
     free: queue.SimpleQueue[Tap] = queue.SimpleQueue()  # a tap is used for one batch at a time
+    layout = None
 
     @torch.no_grad()  # holds for the thread that calls it
     def take(start: int) -> tuple[Tensor, list[Tensor], list[str]]:
@@ -197,7 +203,7 @@ def _compute(
             found = own.take(images)
             if start == 0 and len(images) == len(found) > 1:
                 own.check_neighbours(images, found)
-            rows = pooled(found, pool, own.name).cpu()
+            rows = pooled(found, layout, own.name).cpu()
         finally:
             free.put(own)
         if len(rows) != len(batch):
@@ -213,6 +219,8 @@ def _compute(
         taps = [tap, *(Tap(copy.deepcopy(tap.model), tap.layer) for _ in range((workers or 1) - 1))]
         for each in taps:
             free.put(each)
+        if pool is not None:
+            layout = _layout(tap, _stacked([items[0][0]], 0).to(place))
         with _opened(taps), _mapped(workers) as mapped:
             for rows, truth, hashes in mapped(take, starts):
                 values.append(rows)
@@ -229,6 +237,16 @@ def _compute(
             f"of all example {rows[0]}. Look at its picture and at the network's weights."
         )
     return table, torch.stack(targets)
+
+
+@torch.no_grad()
+def _layout(tap: Tap, images: Tensor) -> Layout | None:
+    """How to average what the layer gives, told by its first row."""
+    first = copy.copy(tap)
+    first.known_to_be_called_once = True  # as far as to the layer; the extraction counts the calls
+    with first.open():
+        values = first.take(images)
+    return layout_for(first, images, values)
 
 
 @contextmanager

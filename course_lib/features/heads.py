@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from course_lib import backbones
 from course_lib.backbones.heads import HeadError, head_weights, install, like, swappable
-from course_lib.data import loader
+from course_lib.data import check_same_classes, loader
 from course_lib.features.containers import Features, FeaturesError
 from course_lib.text import counted
 from course_lib.training import History, finetune
@@ -53,6 +53,7 @@ def train_head(
         The head and the history of its training.
 
     Raises:
+        DataError: their classes have other names, or another order.
         FeaturesError: maps instead of rows, or a head, classes and features that don't fit.
         TrainingError, UnknownNameError: see :func:`course_lib.training.finetune`.
     """
@@ -62,6 +63,7 @@ def train_head(
                 f"A linear head needs rows (N, D); these features are {tuple(each.values.shape)}. "
                 "Extract them with pool='mean'."
             )
+    check_same_classes({"training": features, "validation": val, "test": test})
     width, most = features.values.shape[1], int(features.targets.max()) + 1
     outputs = (
         (start.out_features if start is not None else most) if num_classes is None else num_classes

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import backbones
+from course_lib.backbones.maps import Layout, channel_axis, survey
 from course_lib.errors import UnknownNameError, suggest
 from course_lib.features.containers import FeaturesError
 from course_lib.freezing.report import normalises_by_batch
@@ -131,27 +132,52 @@ def _slack(model: nn.Module, found: Tensor) -> float:
     return max(precision**0.5, 1e-3 if found.device.type == "cpu" else 2e-2)
 
 
-def pooled(values: Tensor, pool: str | None, layer: str) -> Tensor:
-    """One row a picture: maps (B, C, H, W) are averaged over H and W, tokens (B, T, D) over T.
+def layout_for(tap: Tap, images: Tensor, values: Tensor) -> Layout | None:
+    """How to average what a layer gave for images; None where there is nothing to average.
 
-    With ``pool=None`` they are kept as they are. Where a network keeps channels last, as Swin
-    does, keep the maps and average them yourself.
+    Args:
+        tap: the layer, its network in evaluation mode.
+        images: (B, ...), what went in.
+        values: what the layer gave for them.
 
     Raises:
-        FeaturesError: a shape that is none of these.
+        FeaturesError: a shape that can't be averaged, or one whose channels can't be told.
+    """
+    if values.ndim <= 2:
+        return None
+    if values.ndim > 4:
+        raise FeaturesError(
+            f"The layer {tap.name!r} gives the shape {tuple(values.shape)}, and averaging is for "
+            "maps and tokens. Keep it with pool=None."
+        )
+    if tap.at_input:  # what a head takes, its kind tells
+        axis = channel_axis(tap.module)
+    elif (axis := channel_axis(tap.module)) is None:
+        found = survey(tap.model, images, only=tap.layer, stop=True).layouts.get(tap.name)
+        if found is not None:
+            return found
+        if values.ndim == 4 and values.shape[2:] == (1, 1):
+            axis = 1
+    if axis is None:
+        raise FeaturesError(
+            f"The layer {tap.name!r} gives the shape {tuple(values.shape)}, and which of its axes "
+            "are places can't be told from how it reacts to a change in the picture. Name a layer "
+            "next to it, or keep all with pool=None and average them yourself."
+        )
+    return Layout(axis, None)
+
+
+def pooled(values: Tensor, layout: Layout | None, layer: str) -> Tensor:
+    """One row a picture: maps and tokens are averaged over their places, (B, C).
+
+    Without a layout they are kept as they are.
+
+    Raises:
+        FeaturesError: not a row a picture.
     """
     if values.ndim < 2:
         raise FeaturesError(
             f"The layer {layer!r} gives the shape {tuple(values.shape)}; expected a row a picture."
         )
     values = values.to(torch.float32)
-    if pool is None or values.ndim == 2:
-        return values
-    if values.ndim == 4:
-        return values.mean(dim=(2, 3))
-    if values.ndim == 3:
-        return values.mean(dim=1)
-    raise FeaturesError(
-        f"The layer {layer!r} gives the shape {tuple(values.shape)}, and averaging is for "
-        "(B, C, H, W) and (B, T, D). Keep it with pool=None."
-    )
+    return values if layout is None else layout.average(values)

@@ -20,6 +20,11 @@ from course_lib.errors import CourseError, UnknownNameError, suggest
 from course_lib.paths import repo_root, write_file
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LEFT_OUT = {  # a notebook's own shell has the first, hosts the next two, people the others
+    "JPY_SESSION_NAME", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "COURSE_DATA",
+    "PYTHONWARNINGS", "PYTHONOPTIMIZE", "COLUMNS", "FORCE_COLOR",
+}  # fmt: skip
+SETTLED = {"COURSE_PROFILE": "tiny", "COURSE_PROGRESS_BAR": "0", "COURSE_PANELS": "static"}
 CELL_TIMEOUT = 600  # seconds; a cell of the full profile never runs here
 
 
@@ -78,6 +83,15 @@ def in_step(name: str) -> bool:
     return stored.metadata.get("course") == fresh.metadata.course
 
 
+def closed_environment() -> dict[str, str]:
+    """This process's environment, but for what would change what a notebook prints.
+
+    The Makefile has the same for ``make check-notebooks``.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
+    return kept | SETTLED
+
+
 def execute(notebook: NotebookNode) -> NotebookNode:
     """Run all cells in ``notebooks/`` as a new learner would; change the notebook in place.
 
@@ -88,8 +102,9 @@ def execute(notebook: NotebookNode) -> NotebookNode:
         coalesce_streams=True, resources={"metadata": {"path": str(notebooks_dir())}},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as empty:
-        new = {"COURSE_PROFILE": "tiny", "COURSE_PROGRESS": str(Path(empty) / "progress.json")}
-        client.execute(env={**os.environ, **new, "OMP_NUM_THREADS": "1"})
+        client.execute(env=closed_environment() | {
+            "COURSE_PROGRESS": str(Path(empty) / "progress.json"), "OMP_NUM_THREADS": "1",
+        })  # fmt: skip
     notebook.metadata.kernelspec = NotebookNode(KERNEL)
     notebook.metadata.language_info = NotebookNode(name="python")
     return notebook

@@ -91,6 +91,7 @@ class Pictures:
             torch.cat([each.values for each in parts]),
             torch.cat([each.targets for each in parts]),
             torch.arange(sum(map(len, parts))), None, parts[0].layer, parts[0].key,
+            parts[0].classes,
         )  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def gather(
     """The data sets, and the names of the classes; arguments as for :func:`course_lib.recipe.fit`.
 
     Raises:
-        DataError: a folder that can't be used.
+        DataError: a folder that can't be used; classes with other names, or another order.
         UnknownNameError: no such backbone.
         TrainingError: arguments that contradict each other, no validation pictures, or no
             pictures at all.
@@ -136,6 +137,9 @@ def gather(
     for name, part in (("training", train), ("validation", val), ("test", test)):
         if part is not None and length(part) == 0:
             raise TrainingError(f"The {name} data set is empty; it needs at least one example.")
+    data.check_same_classes(
+        {"training": train, "validation": val, "test": test, "augmented": augmented}
+    )
     backbone = "" if isinstance(model, nn.Module) else model or profile.current().backbone
     changing: Dataset[Any] = ConcatDataset([train if augmented is None else augmented, val])
     return Pictures(
@@ -154,6 +158,7 @@ def _from_folder(
     train, val, own_test = (
         data.image_folder(root, split, see.eval) for split in ("train", "val", "test")
     )
+    data.check_same_classes({"training": train, "test": test})
     mirror = v2.Compose([v2.RandomHorizontalFlip(), see.eval])
     changing: Dataset[Any] = ConcatDataset(
         [data.image_folder(root, each, mirror) for each in ("train", "val")]
@@ -181,8 +186,8 @@ def _workers(*parts: Any) -> int:
 
 def _classes_of(dataset: Any) -> tuple[str, ...]:
     """The names of the classes; their numbers, if the data set has no names."""
-    if hasattr(dataset, "classes"):
-        return tuple(map(str, dataset.classes))
+    if (names := data.class_names(dataset)) is not None:
+        return names
     targets = getattr(dataset, "targets", None)
     if targets is None:
         targets = [dataset[place][1] for place in range(len(dataset))]

@@ -13,11 +13,12 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from course_lib.training.batches import count_batches, unpack
 from course_lib.training.errors import NonFiniteLossError, TrainingError
-from course_lib.training.evaluation import Loss, adds_up, evaluate, modes_of, restore_modes
+from course_lib.training.evaluation import measure, modes_of, restore_modes
 from course_lib.training.history import EpochRecord, History
 from course_lib.training.metrics import check_outputs, count_correct, said
 from course_lib.training.precision import Precision
 from course_lib.training.progress import bar
+from course_lib.training.reduction import Loss, total_loss
 from course_lib.training.snapshot import WeightSnapshot
 
 # Reading a number from a GPU makes the program wait for it: there, read every so many batches.
@@ -133,7 +134,7 @@ class Run:
         """One pass over the training data."""
         device = self.precision.device
         every = 1 if device.type == "cpu" else BATCHES_BETWEEN_READS
-        seen = _Sums(every, adds_up(self.loss), self._refuse_non_finite)
+        seen = _Sums(every, self.loss, self._refuse_non_finite)
         rates = tuple(float(group["lr"]) for group in self.optimizer.param_groups)
         began = time.perf_counter()
         self.model.train()
@@ -169,7 +170,7 @@ class Run:
     def _measure(self, record: EpochRecord, measured: dict[str, Iterable[Any]]) -> EpochRecord:
         """The record with the numbers on the validation and the test data."""
         found = {
-            name: evaluate(self.model, each, self.loss, self.precision.device)
+            name: measure(self.model, each, self.loss, self.precision.device)[0]
             for name, each in measured.items()
         }
         if val := found.get("validation"):
@@ -237,39 +238,43 @@ class _Sums:
     before the epoch's end and reading many costs as much as reading a few.
     """
 
-    def __init__(self, every: int, summed: bool, refuse: Callable[[float, int], None]) -> None:
-        self.every, self.summed, self.refuse = every, summed, refuse
+    def __init__(self, every: int, loss: Loss, refuse: Callable[[float, int], None]) -> None:
+        self.every, self.call, self.refuse = every, loss, refuse
         self.loss, self.right, self.n, self.batches = 0.0, 0, 0, 0
-        self.losses: list[tuple[Tensor, int]] = []
+        self.losses: list[Tensor] = []
+        self.parts: list[float] = []
         self.scores: list[tuple[Tensor, Tensor]] = []
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         """Take in a batch: loss (), scores (B, C), class numbers (B,)."""
-        n = targets.shape[0]
-        self.losses.append((loss, 1 if self.summed else n))
+        self.losses.append(loss)
         self.scores.append((logits, targets))
-        self.n += n
+        self.n += targets.shape[0]
         if len(self.losses) >= self.every:
             self.read()
         if len(self.scores) >= BATCHES_BETWEEN_READS:
             self.count()
 
     def read(self) -> None:
-        """Add up the losses that were taken in; refuse one that isn't finite."""
-        for loss, factor in self.losses:
+        """Read the losses that were taken in; refuse one that isn't finite."""
+        for loss in self.losses:
             value = loss.item()
             self.batches += 1
             if not math.isfinite(value):
                 self.refuse(value, self.batches)
-            self.loss += value * factor
+            self.parts.append(value)
         self.losses.clear()
 
     def count(self) -> None:
-        """Count the right ones among the scores that were taken in."""
-        if self.scores:
-            logits, targets = (torch.cat(each) for each in zip(*self.scores, strict=True))
-            self.right += int(count_correct(logits, targets).item())
-            self.scores.clear()
+        """Count the right ones among the scores that were taken in, and add up their losses."""
+        if not self.scores:
+            return
+        self.read()
+        logits, targets = zip(*self.scores, strict=True)
+        self.loss += total_loss(self.call, self.parts, logits, targets)
+        self.right += int(count_correct(torch.cat(logits), torch.cat(targets)).item())
+        self.scores.clear()
+        self.parts.clear()
 
     def settle(self) -> None:
         """Read and count what is left, at the end of the epoch."""

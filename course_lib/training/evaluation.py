@@ -1,9 +1,10 @@
 """Measure a model without changing anything about it."""
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,7 @@ from course_lib import profile
 from course_lib.training.batches import Data, as_batches, unpack, with_indices
 from course_lib.training.errors import TrainingError
 from course_lib.training.metrics import accuracy, check_outputs, confusion_matrix
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from course_lib.training.reduction import Loss, total_loss
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -96,27 +96,52 @@ def evaluate(
     Args:
         model: gives scores (B, C) for a batch of images.
         data: a Dataset, a DataLoader or an iterable of (images, targets) batches.
-        loss: as for training; cross-entropy by default. A loss that averages over the batch is
-            weighted by the batch's size.
+        loss: as for training; cross-entropy by default. Whether it is a sum or a mean is found out
+            by calling it; one that is neither, such as a mean weighed by class, is that of all
+            examples together. So it doesn't hang on the batches' sizes.
         device: where to compute; by default where the model is. The model stays there.
 
     Raises:
-        TrainingError: no data, or model and data don't fit each other.
+        TrainingError: no data, model and data don't fit each other, or scores or loss aren't
+            numbers.
     """
-    loss = loss or nn.CrossEntropyLoss()
-    batches = _evaluation_batches(data)
-    losses, predicted, targets, classes = [], [], [], 0
+    found, broken = measure(model, data, loss or nn.CrossEntropyLoss(), device)
+    if broken is not None or not math.isfinite(found.loss):
+        _refuse_non_finite(broken, found.loss)
+    return found
+
+
+def measure(
+    model: nn.Module, data: Data, loss: Loss, device: str | torch.device | None
+) -> tuple[Evaluation, int | None]:
+    """As :func:`evaluate`, and the first example whose scores hold a NaN, instead of an error."""
+    losses, scores, targets = [], [], []
     with _inference(model, device) as place:
-        for logits, truth in _outputs(model, batches, place):
-            there = truth.to(place)
-            losses.append(summed(loss(logits, there), len(truth), loss))
-            predicted.append(logits.argmax(dim=1))
+        for logits, truth in _outputs(model, _evaluation_batches(data), place):
+            value = loss(logits, truth.to(place))
+            losses.append(value.sum() if value.ndim else value)
+            scores.append(logits)
             targets.append(truth)
-            classes = logits.shape[1]
-    total = sum(torch.stack(losses).tolist())  # one wait for a GPU, not one a batch
-    n = sum(len(each) for each in targets)
-    confusion = confusion_matrix(torch.cat(predicted), torch.cat(targets), classes)
-    return Evaluation(total / n, int(confusion.trace()) / n, n, confusion)
+        parts = torch.stack(losses).tolist()  # one wait for a GPU, not one a batch
+        total = total_loss(loss, parts, scores, [each.to(place) for each in targets])
+    every, truth = torch.cat(scores), torch.cat(targets)
+    confusion = confusion_matrix(every.argmax(dim=1), truth, every.shape[1])
+    n = len(truth)
+    return Evaluation(total / n, int(confusion.trace()) / n, n, confusion), first_nan(every)
+
+
+def first_nan(logits: Tensor) -> int | None:
+    """The first row of scores (N, C) that holds a NaN; None if there is none."""
+    rows = logits.isnan().any(dim=1).nonzero().flatten()
+    return int(rows[0]) if len(rows) else None
+
+
+def _refuse_non_finite(row: int | None, loss: float) -> NoReturn:
+    what = f"The loss is {loss}" if row is None else f"The scores of example {row} are not numbers"
+    raise TrainingError(
+        f"{what}. Look at its picture (images.isfinite().all()) and at the model's weights: no "
+        "measure of them means anything."
+    )
 
 
 def predict(model: nn.Module, data: Data, device: str | torch.device | None = None) -> Predictions:
@@ -127,6 +152,8 @@ def predict(model: nn.Module, data: Data, device: str | torch.device | None = No
         for scores, truth in _outputs(model, batches, place):
             logits.append(scores.float().cpu())
             targets.append(truth.cpu())
+    if (row := first_nan(torch.cat(logits))) is not None:
+        _refuse_non_finite(row, math.nan)
     indices = None
     if record and [len(each) for each in targets] == [len(each) for each in record.seen]:
         indices = torch.tensor([index for batch in record.seen for index in batch])
@@ -197,15 +224,3 @@ def restore_modes(model: nn.Module, modes: list[tuple[nn.Module, bool]]) -> None
     model.train(modes[0][1])  # for modules that keep a record of these calls, as frozen ones do
     for module, mode in modes:
         module.training = mode
-
-
-def summed(value: Tensor, n: int, loss: Loss) -> Tensor:
-    """The sum () over a batch of ``n`` examples of what ``loss`` gave: a sum, a mean () or (n,)."""
-    if value.ndim:
-        return value.sum()
-    return value if adds_up(loss) else value * n
-
-
-def adds_up(loss: Loss) -> bool:
-    """Whether a loss is the sum over the batch instead of the mean, which it is by default."""
-    return getattr(loss, "reduction", "mean") == "sum"

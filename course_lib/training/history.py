@@ -11,7 +11,9 @@ class EpochRecord:
 
     Attributes:
         epoch: its number, from 1.
-        train_loss: mean over the epoch's examples, measured while the weights moved.
+        train_loss: mean over the epoch's examples, measured while the weights moved. Of a loss
+            that is neither mean nor sum, such as one with class weights, the mean of its values on
+            16 batches at a time.
         train_acc: likewise; so it may lie *below* the validation accuracy.
         lr: the learning rate of each parameter group during the epoch.
         seconds: for the training alone, waiting for the pictures included.

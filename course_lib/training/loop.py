@@ -12,11 +12,11 @@ from course_lib import profile
 from course_lib.training.batches import Data, as_batches, reseed
 from course_lib.training.epochs import EpochEnd, Run
 from course_lib.training.errors import TrainingError
-from course_lib.training.evaluation import Loss
 from course_lib.training.groups import HeadChoice
 from course_lib.training.history import History
 from course_lib.training.optimizers import OptimizerChoice, build_optimizer, check_settings
 from course_lib.training.precision import Precision
+from course_lib.training.reduction import Loss
 from course_lib.training.snapshot import WeightSnapshot
 
 
@@ -102,6 +102,7 @@ def finetune(
         The history; print it for a table.
 
     Raises:
+        DataError: data sets whose classes have other names, or another order.
         TrainingError: settings, data and model don't fit; what shows before the first batch is
             refused before anything changes.
         UnknownNameError: no such head or optimizer.
@@ -142,6 +143,11 @@ def _batches(
             f"batch_size={batch_size} is for data sets, and these are loaders, which have their "
             "own. Set it there, or hand over the data sets."
         )
+    from course_lib.data.classes import (
+        check_same_classes,
+    )  # here: a loop over loaders needs no pictures
+
+    check_same_classes({"training": train, "validation": val, "test": test})
     measured = {
         name: as_batches(data, name, batch_size, shuffle=False, seed=seed)
         for name, data in (("validation", val), ("test", test))

@@ -68,11 +68,11 @@ def check_outputs(logits: object, targets: object) -> None:
             f"The model's output must be scores of shape (batch, classes); got {said(logits)}. Let "
             "forward() return the logits alone, flattened to two dimensions."
         )
-    if not isinstance(targets, Tensor) or targets.ndim != 1 or targets.is_floating_point():
+    if not isinstance(targets, Tensor) or targets.ndim != 1 or targets.dtype != torch.int64:
         kind = f"{targets.dtype} of " if isinstance(targets, Tensor) else ""
         raise TrainingError(
-            "The targets must be class numbers: an integer tensor of shape (batch,); got "
-            f"{kind}{said(targets)}. For one-hot targets take targets.argmax(1)."
+            "The targets must be class numbers: a tensor of torch.int64 of shape (batch,); got "
+            f"{kind}{said(targets)}. {_for_targets(targets)}"
         )
     if targets.shape[0] != logits.shape[0]:  # len() of a tensor takes four times as long
         raise TrainingError(
@@ -85,6 +85,46 @@ def check_outputs(logits: object, targets: object) -> None:
         if lowest < 0 or highest >= logits.shape[1]:
             raise TrainingError(
                 f"The targets hold classes {lowest} to {highest}, but the model scores "
-                f"{logits.shape[1]} classes (0 to {logits.shape[1] - 1}). Give the model a head "
-                f"with at least {highest + 1} outputs, or number the classes from 0."
+                f"{logits.shape[1]} classes (0 to {logits.shape[1] - 1}). "
+                + _for_numbers(lowest, highest, logits.shape[1])
             )
+
+
+def _for_numbers(lowest: int, highest: int, classes: int) -> str:
+    """The next step for class numbers outside the head."""
+    if lowest >= 0:
+        return f"Give the model a head with at least {highest + 1} outputs, or number from 0."
+    step = (
+        f"{lowest} is no class: it usually marks examples without a label. Leave those out of the "
+        "data set, or number the classes from 0."
+    )
+    if highest >= classes:
+        step += f" For the others the head needs at least {highest + 1} outputs."
+    return step
+
+
+def _for_targets(targets: object) -> str:
+    """The next step for targets that are no class numbers."""
+    if isinstance(targets, list | tuple) and any(isinstance(each, str) for each in targets):
+        return "They are names: let the data set give classes.index(name), a number for each class."
+    if not isinstance(targets, Tensor):
+        return "Let the data set give a whole number for each example."
+    if targets.ndim == 1:
+        whole = not targets.is_floating_point() or bool((targets == targets.round()).all())
+        if whole and not targets.is_complex():
+            return "Write targets.long()."
+        return "They are measurements, not classes: this loop is for classification."
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        return "Take the second dimension off: targets.squeeze(1).long()."
+    if targets.ndim == 2 and not targets.is_complex():
+        marks = (targets != 0).sum(dim=1)
+        if bool(((targets == 0) | (targets == 1)).all()):
+            if bool((marks == 1).all()):
+                return "They are one-hot: take targets.argmax(1)."
+            return "Several classes or none are marked for an example; expected exactly one."
+        return (
+            "They are shares of classes, as MixUp, CutMix and smoothed labels give them, and of a "
+            "mixture there is no right class to count. Leave the mixing out; for smoothed labels "
+            "take loss=nn.CrossEntropyLoss(label_smoothing=0.1)."
+        )
+    return "One class number an example is expected, not one a pixel."

@@ -20,8 +20,8 @@ from course_lib.weights.loading.report import Loaded, LoadReport, Mismatched
 from course_lib.weights.matching.layouts import to_torch_layout
 from course_lib.weights.matching.names import name_table
 from course_lib.weights.matching.propose import Pair, Proposal, propose_names
-from course_lib.weights.reading.checkpoint import Checkpoint, read_checkpoint
-from course_lib.weights.reading.contents import Contents, TensorInfo, inspect
+from course_lib.weights.reading.checkpoint import Checkpoint, TensorInfo, read_checkpoint
+from course_lib.weights.reading.contents import Contents, inspect
 from course_lib.weights.saving.resume import Resumed, resume_checkpoint, save_checkpoint
 from course_lib.weights.saving.save import save_weights
 

@@ -1,10 +1,13 @@
+import multiprocessing
 import pickle
 import random
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
 from torchvision.transforms import v2
 
 from course_lib import profile
@@ -129,3 +132,25 @@ def test_impossible_numbers_are_refused(options):
 def test_an_empty_data_set_is_refused():
     with pytest.raises(DataError, match="empty"):
         loader([])
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_what_can_not_be_sent_to_workers_is_refused(monkeypatch, method):
+    numbers = TensorDataset(torch.arange(4))
+    numbers.transform = lambda x: x
+    monkeypatch.setattr(multiprocessing, "get_context", lambda: SimpleNamespace(
+        get_start_method=lambda: method))  # fmt: skip
+    with pytest.raises(DataError, match=r"lambda.*as a def in a file.*workers=0"):
+        loader(numbers, workers=1)
+    assert len(loader(numbers, workers=0)) > 0
+    numbers.transform = torch.relu
+    assert len(loader(numbers, workers=1)) > 0
+
+    def in_a_notebook(x):
+        return x
+
+    in_a_notebook.__module__, in_a_notebook.__qualname__ = "__main__", "mine"
+    numbers.transform = in_a_notebook
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    with pytest.raises(DataError, match="mine is defined in the notebook"):
+        loader(numbers, workers=1)

@@ -1,7 +1,9 @@
 import hashlib
 import shutil
+import socket
 import ssl
 import subprocess
+import threading
 
 import pytest
 
@@ -194,6 +196,38 @@ def test_a_proxy_has_no_business_on_this_machine(web, tmp_path, monkeypatch):
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     assert fetch(web.url("to/good"), tmp_path) == BODY
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "wants a name and a password"),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", "refuses this address with error 403"),
+        (None, "the proxy doesn't answer; is HTTPS_PROXY right"),
+    ],
+)
+def test_a_proxy_in_the_way_is_named(tmp_path, monkeypatch, answer, said):
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        port = proxy.getsockname()[1]
+
+        def refuse():
+            for _ in range(2):
+                connection, _ = proxy.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(answer)
+
+        if answer is None:
+            proxy.close()
+        else:
+            threading.Thread(target=refuse, daemon=True).start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        text = message(OfflineError, "https://example.invalid/photos.zip", tmp_path)
+    assert said in text
+    assert "is there a network" not in text
 
 
 def test_the_bar_shows_the_bytes(web, tmp_path, capsys):

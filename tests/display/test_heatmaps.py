@@ -1,13 +1,17 @@
 """Grad-CAM on networks whose answer is known, and on real architectures."""
 
+import numpy
 import pytest
+import timm
 import torch
 import torchvision
+from captum.attr import LayerAttribution, LayerGradCam
+from PIL import Image
 from torch import nn
 
 from course_lib import freezing
 from course_lib.display.heatmaps import HeatmapError, grad_cam, last_feature_map
-from course_lib.errors import UnknownNameError
+from course_lib.errors import CourseError, UnknownNameError
 
 
 class RedHere(nn.Module):
@@ -84,3 +88,192 @@ def test_a_frozen_part_comes_back_to_the_mode_that_it_had():
     grad_cam(model, torch.randn(2, 3, 8, 8), 0)
     freezing.unfreeze(model, ["0", "1"])
     assert all(module.training for module in model.modules())
+
+
+def channels_last(values):
+    return values.permute(0, 3, 1, 2)
+
+
+def tokens(prefixes, rows, columns):
+    return lambda values: values[:, prefixes:].transpose(1, 2).unflatten(2, (rows, columns))
+
+
+class Bright(nn.Module):
+    """A map of whatever layout, from which class 0 is read as the amount of red."""
+
+    def __init__(self, layout, channels=7):
+        super().__init__()
+        self.layout = layout
+        self.see = nn.Conv2d(3, channels, 1, bias=False)
+        self.see.weight.data.zero_()
+        self.see.weight.data[:2, 0] = 1
+        self.given = nn.Identity()  # a kind that tells nothing
+
+    def forward(self, images):
+        seen = self.see(images)
+        if self.layout == "last":
+            return self.given(seen.permute(0, 2, 3, 1)).mean(dim=(1, 2))
+        if self.layout == "first":
+            return self.given(seen).mean(dim=(2, 3))
+        flat = seen.flatten(2)
+        if self.layout == "sequence of channels":
+            return self.given(flat).mean(dim=2)
+        extra = flat.new_ones(len(flat), flat.shape[1], 3)
+        if self.layout == "tokens":
+            return self.given(torch.cat([extra, flat], dim=2).transpose(1, 2)).mean(dim=1)
+        return self.given(torch.cat([flat, extra], dim=2).transpose(1, 2)).mean(dim=1)
+
+
+@pytest.mark.parametrize("size", [(7, 7), (8, 12)])
+@pytest.mark.parametrize("channels", [7, 8, 12])
+@pytest.mark.parametrize(
+    "layout", ["first", "last", "tokens", "tokens first", "sequence of channels"]
+)
+def test_where_it_looks_does_not_hang_on_the_layout(layout, channels, size):
+    image = torch.rand(1, 3, *size)
+    found = grad_cam(Bright(layout, channels), image, 0, layer="given")
+    torch.testing.assert_close(found[0], image[0, 0] / image[0, 0].max())
+    assert torch.equal(found, grad_cam(Bright(layout, channels), image, 0))
+
+
+ARCHITECTURES = {  # name -> (layer, how its output is a map)
+    "torchvision resnet18": ("layer4", None),
+    "torchvision vgg11": ("features", None),
+    "torchvision mobilenet_v3_small": ("features", None),
+    "torchvision shufflenet_v2_x0_5": ("conv5", None),
+    "torchvision convnext_tiny": ("features", None),
+    "torchvision swin_t": ("norm", channels_last),
+    "torchvision vit_b_16": ("encoder.layers.encoder_layer_11.ln_1", tokens(1, 14, 14)),
+    "tf_efficientnet_lite0": ("bn2", None),
+    "convnext_atto": ("stages", None),
+    "swin_tiny_patch4_window7_224": ("norm", channels_last),
+    "vit_tiny_patch16_224": ("blocks.11.norm1", tokens(1, 14, 14)),
+    "deit_tiny_distilled_patch16_224": ("blocks.11.norm1", tokens(2, 14, 14)),
+    "mixer_s32_224": ("norm", tokens(0, 7, 7)),
+}
+
+
+def network(name):
+    torch.manual_seed(0)
+    kind, _, at_torchvision = name.partition("torchvision ")
+    if at_torchvision:
+        model = torchvision.models.get_model(at_torchvision, weights=None)
+    else:
+        model = timm.create_model(kind)
+    for module in model.modules():  # some heads are zeros at the start
+        if isinstance(module, nn.Linear) and module.out_features == 1000:
+            nn.init.normal_(module.weight)
+    return model.eval()
+
+
+def written_out(model, images, target, layer, as_map):
+    """Grad-CAM as its paper has it, at a layer whose layout we know (compared with grad-cam)."""
+    caught = []
+    handle = model.get_submodule(layer).register_forward_hook(lambda *each: caught.append(each[2]))
+    score = model(images)[:, target].sum()
+    handle.remove()
+    (slope,) = torch.autograd.grad(score, caught[-1:])
+    values, slope = (each if as_map is None else as_map(each) for each in (caught[-1], slope))
+    maps = (slope.mean(dim=(2, 3), keepdim=True) * values).sum(dim=1, keepdim=True).relu()
+    maps = nn.functional.interpolate(maps, images.shape[2:], mode="bilinear")[:, 0].detach()
+    return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_map_of_an_architecture_is_the_one_of_its_last_layer(name):
+    model, images = network(name), torch.rand(1, 3, 224, 224) * 2 - 1
+    layer, as_map = ARCHITECTURES[name]
+    target = int(model(images).argmax())  # a class that some place speaks for
+    found = grad_cam(model, images, target)
+    expected = written_out(model, images, target, layer, as_map)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_map_is_that_of_pytorch_grad_cam(name):
+    library = pytest.importorskip("pytorch_grad_cam")
+    targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
+    model, images = network(name), torch.rand(1, 3, 224, 224) * 2 - 1
+    layer, as_map = ARCHITECTURES[name]
+    theirs = library.GradCAM(model, [model.get_submodule(layer)], reshape_transform=as_map)
+    expected = theirs(images, [targets.ClassifierOutputTarget(3)])[0]
+    found = grad_cam(model, images, 3)[0].numpy()
+    assert numpy.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("layer", ["layer4", "layer3.0.conv1"])
+def test_the_map_is_captums(layer):
+    model, images = network("torchvision resnet18"), torch.randn(2, 3, 64, 64)
+    theirs = LayerGradCam(model, model.get_submodule(layer)).attribute(
+        images.clone().requires_grad_(), target=3, relu_attributions=True
+    )
+    expected = LayerAttribution.interpolate(theirs, (64, 64), "bilinear")[:, 0].detach()
+    expected /= expected.amax(dim=(1, 2), keepdim=True)
+    torch.testing.assert_close(grad_cam(model, images, 3, layer), expected)
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ("fc", "no map of a picture's places"),
+        ("avgpool", "no map of a picture's places"),
+        ("layer9", "no layer 'layer9'"),
+        ("", "no layer ''"),
+    ],
+)
+def test_a_layer_without_a_map_is_refused(layer, said):
+    with pytest.raises(CourseError, match=said):
+        grad_cam(network("torchvision resnet18"), torch.randn(1, 3, 64, 64), 3, layer)
+
+
+def test_what_only_looks_like_a_map_is_refused():
+    class Pretender(RedHere):
+        def forward(self, images):
+            found = super().forward(images)
+            self.spread(found[:, :, None, None].expand(-1, -1, 8, 8))
+            return found
+
+    model = Pretender()
+    model.spread = nn.Identity()
+    with pytest.raises(HeatmapError, match="'spread' gives no map"):
+        grad_cam(model, half_red_half_blue(), 0, "spread")
+
+
+@pytest.mark.parametrize(
+    ("images", "target", "said"),
+    [
+        (half_red_half_blue(), 2, "scores 2 classes: 0 to 1"),
+        (half_red_half_blue(), -1, "scores 2 classes: 0 to 1"),
+        (half_red_half_blue(), torch.tensor([5]), "scores 2 classes"),
+        (
+            half_red_half_blue(),
+            torch.tensor([0, 1]),
+            r"one for each of the 1 pictures; got a tensor",
+        ),
+        (half_red_half_blue(), 0.0, "must be a class number"),
+        (half_red_half_blue(), True, "must be a class number"),
+        (half_red_half_blue(), "red", "must be a class number"),
+        (half_red_half_blue(), None, "must be a class number"),
+        (half_red_half_blue()[0], 0, r"write images\[None\]"),
+        (half_red_half_blue()[:0], 0, "one or more"),
+        (half_red_half_blue().byte(), 0, r"got a tensor of torch\.uint8"),
+        (half_red_half_blue() * float("nan"), 0, "not a number"),
+        (Image.new("RGB", (8, 8)), 0, "got Image"),
+        ("picture.png", 0, "got str"),
+    ],
+)
+def test_bad_arguments_are_named(images, target, said):
+    with pytest.raises(HeatmapError, match=said):
+        grad_cam(RedHere(), images, target)
+
+
+def test_gradients_are_needed_and_asked_for():
+    with torch.no_grad():
+        assert grad_cam(RedHere(), half_red_half_blue(), 0).any()
+    with torch.inference_mode(), pytest.raises(HeatmapError, match="inference_mode"):
+        grad_cam(RedHere(), half_red_half_blue(), 0)
+    with torch.inference_mode():
+        made = RedHere()
+    with pytest.raises(HeatmapError, match="inference_mode"):
+        grad_cam(made, half_red_half_blue(), 0)

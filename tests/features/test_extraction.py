@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 from torchvision.transforms import v2
@@ -361,3 +362,70 @@ def test_rounding_is_no_dependence(net, kind):
     assert features.extract(net.to(kind), data, cache=False).values.shape == (9, 6)
     net.body[1] = nn.InstanceNorm2d(6, affine=True).to(kind)  # by picture, not by batch
     assert features.extract(net, data, cache=False).values.shape == (9, 6)
+
+
+class Moving(nn.Module):
+    """What ``given`` gives has its axes in an order of your choice."""
+
+    def __init__(self, order, flat=False):
+        super().__init__()
+        self.order, self.flat = order, flat
+        self.see = nn.Conv2d(3, 8, 1)
+        self.given = nn.Identity()
+        self.fc = nn.Linear(8, 2)
+
+    def forward(self, images):
+        seen = self.see(images)
+        seen = seen.flatten(2) if self.flat else seen
+        self.given(seen.permute(self.order))
+        return self.fc(seen.flatten(2).mean(dim=2))
+
+
+@pytest.mark.parametrize(
+    ("order", "flat"),
+    [((0, 1, 2, 3), False), ((0, 2, 3, 1), False), ((0, 2, 1), True), ((0, 1, 2), True)],
+)
+def test_maps_and_tokens_are_averaged_over_their_places(data, order, flat):
+    net = Moving(order, flat)
+    found = features.extract(net, data, layer="given", cache=False)
+    expected = net.see(data.tensors[0]).mean(dim=(2, 3)).detach()
+    torch.testing.assert_close(found.values, expected)
+
+
+def test_swin_gives_a_number_a_channel(cache_dir):
+    net = torchvision.models.swin_t(weights=None)
+    pictures = TensorDataset(torch.randn(2, 3, 64, 64), torch.arange(2))
+    found = features.extract(net, pictures, layer="features.7", cache=False)
+    net.eval()
+    with torch.no_grad():
+        maps = net.features(pictures.tensors[0])  # (B, H, W, C)
+    torch.testing.assert_close(found.values, maps.mean(dim=(1, 2)))
+
+
+def test_axes_that_can_not_be_told_are_refused(data):
+    net = Moving((0, 1, 2, 3))
+    net.forward = lambda images: (
+        net.given(images.sum(dim=(1, 2, 3))[:, None, None, None].expand(-1, 5, 6, 7)),
+        net.fc(net.see(images).mean(dim=(2, 3))),
+    )[1]
+    with pytest.raises(FeaturesError, match="can't be told"):
+        features.extract(net, data, layer="given", cache=False)
+    assert features.extract(net, data, layer="given", pool=None, cache=False).values.ndim == 4
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_neighbours_need_rows(n):
+    rows, classes = np.zeros((n, 3)), np.arange(n) % 2
+    knn = features.classifiers()["knn"]
+    with pytest.raises(FeaturesError, match=f"only {n} rows? to fit.*classify__n_neighbors"):
+        knn.fit(rows, classes)
+    knn.set_params(classify__n_neighbors=max(1, n - 1)).fit(rows, classes).predict(rows)
+
+
+def test_a_support_vector_machine_has_no_probabilities():
+    rows, classes = np.random.default_rng(0).normal(size=(12, 3)), np.arange(12) % 2
+    svm = features.classifiers()["svm"].fit(rows, classes)
+    for ask in (svm.predict_proba, svm.predict_log_proba):
+        with pytest.raises(FeaturesError, match="decision_function"):
+            ask(rows)
+    assert svm.decision_function(rows).shape == (12,)

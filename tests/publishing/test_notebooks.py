@@ -1,5 +1,11 @@
 """Building notebooks: the same script gives the same notebook; a failure stores nothing."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+
 import nbformat
 import pytest
 
@@ -90,3 +96,33 @@ def test_pages_are_built_as_for_a_new_learner(monkeypatch, tmp_path):
     shown = book.cells[0].outputs[0].text
     assert "0 of 1" in shown
     assert "1 of 1" not in shown
+
+
+HOSTILE = {
+    "JPY_SESSION_NAME": "/a.ipynb", "COLAB_RELEASE_TAG": "r", "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+    "COURSE_DATA": "/nowhere", "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2", "COLUMNS": "20",
+    "FORCE_COLOR": "1", "COURSE_PROFILE": "full", "COURSE_PROGRESS_BAR": "1",
+    "COURSE_PANELS": "live",
+}  # fmt: skip
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_the_check_closes_the_environment_as_the_build_does(monkeypatch):
+    """What ``make check-notebooks`` puts before pytest, run in a hostile shell."""
+    root = notebooks.repo_root()
+    shown = subprocess.run(
+        ["make", "-n", "-o", "install", "check-notebooks"], cwd=root, text=True,
+        capture_output=True, check=True,
+    ).stdout.replace("\\\n", " ")  # fmt: skip
+    before = next(line for line in shown.splitlines() if "--nbval" in line).split(".venv")[0]
+    code = "import json, os; print(json.dumps(dict(os.environ)))"
+    for name, value in HOSTILE.items():
+        monkeypatch.setenv(name, value)
+    told = subprocess.run(
+        ["sh", "-c", f"{before} {sys.executable} -S -c '{code}'"], cwd=root, text=True,
+        capture_output=True, check=True, env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    checked, built = json.loads(told.stdout), notebooks.closed_environment()
+    for found in (checked, built):
+        assert HOSTILE.keys() & found.keys() == notebooks.SETTLED.keys()
+        assert {name: found[name] for name in notebooks.SETTLED} == notebooks.SETTLED

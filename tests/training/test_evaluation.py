@@ -1,4 +1,6 @@
+import copy
 import random
+from functools import partial
 
 import hypothesis.strategies as st
 import numpy
@@ -7,10 +9,18 @@ import torch
 from hypothesis import given
 from sklearn import metrics
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from course_lib import data
-from course_lib.training import TrainingError, accuracy, confusion_matrix, evaluate, predict
+from course_lib.training import (
+    TrainingError,
+    accuracy,
+    confusion_matrix,
+    evaluate,
+    finetune,
+    predict,
+)
 
 from .conftest import batches_of, make_net, make_set, same_tensors, tensors_of
 
@@ -71,6 +81,96 @@ def test_a_function_as_loss_is_taken_for_a_mean(net, batches):
     by_module = evaluate(net, batches)
     by_function = evaluate(net, batches, lambda x, y: nn.functional.cross_entropy(x, y))
     assert by_function.loss == by_module.loss
+
+
+class Summing(nn.Module):
+    """Says nothing of how it adds up."""
+
+    def forward(self, logits, targets):
+        return -logits.log_softmax(1).gather(1, targets[:, None]).sum()
+
+
+LOSSES = {
+    "partial sum": partial(F.cross_entropy, reduction="sum"),
+    "lambda sum": lambda x, y: F.cross_entropy(x, y, reduction="sum"),
+    "module sum": Summing(),
+    "lambda mean": lambda x, y: F.cross_entropy(x, y),
+    "each": partial(F.cross_entropy, reduction="none"),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@given(tasks())
+def test_how_a_loss_adds_up_is_measured(name, task):
+    logits, targets, size = task
+    found = evaluate(Scores(), batches_of(TensorDataset(logits, targets), size), LOSSES[name])
+    assert found.loss == pytest.approx(float(F.cross_entropy(logits, targets)), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("function", [False, True])
+@given(tasks())
+def test_a_mean_weighed_by_class_does_not_hang_on_the_batches(function, task):
+    logits, targets, size = task
+    weight = torch.tensor([5.0, 1.0, 0.3, 2.0, 1.0])[: logits.shape[1]]
+    loss = partial(F.cross_entropy, weight=weight) if function else nn.CrossEntropyLoss(weight)
+    found = evaluate(Scores(), batches_of(TensorDataset(logits, targets), size), loss)
+    each = F.cross_entropy(logits.double(), targets, reduction="none")
+    shares = weight.double()[targets] / weight.double()[targets].sum()
+    expected = float((each * shares).sum())  # by hand
+    assert found.loss == pytest.approx(expected, rel=2e-4, abs=1e-6)
+
+
+def test_the_loss_of_a_training_epoch_is_measured_likewise():
+    logits, targets = torch.randn(22, 3), torch.arange(22) % 3
+    head = nn.Linear(3, 3)
+    weight = torch.tensor([5.0, 1.0, 0.3])
+    for loss in [*list(LOSSES.values())[:4], nn.CrossEntropyLoss(weight)]:
+        expected = float(F.cross_entropy(head(logits), targets, getattr(loss, "weight", None)))
+        for size in (1, 5, 22):
+            given_batches = batches_of(TensorDataset(logits, targets), size)
+            run = finetune(copy.deepcopy(head), given_batches, epochs=1, lr=0.0, head_lr_factor=1.0,
+                           optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0), loss=loss,
+                           device="cpu", head="")  # fmt: skip
+            assert run.train_loss[0] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (torch.tensor([-1, 0]), "marks examples without a label"),
+        (torch.tensor([-100, 2]), "marks examples without a label"),
+        (torch.tensor([-100, 7]), r"label.*For the others the head needs at least 8 outputs"),
+        (torch.tensor([0, 3]), "head with at least 4 outputs"),
+        (torch.tensor([True, False]), r"torch\.bool of shape \(2,\)\. Write targets\.long\(\)"),
+        (torch.tensor([0, 1], dtype=torch.int32), r"Write targets\.long\(\)"),
+        (torch.tensor([0, 1], dtype=torch.uint8), r"Write targets\.long\(\)"),
+        (torch.tensor([0.0, 1.0]), r"Write targets\.long\(\)"),
+        (torch.tensor([0.5, 1.0]), "measurements"),
+        (torch.tensor([[0], [1]]), r"squeeze\(1\)"),
+        (torch.eye(3)[:2], r"one-hot: take targets\.argmax\(1\)"),
+        (torch.tensor([[1, 1, 0], [0, 0, 1]]), "Several classes or none"),
+        (torch.tensor([[0.7, 0.3, 0.0], [0.0, 1.0, 0.0]]), "MixUp"),
+        (torch.zeros(2, 4, 4, dtype=torch.int64), "one a pixel"),
+        (("cat", "dog"), r"classes\.index\(name\)"),
+        ([0, 1], "whole number for each example"),
+    ],
+)
+@pytest.mark.parametrize("way", ["evaluate", "predict", "finetune"])
+def test_the_advice_fits_what_is_wrong_with_targets(net, targets, said, way):
+    batches = [(torch.randn(2, 1, 4, 4), targets)]
+    ways = {"evaluate": evaluate, "predict": predict,
+            "finetune": lambda *each: finetune(*each, epochs=1, device="cpu")}  # fmt: skip
+    with pytest.raises(TrainingError, match=said) as told:
+        ways[way](net, batches)
+    assert ("argmax" in str(told.value)) == ("argmax" in said)
+
+
+@pytest.mark.parametrize("measure", [evaluate, predict])
+def test_pictures_that_are_not_numbers_are_refused(net, measure):
+    images, targets = (each.clone() for each in make_set().tensors)
+    images[7] = float("nan")
+    with pytest.raises(TrainingError, match="scores of example 7 are not numbers"):
+        measure(net, TensorDataset(images, targets))
 
 
 def test_evaluation_leaves_everything_as_it_was(batches):

@@ -8,7 +8,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from course_lib.weights import LoadError, load_weights
-from course_lib.weights.loading.adapt import input_channels, prefix_tokens, resize_positions
+from course_lib.weights.loading.adapt import input_channels, resize_positions
 from tests.weights.conftest import make, snapshot, untouched
 
 
@@ -46,7 +46,7 @@ def test_four_channels_with_zeros_ignore_the_fourth():
 
 def test_two_convolutions_with_other_inputs_are_another_architecture():
     model = nn.ModuleList([nn.Conv2d(1, 2, 3), nn.Conv2d(5, 2, 3)])
-    state = nn.ModuleList([nn.Conv2d(3, 2, 3), nn.Conv2d(4, 2, 3)]).state_dict()
+    state = nn.ModuleList([nn.Conv2d(3, 2, 3), nn.Conv2d(3, 2, 3)]).state_dict()
     before = snapshot(model)
     with pytest.raises(LoadError, match="Several convolutions"):
         load_weights(model, state, adapt_input="repeat")
@@ -56,20 +56,14 @@ def test_two_convolutions_with_other_inputs_are_another_architecture():
 
 
 @pytest.mark.parametrize(("old", "new", "extra"), [
-    (197, 50, 1), (196, 49, 0), (198, 51, 2), (197, 49, None), (5, 10, 1), (1, 2, None),
+    ((4, 4), (7, 7), 1), ((7, 7), (4, 4), 1), ((4, 4), (7, 7), 0), ((4, 4), (8, 2), 2),
+    ((8, 2), (3, 5), 1),
 ])  # fmt: skip
-def test_tokens_that_are_no_patches(old, new, extra):
-    assert prefix_tokens(old, new) == extra
-
-
-@pytest.mark.parametrize(("old", "new"), [(17, 50), (50, 17), (16, 49)])
-def test_positions_as_timm_resizes_them(old, new):
-    embedding = torch.randn(1, old, 8)
-    extra = prefix_tokens(old, new)
-    side = int((new - extra) ** 0.5)
-    expected = resample_abs_pos_embed(embedding, [side, side], num_prefix_tokens=extra)
-    torch.testing.assert_close(resize_positions(embedding, new), expected)
-    torch.testing.assert_close(resize_positions(embedding[0], new), expected[0])
+def test_positions_as_timm_resizes_them(old, new, extra):
+    embedding = torch.randn(1, old[0] * old[1] + extra, 8)
+    expected = resample_abs_pos_embed(embedding, list(new), list(old), num_prefix_tokens=extra)
+    torch.testing.assert_close(resize_positions(embedding, old, new), expected)
+    torch.testing.assert_close(resize_positions(embedding[0], old, new), expected[0])
 
 
 def test_a_transformer_for_larger_pictures():
@@ -78,7 +72,7 @@ def test_a_transformer_for_larger_pictures():
     with pytest.raises(LoadError, match="resize_positions=True"):
         load_weights(large, small)
     report = load_weights(large, small, resize_positions=True)
-    assert [each.adapted for each in report.adapted] == ["positions 17 -> 37"]
+    assert [each.adapted for each in report.adapted] == ["positions 4x4 -> 6x6"]
     assert torch.equal(large.pos_embed[:, 0], small.pos_embed[:, 0])
     kinds = torchvision.models.VisionTransformer
     one, two = (kinds(side, 16, 1, 2, 8, 16, num_classes=2) for side in (32, 64))

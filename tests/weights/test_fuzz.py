@@ -257,7 +257,7 @@ def check_report(model, before, state, report):
     after = snapshot(model)
     loaded = {each.name: each for each in report.loaded}
     mismatched = {each.name for each in report.mismatched}
-    classes = [set(loaded), set(report.missing), mismatched, set(report.kept)]
+    classes = [set(loaded), set(report.missing), mismatched, set(report.kept), set(report.supplied)]
     assert sum(map(len, classes)) == len(set().union(*classes)) == len(after)
     while len(state) == 1 and isinstance(next(iter(state.values())), dict):
         state = next(iter(state.values()))

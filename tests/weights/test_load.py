@@ -9,8 +9,6 @@ from torch import nn
 from course_lib.errors import UnknownNameError
 from course_lib.freezing.bits import same_bits
 from course_lib.weights import CheckpointError, LoadError, load_weights, read_checkpoint
-from course_lib.weights.loading import commit as commit_module
-from course_lib.weights.loading.commit import Change, commit
 from tests.weights.conftest import Small, Tied, make, same, snapshot, untouched
 
 
@@ -214,10 +212,10 @@ def test_keep_drop_and_strict(other):
     )  # fmt: skip
     assert load_weights(model, state, keep="head", strict=False).unexpected == ("aux.weight",)
     part = {name: each for name, each in state.items() if not name.startswith("body")}
-    with pytest.raises(LoadError, match=r"nothing for 6: body\.0\.weight.*keep='body\.0'"):
+    with pytest.raises(LoadError, match=r"nothing for 5: body\.0.*keep=\['head', 'body'\]"):
         load_weights(model, part, keep="head")
     assert load_weights(model, part, keep="head", strict="stem").missing[0] == "body.0.weight"
-    with pytest.raises(LoadError, match="nothing for 6"):
+    with pytest.raises(LoadError, match="nothing for 5"):
         load_weights(model, part, keep="head", strict=["stem", "body"])
     with pytest.raises(LoadError, match="nothing for 2: head"):
         load_weights(model, other, skip_mismatched=True, strict="head")
@@ -409,7 +407,7 @@ def test_models_that_can_not_be_written_to(other):
     with torch.inference_mode():
         frozen = Small()
     for model, says in [
-        (frozen, "inference_mode"), (nn.LazyLinear(3), "no shape yet"),
+        (frozen, "inference_mode"), (nn.LazyLinear(3), "more than one way"),
         (nn.Identity(), "no parameters and no buffers"),
         (Small().to("meta"), "Use load_model"),
     ]:  # fmt: skip
@@ -428,8 +426,8 @@ def test_a_module_that_computes_its_state_dict(other):
     model.head._register_state_dict_hook(
         lambda module, state, prefix, meta: state.update({f"{prefix}weight": module.weight * 2})
     )
-    with pytest.raises(LoadError, match=r"computes 'head\.weight'"):
-        load_weights(model, other)
+    load_weights(model, other)  # as torch does: what it computes is not asked for
+    assert torch.equal(model.head.weight, other.head.weight)
 
 
 def test_extra_state_counts_as_missing(other):
@@ -483,42 +481,35 @@ def test_a_tensor_that_refuses_in_the_middle(model, other):
     assert untouched(model, before)
 
 
-@pytest.mark.parametrize(
-    ("every", "fail_at"), [(1, at) for at in range(0, 34, 4)] + [(2, at) for at in range(0, 16, 4)]
-)
-def test_a_failure_at_any_moment_of_the_commit_is_undone(monkeypatch, model, other, every, fail_at):
-    """The comparison after each chunk fails at the n-th call: also inside of a tensor.
-
-    Tensors that a state dict holds are written to and compared; the others get new memory.
-    """
-    before = snapshot(model)
-    held = list(model.state_dict().values())[::every]
-    monkeypatch.setattr(commit_module, "_CHUNK", 64)
+@pytest.mark.parametrize("fail_at", range(0, 15, 2))
+def test_a_failure_at_any_moment_is_undone(monkeypatch, model, other, fail_at):
+    before, held = snapshot(model), list(model.state_dict().values())
     calls = iter(range(10**6))
-    real = commit_module.same_bits
-    monkeypatch.setattr(
-        commit_module, "same_bits", lambda a, b: next(calls) != fail_at and real(a, b)
-    )
+    real = torch.Tensor.copy_
+
+    def failing(target, *arguments):
+        if next(calls) == fail_at:
+            raise RuntimeError("no")
+        return real(target, *arguments)
+
+    monkeypatch.setattr(torch.Tensor, "copy_", failing)
     with pytest.raises(LoadError, match="has its old ones again"):
         load_weights(model, other)
     monkeypatch.undo()
     assert untouched(model, before)
-    assert all(
-        each.data_ptr() == now.data_ptr()
-        for each, now in zip(held, list(model.state_dict().values())[::every], strict=True)
-    )
+    now = model.state_dict().values()
+    assert [each.data_ptr() for each in held] == [each.data_ptr() for each in now]
 
 
-def test_ctrl_c_waits_for_the_commit(monkeypatch, model, other):
-    real = commit_module._exchange
-    first = iter([True])
+def test_ctrl_c_waits_until_all_is_loaded(monkeypatch, model, other):
+    real = nn.Module._load_from_state_dict
 
-    def interrupted(change, spare):
-        if next(first, False):
+    def interrupted(self, *arguments):
+        if self is model.body:
             signal.raise_signal(signal.SIGINT)
-        real(change, spare)
+        real(self, *arguments)
 
-    monkeypatch.setattr(commit_module, "_exchange", interrupted)
+    monkeypatch.setattr(nn.Module, "_load_from_state_dict", interrupted)
     # Set here: a process that was started in the background ignores Ctrl-C.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -528,13 +519,6 @@ def test_ctrl_c_waits_for_the_commit(monkeypatch, model, other):
     finally:
         signal.signal(signal.SIGINT, before)
     assert same(snapshot(model), snapshot(other))  # whole: all new
-
-
-def test_commit_exchanges():
-    target, value = torch.arange(1000.0), torch.arange(1000.0) + 5
-    commit([Change("a", target, value)])
-    assert target[0] == 5
-    assert value[0] == 0
 
 
 def test_the_report(model, other):

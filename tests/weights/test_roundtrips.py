@@ -4,6 +4,7 @@ Each is built on the meta device (shapes alone) and given small random numbers, 
 part takes minutes, not hours.
 """
 
+import inspect
 import os
 import shutil
 
@@ -49,7 +50,9 @@ def build(library, name):
     def factory():
         if library == "timm":
             return timm.create_model(name)
-        return torchvision.models.get_model(name, weights=None)
+        builder = torchvision.models.get_model_builder(name)
+        parts = {"weights", "weights_backbone"}.intersection(inspect.signature(builder).parameters)
+        return builder(**dict.fromkeys(parts))
 
     model = _build_on_meta(factory)
     if model is None:

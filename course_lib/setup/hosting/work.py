@@ -28,6 +28,7 @@ LIST = "course-work.json"
 VERSION = 1
 MODELS = (".safetensors", ".pt", ".pth", ".ckpt")
 MARK = "my_"
+IMPORTED = "notebooks/my_models/"  # where an import puts models
 
 
 def export_work(path: Path | str = NAME) -> Path:
@@ -44,7 +45,9 @@ def export_work(path: Path | str = NAME) -> Path:
     """
     target = Path(path).expanduser().absolute()
     texts = dict(_records())
-    files = {name: file for name, file in _files() if file.resolve() != target.resolve()}
+    files = _without_copies(
+        {name: file for name, file in _files() if file.resolve() != target.resolve()}
+    )
     if not texts and not files:
         raise HostingError("There is nothing to export yet: no exercise tried, nothing saved.")
     digests = {}
@@ -143,6 +146,18 @@ def _files() -> Iterator[tuple[str, Path]]:
             for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
                 if file.is_file() and ".ipynb_checkpoints" not in file.parts:
                     yield f"{place}/{file.relative_to(base).as_posix()}", file
+
+
+def _without_copies(files: dict[str, Path]) -> dict[str, Path]:
+    """Without models that an import put into notebooks/my_models/ and that lie here as well."""
+    models = {name.removeprefix("models/"): file for name, file in files.items()
+              if name.startswith("models/")}  # fmt: skip
+
+    def copied(name: str, file: Path) -> bool:
+        here = models.get(name.removeprefix(IMPORTED)) if name.startswith(IMPORTED) else None
+        return here is not None and file_hash(here) == file_hash(file)
+
+    return {name: file for name, file in files.items() if not copied(name, file)}
 
 
 def _mine(path: Path) -> bool:

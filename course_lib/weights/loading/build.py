@@ -7,10 +7,12 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from course_lib.weights.loading.load import Source, load_weights, prepare
+from course_lib.weights.errors import LoadError
+from course_lib.weights.loading.load import Source, load_place, opened
 from course_lib.weights.loading.model_tensors import ModelTensors
-from course_lib.weights.loading.plan import Options
+from course_lib.weights.loading.plan import Options, make_plan
 from course_lib.weights.loading.report import LoadReport
+from course_lib.weights.reading.locate import Place
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -20,8 +22,8 @@ def load_model(
 ) -> tuple[Model, LoadReport]:
     """Build a model and load its weights, in the memory and about the time of the file alone.
 
-    The model is first built on the meta device, where tensors have shapes but no memory; then the
-    values that were read become its parameters. That needs every tensor to come from the file.
+    The model is first built on the meta device, where tensors have shapes but no memory; then
+    it gets memory, which the file's values fill. That needs every tensor to come from the file.
     Where that isn't so (a new head, buffers that aren't saved, a factory that computes with its
     tensors), the model is built as usual and loaded with :func:`load_weights`: the result is the
     same. On the meta device no random numbers are drawn.
@@ -40,15 +42,23 @@ def load_model(
         TypeError: there is no such option.
     """
     checked = Options.of_call("load_model", options)
+    text, place = opened(source, where)
     model = _build_on_meta(factory)
-    if model is not None:
-        into = ModelTensors.of(model)
-        values, report = prepare(into, source, checked, where)
-        if values.keys() == set(into.leader.values()) and not into.extra:
-            _fill(model, into, {name: each.value for name, each in values.items()})
-            return model, report
-    model = factory()
-    return model, load_weights(model, source, where=where, **options)
+    if model is not None and _fills(model, place, checked):
+        _give_memory(model)
+    else:
+        model = factory()
+    return model, load_place(ModelTensors.of(model), text, place, checked, keep_old=False)
+
+
+def _fills(model: nn.Module, place: Place, options: Options) -> bool:
+    """Whether every tensor of a model gets its values straight from the file."""
+    into = ModelTensors.of(model)
+    try:
+        plan = make_plan(into, place, options)
+    except LoadError:
+        return False  # perhaps the model's own code knows better, once it has memory
+    return {into.leader[item.name] for item in plan.items} == set(into.leader.values())
 
 
 _FILLS = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torch.Tensor.zero_}
@@ -97,21 +107,19 @@ def _held(attributes: dict[str, Any]) -> Iterator[Any]:
             yield value
 
 
-def _fill(model: nn.Module, into: ModelTensors, values: dict[str, torch.Tensor]) -> None:
-    """Put the values where the meta tensors were; what was one object stays one object."""
+def _give_memory(model: nn.Module) -> None:
+    """Memory, with nothing in it yet, for the meta tensors; what was one object stays one."""
     made: dict[int, torch.Tensor] = {}
-    for name, old in into.tensors.items():
-        if id(old) not in made:
-            made[id(old)] = _like(old, values[into.leader[name]])
     for module in model.modules():
         stores: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         for store in stores:
             for key, old in store.items():
                 if old is not None:
-                    store[key] = made[id(old)]
+                    store[key] = made.setdefault(id(old), _like(old))
 
 
-def _like(old: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def _like(old: torch.Tensor) -> torch.Tensor:
+    value = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype, device="cpu")
     if not isinstance(old, nn.Parameter):
         return value
     new = type(old)(value, requires_grad=old.requires_grad)

@@ -1,108 +1,128 @@
-"""Give tensors their new values: all of them, or on any trouble none.
+"""Give a model its new values through its own ``load_state_dict``: all of them, or none.
 
-A tensor that is the only user of its memory gets other memory instead of being written to, and
-nobody notices. A view, a state dict, a NumPy array, a graph that waits for its backward pass or
-another process would notice: it would go on seeing the old values.
+Where a model's modules only copy plain tensors, nothing can fail any more at this point. Where they
+run code of their own, anything may: the old values are kept, and go back on any trouble.
 """
 
 import signal
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
-from types import FrameType
+from functools import partial
+from types import FrameType, FunctionType, MethodType, ModuleType
+from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
 
-from course_lib.freezing.bits import same_bits, words
-
-_CHUNK = 1 << 18  # bytes: old and new values of a chunk fit into the processor's cache
-
-
-@dataclass
-class Change:
-    """One tensor and its new value.
-
-    Attributes:
-        name: for messages.
-        target: the tensor in the model.
-        value: CPU, contiguous, same shape. It is used up: afterwards it holds the old values.
-        replace: give the target this memory (and its dtype) instead of copying into its own: where
-            the type changes, or where nothing else uses the old memory.
-    """
-
-    name: str
-    target: torch.Tensor
-    value: torch.Tensor
-    replace: bool = False
+_DEEPEST = 4  # levels of lists, dictionaries and objects in a module that are put back
 
 
-def commit(changes: Sequence[Change]) -> None:
-    """Make all changes, each copy verified bit for bit; on any error undo those already made.
+def commit(
+    model: nn.Module,
+    entries: Mapping[str, Any],
+    types: Mapping[torch.Tensor, torch.dtype],
+    accept: Callable[[Any], None],
+    *,
+    strict: bool,
+    keep_old: bool,
+) -> None:
+    """Load, look at what came of it, and on any error put everything back. Ctrl-C waits.
 
-    Old and new values change places: a tensor gets the new memory, or their contents are exchanged
-    chunk by chunk, so that no third copy is needed. What was in the model is in ``value``
-    afterwards, ready to go back. Ctrl-C waits until all is done.
+    Args:
+        model: the model.
+        entries: name -> value, as ``load_state_dict`` takes it.
+        types: tensors of the model that get another type first.
+        accept: is called with what ``load_state_dict`` found; it raises what makes the load fail.
+        strict: for ``load_state_dict``.
+        keep_old: whether anything can fail.
 
     Raises:
-        RuntimeError: a tensor refuses its values, or doesn't hold them afterwards.
+        Whatever the model's code or ``accept`` raises.
     """
-    done: list[Change] = []
-    spare = torch.empty(_CHUNK // 8, dtype=torch.int64)
-    with interrupts_delayed(), torch.no_grad():
+    with interrupts_delayed():
+        before = Before(model) if keep_old else None
         try:
-            for change in changes:
-                _exchange(change, spare)
-                done.append(change)
+            for tensor, dtype in types.items():
+                tensor.data = torch.empty_like(tensor, dtype=dtype)
+            accept(model.load_state_dict(entries, strict=strict))
         except BaseException:
-            for change in reversed(done):
-                _undo(change)
+            if before is not None:
+                before.restore()
             raise
 
 
-def _exchange(change: Change, spare: torch.Tensor) -> None:
-    target = change.target.detach()
-    if change.replace:
-        # As after a copy: a backward pass that still needs the old values must not take these.
-        torch.autograd.graph.increment_version(change.target)
-        change.target.data = change.value.to(target.device)
-        change.value = target
-    elif target.is_contiguous() and target.device.type == "cpu":
-        old, new = words(target), words(change.value)
-        if old.dtype != new.dtype:  # one begins at an odd place in its memory
-            old, new = old.view(torch.uint8), new.view(torch.uint8)
-        spare = spare.view(old.dtype)
-        for start in range(0, len(new), len(spare)):
-            stop = min(start + len(spare), len(new))
-            try:
-                _swap(old[start:stop], new[start:stop], spare[: stop - start])
-            except BaseException:
-                old[:start].copy_(new[:start])
-                raise
-    else:
-        _swap(target, change.value, torch.empty_like(change.value))
+class Before:
+    """What a model was: its tensors, bit for bit, and what its modules hold beside them.
+
+    Lists, dictionaries, arrays and plain objects in the modules' attributes are put back as well,
+    since a hook may change them.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._undo: list[Callable[[], object]] = []
+        self._seen: dict[int, object] = {}  # holds what it knows, so that no id is used again
+        self._keep(model, 0)
+
+    def restore(self) -> None:
+        """Put everything back; tensors last, into the memory that they had."""
+        with torch.no_grad():
+            for undo in reversed(self._undo):
+                undo()
+
+    def _keep(self, value: Any, depth: int) -> None:
+        if id(value) in self._seen or depth > _DEEPEST:
+            return
+        if isinstance(value, nn.Module):
+            self._keep(vars(value), 0)
+        elif isinstance(value, torch.Tensor):
+            self._tensor(value)
+        elif isinstance(value, np.ndarray):
+            self._undo.append(partial(value.__setitem__, ..., value.copy()))
+        elif isinstance(value, dict):
+            self._undo.append(partial(_refill, value, dict(value)))
+            self._all(value, list(value.values()), depth)
+        elif isinstance(value, list):
+            self._undo.append(partial(value.__setitem__, slice(None), list(value)))
+            self._all(value, list(value), depth)
+        elif isinstance(value, set):
+            self._undo.append(partial(_refill, value, set(value)))
+        elif isinstance(value, tuple):
+            self._all(value, list(value), depth)
+        elif _has_attributes(value):
+            self._seen[id(value)] = value
+            self._keep(vars(value), depth)
+
+    def _all(self, holder: object, inside: list[Any], depth: int) -> None:
+        self._seen[id(holder)] = holder
+        for each in inside:
+            self._keep(each, depth + 1)
+
+    def _tensor(self, tensor: torch.Tensor) -> None:
+        self._seen[id(tensor)] = tensor
+        kind, memory = type(tensor), tensor.data
+        copy = None if is_lazy(tensor) else memory.to("cpu", copy=True)
+
+        def undo() -> None:
+            if type(tensor) is not kind:  # a lazy tensor that got its shape
+                tensor.__class__ = kind
+            tensor.data = memory
+            if copy is not None:
+                memory.copy_(copy)
+
+        self._undo.append(undo)
 
 
-def _swap(target: torch.Tensor, value: torch.Tensor, spare: torch.Tensor) -> None:
-    """Exchange the contents of ``target`` and ``value``; on an error ``target`` has its own."""
-    spare.copy_(target)
-    try:
-        target.copy_(value)
-        if not same_bits(target, value):
-            raise RuntimeError("the tensor doesn't hold the values that were written to it")
-        value.copy_(spare)
-    except BaseException:
-        target.copy_(spare)
-        raise
+def _refill(container: Any, content: Any) -> None:
+    container.clear()
+    container.update(content)
 
 
-def _undo(change: Change) -> None:
-    if change.replace:
-        change.target.data = change.value
-    else:
-        change.target.detach().copy_(change.value)
+def _has_attributes(value: object) -> bool:
+    strangers = (type, FunctionType, MethodType, ModuleType)
+    return hasattr(value, "__dict__") and not isinstance(value, strangers)
 
 
 @contextmanager
@@ -119,51 +139,3 @@ def interrupts_delayed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
         if caught and callable(before):
             before(*caught[0])
-
-
-def is_alone(tensor: torch.Tensor) -> bool:
-    """Whether nothing else refers to the memory of a tensor on the CPU, as far as torch can tell.
-
-    torch counts who uses a tensor and who uses its memory, and marks memory whose address it gave
-    to NumPy. Those counts aren't part of its documented interface: where they are missing or don't
-    tell views from lone tensors, the answer is False. An address from ``data_ptr()`` isn't counted
-    by anyone.
-
-    Args:
-        tensor: of any device, shape and type.
-
-    Returns:
-        False in doubt: other devices and layouts, tensors of other classes, memory with gaps.
-    """
-    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.device.type != "cpu":
-        return False
-    if tensor.layout is not torch.strided or not tensor.is_contiguous() or tensor.is_inference():
-        return False
-    alone = _counts_of_a_lone_tensor()
-    return alone is not None and _counts(tensor) == alone
-
-
-def _counts(tensor: torch.Tensor) -> tuple[object, ...]:
-    """Users of the tensor, of its memory and of the Python object for it; and who may resize it."""
-    memory = tensor.untyped_storage()
-    return (
-        tensor._use_count(),  # type: ignore[attr-defined]
-        torch._C._storage_Use_Count(memory._cdata),
-        sys.getrefcount(memory),
-        memory.resizable(),
-        memory.is_shared(),
-    )
-
-
-@cache
-def _counts_of_a_lone_tensor() -> tuple[object, ...] | None:
-    """What :func:`_counts` says of a tensor that nothing else refers to; None if it can't tell."""
-    try:
-        lone, seen, read = (torch.empty(4) for _ in range(3))
-        view, array = seen.detach(), read.numpy()
-        counts = _counts(lone)
-        telling = counts not in (_counts(seen), _counts(read))
-        del view, array
-    except (AttributeError, TypeError, RuntimeError):
-        return None
-    return counts if telling else None

@@ -1,23 +1,26 @@
 """Load weights into a model: everything that fits, exactly as you said, or nothing at all."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
+from torch.nn.modules.module import _IncompatibleKeys
 
 from course_lib.weights.errors import LoadError
-from course_lib.weights.loading.commit import Change, commit, is_alone
+from course_lib.weights.loading.adapt import Grids
+from course_lib.weights.loading.commit import commit
+from course_lib.weights.loading.hints import Found, judge
 from course_lib.weights.loading.model_tensors import ModelTensors
 from course_lib.weights.loading.plan import Dtype, Names, Options, Plan, make_plan
 from course_lib.weights.loading.report import LoadReport
-from course_lib.weights.loading.stage import Staged, one_of_each_memory, stage
+from course_lib.weights.loading.stage import Staged, stage
 from course_lib.weights.matching.match import Rename
 from course_lib.weights.reading import locate
 from course_lib.weights.reading.checkpoint import Checkpoint, open_catalogue
-from course_lib.weights.reading.stored import Stamps, Stored
-from course_lib.weights.reading.torchfile import replace_tensors
+from course_lib.weights.reading.locate import Place
 
 Source = str | Path | Checkpoint | nn.Module | Mapping[str, Any]
 
@@ -34,7 +37,7 @@ def load_weights(
     drop: Names = (),
     skip_mismatched: bool = False,
     adapt_input: str | None = None,
-    resize_positions: bool = False,
+    resize_positions: Grids = False,
     dtype: Dtype = "model",
     lossy: bool = False,
     nonfinite: bool = False,
@@ -45,11 +48,11 @@ def load_weights(
     The file's names are matched with the model's in this order: the same names; the same names
     without, or with, one wrapper's prefix (``module.`` of DataParallel, say); then, on request,
     by order and shape. All values are read, converted and checked before the first tensor of
-    the model changes. Then a tensor that is the only user of its memory gets the new memory, and
-    into every other one the values are copied and verified bit for bit, so that views and NumPy
-    arrays of it see them; if anything goes wrong, the old values go back. The parameters stay the
-    same objects, on their device, trainable or frozen as before, so an optimizer that has them goes
-    on working.
+    the model changes. Then the model's own ``load_state_dict`` puts them in, so that a module's
+    own loading code (hooks, versions, other names) runs as it does for torch; where there is such
+    code, the old values are kept, and go back if anything goes wrong. The parameters stay the same
+    objects in the same memory, on their device, trainable or frozen as before, so an optimizer
+    that has them goes on working, and views and NumPy arrays of them see the new values.
 
     Args:
         model: the model; only values change (with ``dtype="file"`` types too).
@@ -70,7 +73,9 @@ def load_weights(
         skip_mismatched: leave tensors of another shape as they are instead of refusing.
         adapt_input: another number of input channels: ``"repeat"`` takes the kernels in turn and
             scales them, ``"zeros"`` ignores further channels at first. To one channel, both sum.
-        resize_positions: interpolate position embeddings of another number of patches.
+        resize_positions: interpolate position embeddings of another number of patches. The
+            model's grid of patches is read from the model; the file's is taken for a square, or
+            give it: (rows, columns). Both, where the model doesn't tell: ((r, c), (r, c)).
         dtype: ``"model"``: convert to the model's types and report what that cost; ``"file"``:
             give the model the file's types; ``"exact"``: refuse if they differ.
         lossy: accept conversions that destroy numbers: overflow to infinity, imaginary parts and
@@ -94,82 +99,166 @@ def load_weights(
     )  # fmt: skip
     into = ModelTensors.of(model)
     _refuse_meta(into)
-    values, report = prepare(into, source, options, where)
-    changes = [_change(each, into) for each in values.values()]
-    try:
-        commit(changes)
-    except RuntimeError as error:
-        raise LoadError(
-            f"The model refused its new values ({str(error).splitlines()[0]}) and has its old ones "
-            "again, bit for bit."
-        ) from error
-    return report
+    text, place = opened(source, where)
+    return load_place(into, text, place, options, keep_old=into.can_refuse)
 
 
-def _change(staged: Staged, into: ModelTensors) -> Change:
-    name = staged.loaded.name
-    target = into.tensors[name]
-    moved = staged.value.dtype != target.dtype or is_alone(target)
-    return Change(name, target, staged.value, moved)
-
-
-def prepare(
-    into: ModelTensors, source: Source, options: Options, where: str | None
-) -> tuple[dict[str, Staged], LoadReport]:
-    """Find, match, read and check: everything but the change itself.
-
-    Returns:
-        The leader of each memory in the model -> its new value; and the report.
+def opened(source: Source, where: str | None) -> tuple[str, Place]:
+    """A source in words, and its weights, all checksums compared; not yet read from a file.
 
     Raises:
-        CheckpointError, LoadError, UnknownNameError: as :func:`load_weights`.
+        CheckpointError: it can't be read.
+        LoadError: it is no source of weights.
     """
-    text, place, stamps = _open(source, where)
-    plan = make_plan(into, place.tensors, options)
-    staged = stage(plan, stamps, options)
-    values = one_of_each_memory(staged, into)
-    return values, _report(plan, staged, into, text, place.odd)
-
-
-def _report(
-    plan: Plan, staged: list[Staged], into: ModelTensors, source: str, odd: Iterable[str]
-) -> LoadReport:
-    done = {each.loaded.name: each.loaded for each in staged}
-    return LoadReport(
-        source=source, how=plan.matching.how,
-        loaded=tuple(done[name] for name in into.tensors if name in done), missing=plan.missing,
-        unexpected=plan.matching.unexpected, mismatched=plan.mismatched, kept=plan.kept,
-        ignored=(*plan.matching.ignored, *odd),
-        tied=tuple(group for group in into.ties if done.keys() & set(group)),
-        total=len(into.tensors),
-        total_numbers=sum(into.tensors[name].numel() for name in set(into.leader.values())),
-    )  # fmt: skip
-
-
-def _open(source: Source, where: str | None) -> tuple[str, locate.Place, Stamps]:
-    """A source in words, its weights, and the files that they are in."""
     if isinstance(source, str | Path):
-        catalogue = open_catalogue(source, where)
+        catalogue = open_catalogue(source, where, checked=True)
         place = catalogue.place
-        text = catalogue.path.name + (f" at {place.where!r}" if place.where else "")
-        return text, place, catalogue.stamps
+        return catalogue.path.name + (f" at {place.where!r}" if place.where else ""), place
     if isinstance(source, Checkpoint):
         text = source.path.name + (f" at {source.where!r}" if source.where else "")
-        return text, _in_memory(source.tensors), {}
+        versions = getattr(source.tensors, "_metadata", None)
+        return text, Place((), dict(source.tensors), dict(source.objects), versions)
     if isinstance(source, nn.Module):
-        return f"a {type(source).__name__}", _in_memory(source.state_dict()), {}
+        return f"a {type(source).__name__}", Place.of(source.state_dict())
     if isinstance(source, Mapping):
-        tree = replace_tensors(dict(source), Stored.of)
-        return "a state dict", locate.find(tree, "The state dict", where)[0], {}
+        return "a state dict", locate.find(source, "The state dict", where)[0]
     raise LoadError(
-        f"Weights can't come from an object of type {type(source).__name__}; expected a path, a "
-        "Checkpoint, a state dict, or a model."
+        f"Weights can't come from an object of type {type(source).__name__}; expected a path, "
+        "a Checkpoint, a state dict, or a model."
     )
 
 
-def _in_memory(tensors: Mapping[str, Any]) -> locate.Place:
-    stored = {n: Stored.of(each) for n, each in tensors.items() if isinstance(each, torch.Tensor)}
-    return locate.Place((), stored, {})
+def load_place(
+    into: ModelTensors, text: str, place: Place, options: Options, *, keep_old: bool
+) -> LoadReport:
+    """Match, check and load weights that are there.
+
+    Args:
+        into: the model.
+        text: where the weights came from, in words.
+        place: the weights.
+        options: of the call.
+        keep_old: whether the model's values must be able to go back.
+
+    Raises:
+        LoadError, UnknownNameError: as :func:`load_weights`.
+    """
+    said = options.rename is not None or options.prefix is not None or options.by_order
+    if into.own and not said and not {*place.tensors, *place.odd}.intersection(into.names):
+        # No name is the model's. Its own code may know them, as they are; else a prefix is sought.
+        with suppress(LoadError):
+            plan = make_plan(into, place, options, as_they_are=True)
+            return _load(into, text, plan, options, keep_old)
+    plan = make_plan(into, place, options)
+    try:
+        return _load(into, text, plan, options, keep_old)
+    except _RefusedError as error:
+        # Of another shape, and the module's own code has no use for it: it doesn't fit.
+        odd = [name for name, value in plan.others.items() if into.shapes.get(name) is not None]
+        if not odd:
+            raise LoadError(str(error)) from error.__cause__
+    plan = make_plan(into, place, options, given_up=odd)
+    return _load(into, text, plan, options, keep_old)
+
+
+class _RefusedError(LoadError):
+    """The model's own code raised something."""
+
+
+def _load(
+    into: ModelTensors, text: str, plan: Plan, options: Options, keep_old: bool
+) -> LoadReport:
+    staged = stage(plan, into, options)
+    entries = OrderedDict((each.loaded.name, each.value) for each in staged)
+    entries.update(plan.others)
+    if plan.versions is not None:
+        entries._metadata = plan.versions  # type: ignore[attr-defined]
+    found = predicted(plan, into)
+    if not into.own:  # what torch's own modules will find is known, so nothing is touched in vain
+        judge(plan, found, into, options)
+    if not entries:
+        raise LoadError("Nothing would be loaded: every tensor that has a partner is left out.")
+
+    def accept(result: Any) -> None:
+        nonlocal found
+        if into.own:
+            found = reported(result, plan, into)
+            if not staged and not plan.tensor_names.difference(found.unexpected):
+                raise LoadError("Nothing would be loaded: the model uses not one of the names.")
+        judge(plan, found, into, options)
+
+    types = {
+        into.tensors[each.loaded.name]: item.dtype
+        for each, item in zip(staged, plan.items, strict=True)
+        if item.name in into.tensors
+        and options.dtype == "file"
+        and item.dtype != into.tensors[item.name].dtype
+    }
+    try:
+        # A load_state_dict of the model's own may tell nothing; then it must be the one to refuse.
+        strict = options.strict is True and not (plan.kept or plan.mismatched) and into.own_root
+        commit(into.model, entries, types, accept, strict=strict, keep_old=keep_old)
+    except LoadError:
+        raise
+    except Exception as error:
+        raise _RefusedError(
+            f"The model refused its new values ({_reason(error)}) and has its old ones "
+            "again, bit for bit."
+        ) from error
+    return _report(plan, staged, into, text, found)
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+    return lines[1] if lines[0].startswith("Error(s) in loading") and len(lines) > 1 else lines[0]
+
+
+def predicted(plan: Plan, into: ModelTensors) -> Found:
+    """What a load comes to in models all of whose modules load as torch's own do."""
+    wanting = without_tied(plan.matching.missing, plan, into)
+    supplied = tuple(name for name in wanting if into.supplied(name, plan.versions))
+    missing = tuple(name for name in wanting if name not in supplied)
+    return Found(missing, plan.matching.unexpected, supplied)
+
+
+def reported(result: Any, plan: Plan, into: ModelTensors) -> Found:
+    """What a load came to in all others: by what ``load_state_dict`` says."""
+    left = {*plan.kept, *(each.name for each in plan.mismatched)}
+    result = result or _IncompatibleKeys([], [])
+    odd = {first for first in plan.matching.unexpected if first not in plan.tensor_names}
+    missing = [name for name in dict.fromkeys(result.missing_keys) if name not in left]
+    missing = without_tied(missing, plan, into)
+    unexpected = (plan.matching.rest.get(name, name) for name in result.unexpected_keys)
+    done = {*left, *missing, *(item.name for item in plan.items)}
+    supplied = without_tied([name for name in into.names if name not in done], plan, into)
+    return Found(
+        tuple(missing), tuple(name for name in unexpected if name not in odd), tuple(supplied)
+    )
+
+
+def without_tied(names: Iterable[str], plan: Plan, into: ModelTensors) -> list[str]:
+    """A name is not missing when its memory gets its values under another name."""
+    served = {into.leader.get(item.name, item.name) for item in plan.items}
+    return [name for name in names if into.leader.get(name, name) not in served]
+
+
+def _report(
+    plan: Plan, staged: list[Staged], into: ModelTensors, source: str, found: Found
+) -> LoadReport:
+    done = {each.loaded.name: each.loaded for each in staged}
+    odd = [first for name, first in plan.matching.rest.items()
+           if first not in plan.tensor_names and not into.decides(name)]  # fmt: skip
+    return LoadReport(
+        source=source, how=plan.matching.how,
+        loaded=tuple(done[name] for name in into.names if name in done), missing=found.missing,
+        unexpected=found.unexpected, mismatched=plan.mismatched, kept=plan.kept,
+        ignored=(*plan.matching.ignored, *plan.odd, *odd),
+        tied=tuple(group for group in into.ties if done.keys() & set(group)),
+        total=len(into.names),
+        total_numbers=sum(into.tensors[name].numel() for name in set(into.leader.values())
+                          if into.shapes[name] is not None and name in into.tensors),
+        supplied=found.supplied,
+    )  # fmt: skip
 
 
 def _refuse_meta(into: ModelTensors) -> None:

@@ -1,63 +1,81 @@
-"""The tensors of a model that weights can be loaded into, and which of them are one memory."""
+"""The tensors of a model that weights can be loaded into, and whose code has a say in it."""
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parameter import is_lazy
 
 from course_lib.weights.errors import LoadError
+from course_lib.weights.reading.torchfile import plain
+
+# What loading and saving run where a module has no code of its own: as torch has it.
+_STOCK = {
+    name: {vars(nn.Module)[name], vars(_NormBase).get(name, vars(nn.Module)[name])}
+    for name in ("load_state_dict", "_load_from_state_dict", "set_extra_state", "state_dict",
+                 "_save_to_state_dict", "get_extra_state")
+}  # fmt: skip
+_NOBODY = nn.Module()
+_LOAD = nn.Module.load_state_dict
+_COPY = torch.Tensor.copy_
+_HOOKS = ("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", "_state_dict_hooks",
+          "_state_dict_pre_hooks")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ModelTensors:
-    """The live tensors behind a model's state dict.
+    """What a model's state dict names.
 
     Attributes:
-        tensors: name -> the very parameter or buffer, in the state dict's order.
+        model: the model.
+        names: of everything in its state dict, in order.
+        modules: name -> module; one that is used twice is there under both names.
+        tensors: name -> the very parameter or buffer, where it is one.
+        shapes: name -> shape; None for what is no plain tensor or has no shape yet.
         leader: name -> the first name of the same memory (itself, for most).
         parameters: the names that are parameters; the others are buffers.
-        extra: names under which modules keep objects of their own, which are not loaded.
+        own: modules with loading code of their own: hooks, versions, other names. What lies in
+            them is decided by that code.
     """
 
+    model: nn.Module
+    names: tuple[str, ...]
+    modules: dict[str, nn.Module]
     tensors: dict[str, torch.Tensor]
+    shapes: dict[str, tuple[int, ...] | None]
     leader: dict[str, str]
     parameters: frozenset[str]
-    extra: tuple[str, ...] = ()
+    own: frozenset[str]
 
     @classmethod
     def of(cls, model: nn.Module) -> "ModelTensors":
-        """What of a model can be loaded: parameters and persistent buffers.
+        """What of a model can be loaded: parameters, persistent buffers, extra state.
 
         Raises:
-            LoadError: a tensor can't be written to: it has no shape yet (lazy modules), no values
-                (meta device), is no plain tensor, or shares only a part of its memory.
+            LoadError: there is nothing, or a tensor can't be written to: made in inference mode,
+                expanded, or sharing only a part of its memory.
         """
-        live: dict[str, torch.Tensor] = {}
-        live |= model.named_parameters(remove_duplicate=False)
-        parameters = frozenset(live)
-        live |= model.named_buffers(remove_duplicate=False)
-        tensors: dict[str, torch.Tensor] = {}
-        extra: list[str] = []
-        state: dict[str, Any] = model.state_dict(keep_vars=True)
-        for name, value in state.items():
-            if name.endswith("_extra_state"):
-                extra.append(name)
-                continue
-            if name not in live or value is not live[name]:
-                raise LoadError(
-                    f"{type(model).__name__} computes {name!r} when it is asked for its state "
-                    "dict; only tensors that are parameters or buffers can be loaded. Use the "
-                    "model's own load_state_dict."
-                )
-            _check(name, value)
-            tensors[name] = value
-        if not tensors:
+        state = _state_dict(model)
+        modules = dict(model.named_modules(remove_duplicate=False))
+        tensors = {name: value for name, value in state.items() if _is_live(name, value, modules)}
+        if not state:
             raise LoadError(f"{type(model).__name__} has no parameters and no buffers to load.")
-        return cls(tensors, _leaders(tensors), parameters & tensors.keys(), tuple(extra))
+        own = frozenset(name for name, module in modules.items() if has_own_code(module))
+        for name, tensor in tensors.items():
+            _check(name, tensor)
+        written = {n: each for n, each in tensors.items() if not is_lazy(each) and _strided(each)}
+        shapes = {
+            name: tuple(each.shape) if plain(each) and not is_lazy(each) else None
+            for name, each in state.items()
+        }
+        leader = {name: name for name in state} | _leaders(written)
+        parameters = frozenset(n for n, each in tensors.items() if isinstance(each, nn.Parameter))
+        return cls(model, tuple(state), modules, tensors, shapes, leader, parameters, own)
 
     @property
     def ties(self) -> tuple[tuple[str, ...], ...]:
@@ -67,20 +85,78 @@ class ModelTensors:
             groups[first].append(name)
         return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
+    def owner(self, name: str) -> nn.Module | None:
+        """The module that a tensor belongs to."""
+        return self.modules.get(name.rpartition(".")[0])
+
+    def decides(self, name: str) -> bool:
+        """Whether a module with loading code of its own has a say over a name."""
+        if not self.own:
+            return False
+        parts = name.split(".")
+        return any(".".join(parts[:end]) in self.own for end in range(len(parts)))
+
+    def supplied(self, name: str, versions: dict[str, Any] | None) -> bool:
+        """Whether torch fills in what an old file lacks: the count of batches of a BatchNorm.
+
+        Args:
+            name: that the file has nothing for.
+            versions: of the modules, as the file notes them.
+        """
+        module, _, last = name.rpartition(".")
+        if last != "num_batches_tracked" or not isinstance(self.owner(name), _NormBase):
+            return False
+        version = ((versions or {}).get(module) or {}).get("version")
+        return version is None or version < 2
+
+    @property
+    def own_root(self) -> bool:
+        """Whether the model has a ``load_state_dict`` of its own."""
+        return getattr(self.model.load_state_dict, "__func__", None) is not _LOAD
+
+    @cached_property
+    def can_refuse(self) -> bool:
+        """Whether anything but plain copies between plain tensors happens when it is loaded."""
+        return bool(self.own) or torch.Tensor.copy_ is not _COPY or any(
+            not plain(each) or each.device.type != "cpu" for each in self.tensors.values()
+        )  # fmt: skip
+
+
+def has_own_code(module: nn.Module) -> bool:
+    """Whether a module does more, when it is saved or loaded, than torch's modules usually do."""
+    return any(getattr(module, hooks, None) for hooks in _HOOKS) or any(
+        getattr(getattr(module, name), "__func__", None) not in stock
+        for name, stock in _STOCK.items()
+    )
+
+
+def _state_dict(model: nn.Module) -> dict[str, Any]:
+    try:
+        return model.state_dict(keep_vars=True)
+    except TypeError:  # a state_dict of its own, which doesn't know the argument
+        return model.state_dict()
+
+
+def _is_live(name: str, value: Any, modules: dict[str, nn.Module]) -> bool:
+    """Whether an entry of the state dict is the parameter or buffer itself, and no copy."""
+    owner, _, last = name.rpartition(".")
+    stores = vars(modules.get(owner, _NOBODY))
+    return isinstance(value, torch.Tensor) and any(
+        value is stores[kind].get(last) for kind in ("_parameters", "_buffers")
+    )
+
+
+def _strided(tensor: torch.Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_nested
+
 
 def _check(name: str, tensor: torch.Tensor) -> None:
-    if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
-        raise LoadError(
-            f"{name!r} has no shape yet (a lazy module). Run one batch through the model first."
-        )
+    if is_lazy(tensor) or not _strided(tensor):
+        return  # its module's own code, or torch's copy_, knows how to fill it
     if tensor.is_inference():
         raise LoadError(
             f"{name!r} was made in torch.inference_mode() and can't be written to. "
             "Build the model outside of it."
-        )
-    if tensor.layout is not torch.strided or tensor.is_quantized:
-        raise LoadError(
-            f"{name!r} is a sparse or quantised tensor; use the model's own load_state_dict."
         )
     steps = zip(tensor.shape, tensor.stride(), strict=True)
     if any(size > 1 and step == 0 for size, step in steps):

@@ -8,14 +8,14 @@ from typing import Any, Literal
 import torch
 
 from course_lib.errors import suggest
-from course_lib.freezing.names import below, matching, resolve, with_modules
+from course_lib.freezing.names import below, resolve, with_modules
 from course_lib.text import counted, few
 from course_lib.weights.errors import LoadError
 from course_lib.weights.loading import adapt
 from course_lib.weights.loading.model_tensors import ModelTensors
 from course_lib.weights.loading.report import Mismatched
 from course_lib.weights.matching.match import Matching, Rename, match
-from course_lib.weights.reading.stored import Stored
+from course_lib.weights.reading.locate import Place
 
 Names = str | Collection[str]
 Dtype = Literal["model", "file", "exact"]
@@ -33,7 +33,7 @@ class Options:
     drop: Names = ()
     skip_mismatched: bool = False
     adapt_input: str | None = None
-    resize_positions: bool = False
+    resize_positions: adapt.Grids = False
     dtype: Dtype = "model"
     lossy: bool = False
     nonfinite: bool = False
@@ -64,9 +64,10 @@ class Item:
         name: in the model.
         source: in the file.
         parameter: True for a parameter, False for a buffer.
-        stored: where its values are.
+        value: in the file.
         shape: in the model.
         dtype: the type that it gets in the model.
+        own: whether its module's own loading code gets it, as it is.
         change: makes a tensor of this shape from the one in the file; None where they agree.
         adapted: the same in words.
         input: whether it is the number of input channels that changes.
@@ -75,9 +76,10 @@ class Item:
     name: str
     source: str
     parameter: bool
-    stored: Stored
+    value: torch.Tensor
     shape: tuple[int, ...]
     dtype: torch.dtype
+    own: bool = False
     change: Callable[[torch.Tensor], torch.Tensor] | None = None
     adapted: str = ""
     input: bool = False
@@ -85,48 +87,104 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a load will do."""
+    """Everything that a load will do.
+
+    Attributes:
+        items: the tensors that have a partner in the model.
+        others: what modules' own loading code may know: name by now -> entry of the file.
+        matching: who belongs to whom.
+        mismatched: partners of other shapes.
+        kept: names of the model that stay as they are.
+        versions: of the modules, under the model's names.
+        odd: entries of the file that aren't tensors, in models without loading code of their own.
+        tensor_names: the file's names of plain tensors.
+    """
 
     items: tuple[Item, ...]
+    others: dict[str, Any]
     matching: Matching
     mismatched: tuple[Mismatched, ...]
-    missing: tuple[str, ...]
     kept: tuple[str, ...]
+    versions: dict[str, Any] | None
+    odd: tuple[str, ...]
+    tensor_names: frozenset[str]
 
 
-def make_plan(into: ModelTensors, stored: Mapping[str, Stored], options: Options) -> Plan:
-    """Match, compare shapes and types, and refuse what can't be or isn't wanted.
+def make_plan(
+    into: ModelTensors,
+    place: Place,
+    options: Options,
+    *,
+    as_they_are: bool = False,
+    given_up: Collection[str] = (),
+) -> Plan:
+    """Match, compare shapes and types, and refuse what can't be.
+
+    Args:
+        into: the model's tensors.
+        place: the file's weights.
+        options: of the call.
+        as_they_are: give all names to the model's own loading code, and guess no prefix.
+        given_up: names of another shape that the model's own code couldn't use.
 
     Raises:
         LoadError: weights and model don't fit under these options.
         UnknownNameError: an option names a tensor that doesn't exist.
     """
     _check_options(options)
-    shapes = {name: tuple(tensor.shape) for name, tensor in into.tensors.items()}
-    kept = _select(options.keep, shapes, "The model")
-    strict = options.strict
-    parts = set(shapes if isinstance(strict, bool) else _select(strict, shapes, "The model"))
+    for name, tensor in place.tensors.items():
+        if tensor.is_meta:
+            raise LoadError(f"{name!r} of the source is on the meta device: it has no values.")
+    kept = _select(options.keep, into.names, "The model")
+    if not isinstance(options.strict, bool):
+        _select(options.strict, into.names, "The model")  # names that don't exist are an error
+    entries: dict[str, Any] = {**place.tensors, **(place.odd if into.own else {})}
+    shapes = {name: tuple(each.shape) if name in place.tensors else None
+              for name, each in entries.items()}  # fmt: skip
     found = match(
-        {name: each.shape for name, each in stored.items()}, shapes, rename=options.rename,
-        prefix=options.prefix, by_order=options.by_order,
-        dropped=_select(options.drop, stored, "The file"), kept=kept,
+        shapes, into.shapes, rename=options.rename, prefix=options.prefix,
+        by_order=options.by_order, dropped=_select(options.drop, entries, "The file"), kept=kept,
+        as_they_are=as_they_are,
     )  # fmt: skip
     items: list[Item] = []
     mismatched: list[Mismatched] = []
+    others = {name: entries[first] for name, first in found.rest.items()}
     for name, source in found.pairs.items():
-        item = _item(name, source, stored[source], into, options)
-        if item is None:
-            mismatched.append(Mismatched(name, source, stored[source].shape, shapes[name]))
-        else:
+        value, shape, own = entries[source], into.shapes[name], into.decides(name)
+        item = None
+        if shape is not None and shapes[source] is not None:
+            item = _item(name, source, value, into, options, own)
+        if item is not None:
             items.append(item)
-    _check_shapes(mismatched, options)
+        elif (own and name not in given_up) or shape is None:
+            others[name] = value
+        else:
+            mismatched.append(Mismatched(name, source, tuple(value.shape), shape))
     _check_one_input([item.name for item in items if item.input])
-    missing = (*_without_tied(found.missing, items, into), *into.extra)
-    _check_strict(missing, found, mismatched, options, parts)
-    if not items:
-        raise LoadError("Nothing would be loaded: every tensor that has a partner is left out.")
     _check_types(items, into, options)
-    return Plan(tuple(items), found, tuple(mismatched), missing, kept)
+    versions = _renamed_versions(place.versions, found)
+    odd = tuple(name for name in place.odd if name not in entries)
+    return Plan(
+        tuple(items), others, found, tuple(mismatched), kept, versions, odd,
+        frozenset(place.tensors),
+    )  # fmt: skip
+
+
+def _renamed_versions(versions: Mapping[str, Any] | None, found: Matching) -> dict[str, Any] | None:
+    """What the file notes about its modules, under the names that these have in the model."""
+    if versions is None:
+        return None
+    moved = {new: old for new, old in (*found.pairs.items(), *found.rest.items()) if new != old}
+    if not moved:
+        return dict(versions)
+    result: dict[str, Any] = {}
+    for name, first in (*found.pairs.items(), *found.rest.items()):
+        new, old = name.split("."), first.split(".")
+        while new and old and new[-1] == old[-1]:
+            new, old = new[:-1], old[:-1]
+            if ".".join(old) in versions:
+                result.setdefault(".".join(new), versions[".".join(old)])
+    return result
 
 
 def _select(wanted: Names, tensors: Collection[str], where: str) -> tuple[str, ...]:
@@ -150,47 +208,30 @@ def _check_options(options: Options) -> None:
 
 
 def _item(
-    name: str, source: str, stored: Stored, into: ModelTensors, options: Options
+    name: str, source: str, value: torch.Tensor, into: ModelTensors, options: Options, own: bool
 ) -> Item | None:
     """The item for a pair, with its change of shape if one is allowed; None if shapes differ."""
-    shape = tuple(into.tensors[name].shape)
+    shape, old = into.shapes[name], tuple(value.shape)
+    assert shape is not None
+    live = into.tensors.get(name)
     item = Item(
-        name=name, source=source, parameter=name in into.parameters, stored=stored, shape=shape,
-        dtype=stored.dtype if options.dtype == "file" else into.tensors[name].dtype,
+        name=name, source=source, parameter=name in into.parameters, value=value, shape=shape,
+        dtype=value.dtype if live is None or options.dtype == "file" else live.dtype, own=own,
     )  # fmt: skip
-    if stored.shape == shape:
+    if old == shape:
         return item
-    if options.resize_positions and adapt.is_position_embedding(name, stored.shape, shape):
-        change = partial(adapt.resize_positions, count=shape[-2])
-        how = f"positions {stored.shape[-2]} -> {shape[-2]}"
-        return replace(item, change=change, adapted=how)
-    if options.adapt_input and adapt.fits_input(stored.shape, shape):
+    if shape == () and len(old) == 1 and value.numel() == 1:  # torch before 0.4 had no scalars
+        return replace(item, change=partial(torch.reshape, shape=()), adapted="shape (1,) -> ()")
+    if options.resize_positions and adapt.is_position_embedding(name, old, shape):
+        grids = adapt.grids(into, name, old[-2], shape[-2], options.resize_positions)
+        change = partial(adapt.resize_positions, old=grids[0], new=grids[1])
+        how = "positions {}x{} -> {}x{}".format(*grids[0], *grids[1])
+        return replace(item, change=change, adapted=how, own=False)
+    if options.adapt_input and adapt.fits_input(into, name, old, shape):
         change = partial(adapt.input_channels, channels=shape[1], how=options.adapt_input)
-        how = f"input channels {stored.shape[1]} -> {shape[1]}"
-        return replace(item, change=change, adapted=how, input=True)
+        how = f"input channels {old[1]} -> {shape[1]}"
+        return replace(item, change=change, adapted=how, input=True, own=False)
     return None
-
-
-def _check_shapes(mismatched: list[Mismatched], options: Options) -> None:
-    if not mismatched or options.skip_mismatched:
-        return
-    listed = [
-        f"{each.name!r} is {each.in_file} in the file and {each.in_model} in the model"
-        for each in mismatched
-    ]
-    hints = []
-    modules = {each.name.rpartition(".")[0] for each in mismatched}
-    if all(each.in_file[1:] == each.in_model[1:] for each in mismatched) and len(modules) == 1:
-        hints.append(f"A head for other classes stays as it is with keep={modules.pop()!r}.")
-    if any(adapt.fits_input(each.in_file, each.in_model) for each in mismatched):
-        hints.append("Another number of input channels: adapt_input='repeat'.")
-    if any(adapt.is_position_embedding(each.name, each.in_file, each.in_model)
-           for each in mismatched):  # fmt: skip
-        hints.append("Another picture size: resize_positions=True.")
-    hints.append("skip_mismatched=True leaves these tensors as they are.")
-    raise LoadError(
-        f"Shapes differ: {few(listed, 6, '; ')}. The model is untouched. {' '.join(hints)}"
-    )
 
 
 def _check_one_input(adapted: list[str]) -> None:
@@ -202,64 +243,17 @@ def _check_one_input(adapted: list[str]) -> None:
         )
 
 
-def _without_tied(
-    missing: tuple[str, ...], items: list[Item], into: ModelTensors
-) -> tuple[str, ...]:
-    """A name is not missing when its memory gets its values under another name."""
-    served = {into.leader[item.name] for item in items}
-    return tuple(name for name in missing if into.leader[name] not in served)
-
-
-def _check_strict(
-    missing: tuple[str, ...],
-    found: Matching,
-    mismatched: list[Mismatched],
-    options: Options,
-    parts: set[str],
-) -> None:
-    """Refuse what is missing or unexpected: anywhere, or in the parts that were named."""
-    strict = options.strict
-    if strict is False:
-        return
-    unexpected = found.unexpected
-    if strict is not True:
-        left = {each.name for each in mismatched}
-        missing = tuple(name for name in (*missing, *left) if name in parts)
-        known = with_modules(unexpected)
-        named = [strict] if isinstance(strict, str) else strict
-        inside = {each for part in named for name in matching(part, known)
-                  for each in below(name, unexpected)}  # fmt: skip
-        unexpected = tuple(name for name in unexpected if name in inside)
-    problems = []
-    if missing:
-        problems.append(f"the file has nothing for {len(missing)}: {few(missing, 3)}")
-    if unexpected:
-        problems.append(f"the model has no place for {len(unexpected)}: {few(unexpected, 3)}")
-    if not problems:
-        return
-    hints = []
-    if missing:
-        hints.append(f"keep={_module(missing[0])!r} leaves a part of the model as it is")
-    if unexpected:
-        hints.append(f"drop={_module(unexpected[0])!r} leaves out a part of the file")
-    raise LoadError(
-        f"{counted(len(found.pairs), 'tensor fits', 'tensors fit')} (by {found.how}), but "
-        f"{'; '.join(problems)}. The model is untouched. If that is meant: {'; '.join(hints)}; "
-        "strict=False loads what fits and reports the rest."
-    )
-
-
-def _module(name: str) -> str:
-    return name.rpartition(".")[0] or name
-
-
 def _check_types(items: list[Item], into: ModelTensors, options: Options) -> None:
-    changed = [item for item in items if item.stored.dtype != into.tensors[item.name].dtype]
+    changed = [
+        item
+        for item in items
+        if item.name in into.tensors and item.value.dtype != into.tensors[item.name].dtype
+    ]
     if options.dtype == "exact" and changed:
         first = changed[0]
         raise LoadError(
             f"{counted(len(changed), 'tensor has', 'tensors have')} another type in the file "
-            f"than in the model, such as {first.name!r}: {first.stored.dtype} in the file, "
+            f"than in the model, such as {first.name!r}: {first.value.dtype} in the file, "
             f"{into.tensors[first.name].dtype} in the model. dtype='model' converts them and "
             "reports the cost; dtype='file' gives the model the file's types."
         )

@@ -65,8 +65,10 @@ class LoadReport:
         ignored: names in the file that were left out on purpose.
         tied: names that are one memory in the model, in groups; the first was loaded, or all were
             and agree.
-        total: number of tensors in the model.
+        total: number of entries in the model's state dict: tensors, mostly.
         total_numbers: number of elements in them.
+        supplied: names in the model whose values come from the loading code of their modules: from
+            entries under other names or, where an old file has none, from the model itself.
     """
 
     source: str
@@ -80,6 +82,7 @@ class LoadReport:
     tied: tuple[tuple[str, ...], ...]
     total: int
     total_numbers: int
+    supplied: tuple[str, ...] = ()
 
     @property
     def converted(self) -> tuple[Loaded, ...]:
@@ -120,14 +123,17 @@ class LoadReport:
             ("kept", self.kept), ("ignored", self.ignored), ("converted", converted),
             ("adapted", adapted), ("tied", tied), ("non-finite", nonfinite),
         ]  # fmt: skip
+        if self.supplied:
+            rows.append(("own code", self.supplied))
         return [
             ("loaded", len(self.loaded), f"{self.numbers:,} of {self.total_numbers:,} numbers")
         ] + [(what, len(names), few(names, 3)) for what, names in rows]
 
     def __str__(self) -> str:
+        own = f", {len(self.supplied):,} set by modules' own code" if self.supplied else ""
         lines = [
             f"{len(self.loaded)} of {counted(self.total, 'tensor')} loaded from {self.source}, "
-            f"matched by {self.how}."
+            f"matched by {self.how}{own}."
         ]
         lines += [
             f"  {what:<11} {count:>5}  {names}".rstrip() for what, count, names in self.rows()

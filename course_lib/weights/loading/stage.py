@@ -1,9 +1,10 @@
-"""Read, convert and check all values in memory of their own, before the model changes."""
+"""Convert and check all values beside the model, before it changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from course_lib.freezing.bits import same_bits
 from course_lib.text import counted
@@ -12,8 +13,6 @@ from course_lib.weights.loading.convert import convert, count_nonfinite
 from course_lib.weights.loading.model_tensors import ModelTensors
 from course_lib.weights.loading.plan import Item, Options, Plan
 from course_lib.weights.loading.report import Loaded
-from course_lib.weights.reading.stored import Reader, Stamps
-from course_lib.weights.reading.threads import read_in_threads
 
 
 @dataclass
@@ -21,7 +20,8 @@ class Staged:
     """A value that is ready, and what is to be said about it.
 
     Attributes:
-        value: CPU, contiguous, the model's shape, the wanted type.
+        value: of the model's shape and the wanted type; still the file's own memory where nothing
+            had to be changed.
         loaded: its line in the report.
     """
 
@@ -29,25 +29,49 @@ class Staged:
     loaded: Loaded
 
 
-def stage(plan: Plan, stamps: Stamps, options: Options) -> list[Staged]:
-    """Read every planned tensor, in the order of the file.
+def stage(plan: Plan, into: ModelTensors, options: Options) -> list[Staged]:
+    """Make every planned value ready.
 
     Raises:
-        CheckpointError: the file is damaged.
-        LoadError: numbers would be lost or aren't finite.
+        LoadError: numbers would be lost or aren't finite, or tied names differ in the file.
     """
-    staged = read_in_threads([(item.stored, item) for item in plan.items], _prepare, stamps)
+    written = {_memory(each) for each in into.tensors.values()} - {0}
+    staged = [_prepare(item, written) for item in plan.items]
     _check_losses(staged, options)
     _check_finite(staged, options)
+    _check_ties(staged, into)
     return staged
 
 
-def one_of_each_memory(staged: Sequence[Staged], into: ModelTensors) -> dict[str, Staged]:
-    """The leader of each memory (see :class:`ModelTensors`) -> the value that it gets.
+def _prepare(item: Item, written: set[int]) -> Staged:
+    converted, lossy = "", False
+    value = item.value
+    if _memory(value) in written:  # the model's own memory: a later copy would read what is new
+        value = value.clone()
+    if item.change is not None:
+        value = item.change(value)
+    if item.dtype != value.dtype:
+        kinds = [str(each).removeprefix("torch.") for each in (value.dtype, item.dtype)]
+        what = "by its module"
+        if not item.own:
+            value, cost = convert(value, item.dtype)
+            what, lossy = cost.text, cost.destructive
+        converted = f"{kinds[0]} -> {kinds[1]}: {what}"
+    loaded = Loaded(
+        name=item.name, source=item.source, shape=item.shape, parameter=item.parameter,
+        converted=converted, lossy=lossy, adapted=item.adapted, nonfinite=count_nonfinite(value),
+    )  # fmt: skip
+    return Staged(value, loaded)
 
-    Raises:
-        LoadError: names that are tied in the model have different values in the file.
-    """
+
+def _memory(tensor: torch.Tensor) -> int:
+    """Where the memory begins that a tensor is a part of; 0 where that can't be told."""
+    if tensor.layout is not torch.strided or tensor.is_meta or is_lazy(tensor):
+        return 0
+    return tensor.untyped_storage().data_ptr()
+
+
+def _check_ties(staged: Sequence[Staged], into: ModelTensors) -> None:
     first: dict[str, Staged] = {}
     for each in staged:
         one, other = first.setdefault(into.leader[each.loaded.name], each).loaded, each.loaded
@@ -57,23 +81,6 @@ def one_of_each_memory(staged: Sequence[Staged], into: ModelTensors) -> dict[str
                 "but differ in the file. The model is untouched. Leave one out with "
                 f"drop={other.source!r}, or untie the model."
             )
-    return first
-
-
-def _prepare(reader: Reader, item: Item) -> Staged:
-    converted, lossy = "", False
-    value = reader.read(item.stored)
-    if item.change is not None:
-        value = item.change(value).contiguous()
-    if item.dtype != item.stored.dtype:
-        value, cost = convert(value, item.dtype)
-        kinds = [str(each).removeprefix("torch.") for each in (item.stored.dtype, item.dtype)]
-        converted, lossy = f"{kinds[0]} -> {kinds[1]}: {cost.text}", cost.destructive
-    loaded = Loaded(
-        name=item.name, source=item.source, shape=item.shape, parameter=item.parameter,
-        converted=converted, lossy=lossy, adapted=item.adapted, nonfinite=count_nonfinite(value),
-    )  # fmt: skip
-    return Staged(value, loaded)
 
 
 def _check_losses(staged: Sequence[Staged], options: Options) -> None:

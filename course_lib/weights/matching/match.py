@@ -41,6 +41,7 @@ class Matching:
         unexpected: file names without a partner.
         ignored: file names that were left out on purpose.
         how: what was done to the names, in words.
+        rest: the unexpected once more: their names by now -> their names in the file.
     """
 
     pairs: dict[str, str]
@@ -48,6 +49,7 @@ class Matching:
     unexpected: tuple[str, ...]
     ignored: tuple[str, ...]
     how: str
+    rest: dict[str, str]
 
 
 @dataclass
@@ -68,25 +70,28 @@ class _Names:
 
 
 def match(
-    source: Mapping[str, Shape],
-    model: Mapping[str, Shape],
+    source: Mapping[str, Shape | None],
+    model: Mapping[str, Shape | None],
     *,
     rename: Rename | None = None,
     prefix: str | None = None,
     by_order: bool = False,
     dropped: Collection[str] = (),
     kept: Collection[str] = (),
+    as_they_are: bool = False,
 ) -> Matching:
     """Pair the tensors of a file with those of a model, by name.
 
     Args:
-        source: the file's names and shapes, in order.
-        model: the model's names and shapes, in order.
+        source: the file's names and shapes, in order; None for what is no plain tensor.
+        model: the model's names and shapes, in order; None likewise.
         rename: see :func:`load_weights`.
         prefix: see :func:`load_weights`.
         by_order: see :func:`load_weights`.
         dropped: file names to leave out.
         kept: model names that want no partner; a file entry of that name is left out.
+        as_they_are: look for no prefix, and accept that no name fits: for models whose own loading
+            code may know the names.
 
     Raises:
         LoadError: no tensor has a partner, or there are several ways and nothing to choose by.
@@ -99,15 +104,18 @@ def match(
         _remove_prefix(names, prefix)
     if rename is not None:
         _rename(names, rename, model)
-    if prefix is None and not names.current.keys() & model.keys():
+    if prefix is None and not as_they_are and not names.current.keys() & model.keys():
         _find_prefix(names, model)
-    return _pair(names, source, model, by_order, set(kept))
+    found = _pair(names, source, model, by_order, set(kept))
+    if not found.pairs and not as_they_are:
+        raise LoadError(_nothing_fits([*names.current, *names.outside], list(model)))
+    return found
 
 
 def _pair(
     names: _Names,
-    source: Mapping[str, Shape],
-    model: Mapping[str, Shape],
+    source: Mapping[str, Shape | None],
+    model: Mapping[str, Shape | None],
     by_order: bool,
     kept: set[str],
 ) -> Matching:
@@ -116,24 +124,29 @@ def _pair(
     if same and not names.how:
         names.how.append("the same names")
     names.ignored += [first for name, first in same.items() if name in kept]
-    rest = [first for name, first in names.current.items() if name not in same] + names.outside
+    rest = {name: first for name, first in names.current.items() if name not in same}
+    rest |= {first: first for first in names.outside}
     pairs = {name: first for name, first in same.items() if name not in kept}
     wanting = {
         name: shape for name, shape in model.items() if name not in pairs and name not in kept
     }
     if by_order and rest and wanting:
-        pairs |= pair_by_order({first: source[first] for first in rest}, wanting)
+        sizes = {first: source[first] for first in rest.values()}
+        pairs |= pair_by_order(_with_shape(sizes), _with_shape(wanting))
         names.how.append("order and shape")
-    if not pairs:
-        raise LoadError(_nothing_fits([*names.current, *names.outside], list(model)))
     used = set(pairs.values())
     return Matching(
         pairs={name: pairs[name] for name in model if name in pairs},
         missing=tuple(name for name in wanting if name not in pairs),
-        unexpected=tuple(first for first in rest if first not in used),
+        unexpected=tuple(first for first in rest.values() if first not in used),
         ignored=tuple(names.ignored),
-        how=", ".join(names.how),
+        how=", ".join(names.how) or "the model's own loading code",
+        rest={name: first for name, first in rest.items() if first not in used},
     )
+
+
+def _with_shape(shapes: Mapping[str, Shape | None]) -> dict[str, Shape]:
+    return {name: shape for name, shape in shapes.items() if shape is not None}
 
 
 def _remove_prefix(names: _Names, prefix: str) -> None:
@@ -159,7 +172,7 @@ def renaming(rename: Rename) -> Callable[[str], str | None]:
     return (lambda name: table.get(name, name)) if isinstance(table, Mapping) else table
 
 
-def _rename(names: _Names, rename: Rename, model: Mapping[str, Shape]) -> None:
+def _rename(names: _Names, rename: Rename, model: Collection[str]) -> None:
     if isinstance(rename, str):
         names.how.append(f"the name table {rename!r}")
         _check_table(name_table(rename), names, model, shipped=True)
@@ -189,7 +202,7 @@ def _rename(names: _Names, rename: Rename, model: Mapping[str, Shape]) -> None:
 
 
 def _check_table(
-    table: Mapping[str, str], names: _Names, model: Mapping[str, Shape], shipped: bool = False
+    table: Mapping[str, str], names: _Names, model: Collection[str], shipped: bool = False
 ) -> None:
     """A table that names what isn't there is a mistake (a shipped one has a head, for example)."""
     unknown = [name for name in table if name not in names.current]
@@ -207,7 +220,7 @@ def _check_table(
         )
 
 
-def _find_prefix(names: _Names, model: Mapping[str, Shape]) -> None:
+def _find_prefix(names: _Names, model: Collection[str]) -> None:
     """Find the one prefix which, removed from or added to the file's names, makes them fit."""
     hits: Counter[tuple[str, str]] = Counter()
     for name in names.current:

@@ -1,7 +1,9 @@
 """Read a checkpoint, whatever it is, without running a line of code from it."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,33 @@ import torch
 from course_lib.text import counted
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading import formats, locate, plainfiles, torchfile
+from course_lib.weights.reading.damage import check_unchanged, stamp
 from course_lib.weights.reading.digests import check_sha256
-from course_lib.weights.reading.stored import Stored, reading, stamp
-from course_lib.weights.reading.threads import read_in_threads
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor: its shape, its type (such as ``"float32"``), its size in bytes."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> "TensorInfo":
+        """What a tensor of any shape is."""
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return cls(tuple(tensor.shape), dtype, tensor.numel() * tensor.dtype.itemsize)
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What a file holds, known before any tensor is read (except for the oldest formats).
+    """What a file holds. Where the format allows it, tensors are views of the file, not yet read.
 
     Attributes:
         path: the file.
@@ -38,9 +59,9 @@ class Catalogue:
     stamps: dict[Path, tuple[int, int]]
 
     @property
-    def stored(self) -> dict[str, Stored]:
-        """The weights: name -> stored tensor."""
-        return self.place.tensors
+    def stored(self) -> dict[str, TensorInfo]:
+        """The weights: name -> what it is."""
+        return {name: TensorInfo.of(tensor) for name, tensor in self.place.tensors.items()}
 
 
 @dataclass(frozen=True)
@@ -55,7 +76,10 @@ class Checkpoint:
         wrapper: the same in words.
         prefix: a wrapper's prefix that all names share, such as ``"module."``, or ``""``. The
             names keep it; :func:`load_weights` deals with it.
-        tensors: name -> CPU tensor, in the file's order.
+        tensors: name -> CPU tensor, in the file's order. An ``OrderedDict`` that keeps what
+            ``torch.save`` noted about the modules' versions, so that ``load_state_dict`` tells an
+            old file from a new one.
+        objects: entries among the weights that are no tensors, such as a module's extra state.
         alternatives: other places in the file that hold weights, for ``where=``.
         others: what else the file holds; tensors in it are only described.
         metadata: what :func:`save_weights` or the safetensors file says about the weights.
@@ -70,6 +94,7 @@ class Checkpoint:
     alternatives: tuple[str, ...]
     others: Mapping[str, Any]
     metadata: Mapping[str, Any]
+    objects: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         count = sum(tensor.numel() for tensor in self.tensors.values())
@@ -115,30 +140,35 @@ def read_checkpoint(
         CheckpointError: it is no checkpoint, damaged, truncated, tampered with, of another hash,
             or holds weights in several places with nothing to tell which.
     """
-    catalogue = open_catalogue(path, where, sha256)
+    catalogue = open_catalogue(path, where, sha256, checked=True)
     place = catalogue.place
-    read = read_in_threads(
-        [(stored, (name, stored)) for name, stored in place.tensors.items()],
-        lambda reader, named: (named[0], reader.read(named[1])),
-        catalogue.stamps,
-    )
-    by_name = dict(read)
-    tensors = {name: by_name[name] for name in place.tensors}
+    _refuse_odd_tensors(catalogue.path, place)
+    tensors = OrderedDict((name, _own(tensor)) for name, tensor in place.tensors.items())
+    if place.versions is not None:
+        tensors._metadata = place.versions  # type: ignore[attr-defined]
+    check_unchanged(catalogue.stamps)
     return Checkpoint(
         path=catalogue.path, format=catalogue.format, where=place.where,
         wrapper=locate.describe(place), prefix=locate.common_prefix(list(tensors)), tensors=tensors,
         alternatives=tuple(each.where for each in catalogue.places if each is not place),
-        others=catalogue.others, metadata=catalogue.metadata,
+        others=catalogue.others, metadata=catalogue.metadata, objects=place.odd,
     )  # fmt: skip
 
 
+def _own(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy, contiguous, in memory of its own."""
+    whole = tensor.resolve_conj().resolve_neg()
+    return whole.clone(memory_format=torch.contiguous_format)
+
+
 def open_catalogue(
-    path: str | Path, where: str | None = None, sha256: str | None = None
+    path: str | Path, where: str | None = None, sha256: str | None = None, *, checked: bool = False
 ) -> Catalogue:
     """What a file holds, with the tensors not read yet.
 
     Args:
         path, where, sha256: as for :func:`read_checkpoint`.
+        checked: whether every byte is compared with the checksums in the file.
 
     Raises:
         CheckpointError: as :func:`read_checkpoint`.
@@ -149,7 +179,7 @@ def open_catalogue(
         stamps = {path: stamp(path)}
         if sha256 is not None:
             check_sha256(path, sha256)
-        tree, metadata, files = content(path, format)
+        tree, metadata, files = content(path, format, checked)
         stamps |= {file: stamp(file) for file in files}
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror or error}.") from error
@@ -157,36 +187,39 @@ def open_catalogue(
     if not metadata and isinstance(own, dict):
         metadata = locate.outline(own, whole=True)
     place, places = locate.find(tree, str(path), where)
-    _refuse_odd_tensors(path, place)
+    if checked:
+        check_unchanged(stamps)
     return Catalogue(path, format, place, places, _others(tree, place), metadata, stamps)
 
 
-def content(path: Path, format: str) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
+def content(
+    path: Path, format: str, checked: bool = False
+) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
     """The tree of a file, its metadata, and the further files that belong to it.
 
     Raises:
         CheckpointError: the file, or a shard that it names, is damaged or wants to run code.
     """
     if format == formats.ZIP:
-        return torchfile.open_zip(path), {}, ()
+        return torchfile.open_zip(path, checked=checked), {}, ()
     if format == formats.LEGACY:
         return torchfile.open_legacy(path), {}, ()
     if format == formats.SAFETENSORS:
-        return *plainfiles.open_safetensors(path), ()
+        return *plainfiles.open_safetensors(path, checked=checked), ()
     if format == formats.NUMPY:
         return *plainfiles.open_numpy(path), ()
-    return _sharded(path)
+    return _sharded(path, checked)
 
 
-def _sharded(path: Path) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
+def _sharded(path: Path, checked: bool) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
     where, files, metadata = plainfiles.shards(path)
-    tensors: dict[str, Stored] = {}
+    tensors: dict[str, torch.Tensor] = {}
     found: dict[str, str] = {}
     for file in files:
         format = formats.sniff(file)
         if format == formats.SHARDED:
             raise CheckpointError(f"{path}: the shard {file.name} is an index itself.")
-        tree, _, _ = content(file, format)
+        tree, _, _ = content(file, format, checked)
         inside = locate.find(tree, str(file))[0].tensors
         twice = found.keys() & inside.keys()
         if twice:
@@ -199,11 +232,12 @@ def _sharded(path: Path) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
 
 
 def _refuse_odd_tensors(path: Path, place: locate.Place) -> None:
-    odd = [name for name, kind in place.odd.items() if "Tensor" in kind or kind == "Parameter"]
+    odd = [name for name, each in place.odd.items() if isinstance(each, torch.Tensor)]
     if odd:
         raise CheckpointError(
             f"{path}: {odd[0]!r} is a sparse, quantised or nested tensor (and {len(odd) - 1} "
-            "others), which is not supported here; load the file with torch.load."
+            "others), which only a model of the same kind can use: load_weights(model, path). To "
+            "look at it: torch.load(path, weights_only=True)."
         )
 
 
@@ -212,12 +246,12 @@ def _others(tree: Any, place: locate.Place) -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {}
     if not place.path:
-        return {key: locate.outline(tree[key]) for key in place.odd}
+        return {str(key): locate.outline(tree[key]) for key in place.odd}
     return {str(key): locate.outline(value) for key, value in tree.items() if key != place.path[0]}
 
 
 def read_object(path: Path) -> Any:
-    """The whole object of a file of ``torch.save``, on the CPU, after its checksums were checked.
+    """The whole object of a file of ``torch.save``, after its checksums were checked.
 
     Raises:
         CheckpointError: as for :func:`read_checkpoint`.
@@ -225,5 +259,4 @@ def read_object(path: Path) -> Any:
     format = formats.sniff(path)
     if format != formats.ZIP:
         raise CheckpointError(f"{path} is no training checkpoint of save_checkpoint.")
-    with reading(path, "the object"):
-        return torchfile.load_whole(path)
+    return torchfile.open_zip(path, checked=True, mapped=False)

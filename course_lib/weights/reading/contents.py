@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from course_lib.text import counted
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading import formats, locate
-from course_lib.weights.reading.checkpoint import content
-from course_lib.weights.reading.stored import Stored
+from course_lib.weights.reading.checkpoint import TensorInfo, content
+from course_lib.weights.reading.torchfile import plain
 
 FORMATS = {
     formats.ZIP: "torch.save",
@@ -19,20 +18,6 @@ FORMATS = {
     formats.SHARDED: "an index of shards",
     formats.NUMPY: "NumPy arrays",
 }
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """One tensor: its shape, its type (such as ``"float32"``), its size in bytes."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    nbytes: int
-
-    @property
-    def numel(self) -> int:
-        """Number of elements."""
-        return prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -83,7 +68,7 @@ def inspect(path: str | Path, depth: int | None = 2) -> Contents:
     """What a checkpoint holds, as a tree, without reading the tensors.
 
     (Files of torch before 1.6 and NumPy archives are read all the same: they tell their shapes
-    only on the way.) Nothing in the file is run.
+    only on the way.) Nothing in the file is run, and the tensors' checksums aren't looked at.
 
     Args:
         path: any file that :func:`read_checkpoint` reads.
@@ -119,13 +104,12 @@ def _nest(tree: Mapping[Any, Any]) -> dict[str, Any]:
     """Dictionaries as they are, dotted names cut into levels, tensors described."""
     nested: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, Stored):
-            dtype = str(value.dtype).removeprefix("torch.")
-            value = TensorInfo(value.shape, dtype, value.nbytes)
+        if plain(value):
+            value = TensorInfo.of(value)
         elif isinstance(value, Mapping):
             value = _nest(value)
         elif isinstance(value, list | tuple) and any(
-            isinstance(each, Stored | Mapping) for each in value
+            plain(each) or isinstance(each, Mapping) for each in value
         ):
             value = _nest({str(place): each for place, each in enumerate(value)})
         *parents, last = str(key).split(".") if isinstance(value, TensorInfo) else [str(key)]

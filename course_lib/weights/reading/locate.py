@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from course_lib.errors import suggest
 from course_lib.text import counted
 from course_lib.weights.errors import CheckpointError
-from course_lib.weights.reading.stored import Stored
+from course_lib.weights.reading.torchfile import plain
 
 # Where training programs put the weights, most wanted first. Averaged weights (EMA) come before
 # the others, as in timm: they are the ones whose accuracy is published.
@@ -32,7 +34,7 @@ PLACES = {
 # Tensors below these keys are no weights: moments, schedules, states of random generators.
 _NOT_WEIGHTS = re.compile(
     r"(^|_)(optim|sched|scaler|amp$|rng|random|callback|loops|metric|history|loss|args|config|"
-    r"hyper|generators?_state)"
+    r"hyper|generators?_state|extra_state$)"
 )
 _DEEPEST = 4
 
@@ -46,13 +48,23 @@ class Place:
 
     Attributes:
         path: the keys that lead to it, such as ``("checkpoint", "model")``; empty for the top.
-        tensors: name -> stored tensor.
-        odd: names of its entries that are no plain tensors, with their types.
+        tensors: name -> plain tensor.
+        odd: its other entries, which only a module's own loading code can use.
+        versions: what ``torch.save`` noted about the modules (``_metadata`` of a state dict), from
+            which modules tell old files.
     """
 
     path: tuple[str, ...]
-    tensors: dict[str, Stored]
-    odd: dict[str, str]
+    tensors: dict[str, torch.Tensor]
+    odd: dict[str, Any]
+    versions: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> "Place":
+        """A dictionary as it is."""
+        tensors = {key: each.detach() for key, each in tree.items() if plain(each)}
+        odd = {key: each for key, each in tree.items() if key not in tensors}
+        return cls(path, tensors, odd, getattr(tree, "_metadata", None))
 
     @property
     def where(self) -> str:
@@ -64,7 +76,7 @@ def find(tree: Any, label: str, where: str | None = None) -> tuple[Place, tuple[
     """The weights in ``tree``, and all places where there could be some.
 
     Args:
-        tree: the content of a checkpoint, with :class:`Stored` leaves.
+        tree: the content of a checkpoint.
         label: the file, for messages.
         where: the place to take (keys joined by dots); by default it is found.
 
@@ -90,7 +102,7 @@ def places(tree: Any, path: tuple[str, ...] = ()) -> Iterator[Place]:
     """Dictionaries of tensors; of two inside each other, the one with more tensors."""
     if not isinstance(tree, Mapping) or len(path) > _DEEPEST:
         return
-    tensors = {key: each for key, each in tree.items() if isinstance(each, Stored)}
+    tensors = [key for key, each in tree.items() if plain(each)]
     inner = [
         place
         for key, value in tree.items()
@@ -99,8 +111,7 @@ def places(tree: Any, path: tuple[str, ...] = ()) -> Iterator[Place]:
     ]
     named = tensors and all(isinstance(key, str) for key in tree)
     if named and all(len(tensors) >= len(place.tensors) for place in inner):
-        odd = {key: type(each).__name__ for key, each in tree.items() if key not in tensors}
-        yield Place(path, tensors, odd)
+        yield Place.of(tree, path)
     else:
         yield from inner
 
@@ -149,8 +160,8 @@ def outline(tree: Any, depth: int = 0, *, whole: bool = False) -> Any:
     Dictionaries keep their keys; tensors become text such as ``"tensor float32 (3, 4)"``. With
     ``whole``, only tensors are replaced.
     """
-    if isinstance(tree, Stored):
-        return f"tensor {str(tree.dtype).removeprefix('torch.')} {tree.shape}"
+    if plain(tree):
+        return f"tensor {str(tree.dtype).removeprefix('torch.')} {tuple(tree.shape)}"
     if isinstance(tree, Mapping):
         if depth >= 2 and len(tree) > 8 and not whole:
             return f"dictionary of {len(tree)}"
@@ -163,8 +174,8 @@ def outline(tree: Any, depth: int = 0, *, whole: bool = False) -> Any:
 
 
 def _describe(tree: Any) -> str:
-    if isinstance(tree, Stored):
-        return f"It holds a single tensor of shape {tree.shape}, without a name."
+    if plain(tree):
+        return f"It holds a single tensor of shape {tuple(tree.shape)}, without a name."
     if isinstance(tree, list | tuple):
         return f"It holds a list of {len(tree)}; weights have names."
     if isinstance(tree, Mapping):

@@ -9,7 +9,10 @@ import io
 import pickletools
 import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
 
 from course_lib.text import few
 from course_lib.weights.errors import UnsafeCheckpointError
@@ -18,8 +21,8 @@ _TENSOR_NAMES = re.compile(
     r"torch\.(_utils\._rebuild_\w+|_tensor\._rebuild_from_type_v2|\w*Storage|"
     r"storage\.\w*Storage|nn\.parameter\.Parameter|Size|Tensor|device|float\w*|bfloat16|half|"
     r"double|u?int\d*|long|short|bool|complex\w*|cuda\.\w+|serialization\._get_layout)"
-    r"|collections\.(OrderedDict|Counter)|_codecs\.encode|__builtin__\.set|builtins\.(set|complex|"
-    r"bytearray)"
+    r"|collections\.(OrderedDict|Counter|defaultdict)|_codecs\.encode|__builtin__\.set|"
+    r"builtins\.(set|complex|bytearray|dict|list|int|float)"
 )
 
 # Names that turn up in honest checkpoints: the author saved more than weights.
@@ -28,7 +31,7 @@ _USUAL = {
     "numpy": "a NumPy number or array",
     "pathlib": "a path",
     "omegaconf": "a configuration",
-    "collections.defaultdict": "a dictionary with a default",
+    "lightning.fabric.utilities.data.AttributeDict": "Lightning's dictionary of options",
     "datetime": "a date",
 }
 
@@ -43,17 +46,23 @@ def wanted_names(program: bytes) -> tuple[str, ...]:
 
 
 def _imports(program: bytes) -> Iterator[str]:
-    file = io.BytesIO(program)
     strings: list[str] = []  # what STACK_GLOBAL takes its two words from
+    for name, argument in _instructions(program):
+        if name in ("GLOBAL", "INST"):
+            yield _today(str(argument))
+        elif name == "STACK_GLOBAL":
+            yield ".".join(strings[-2:])
+        elif isinstance(argument, str):
+            strings.append(argument)
+
+
+def _instructions(program: bytes) -> Iterator[tuple[str, Any]]:
+    """Name and argument of each instruction, of one pickle after the other."""
+    file = io.BytesIO(program)
     try:
         while True:
             for instruction, argument, _ in pickletools.genops(file):
-                if instruction.name in ("GLOBAL", "INST"):
-                    yield _today(str(argument))
-                elif instruction.name == "STACK_GLOBAL":
-                    yield ".".join(strings[-2:])
-                elif isinstance(argument, str):
-                    strings.append(argument)
+                yield instruction.name, argument
     except (ValueError, IndexError, OverflowError, MemoryError):
         return  # a damaged program: what was found so far is what can be said
 
@@ -80,10 +89,12 @@ def refusal(where: str, program: bytes, reason: str) -> UnsafeCheckpointError:
             f"damaged ({_first_sentence(reason)}). Nothing of it was run. Get the file again, or "
             "ask its author for a .safetensors file."
         )
-    shown = few(wanted, 5)
-    usual = [f"{name} is {what}" for name in wanted[:5] for start, what in _USUAL.items()
+    shown, classes = few(wanted, 5), "..."
+    usual = [f"{name} is {what}" for name in wanted for start, what in _USUAL.items()
              if name == start or name.startswith(f"{start}.")]  # fmt: skip
     if len(usual) == len(wanted):
+        classes = ", ".join((*map(_expression, wanted), *_array_types(program, wanted)))
+        usual = usual[:5]
         cause = f"Such names are common in honest files ({'; '.join(usual)}). "
     elif any(word in shown for word in (".models.", ".nn.modules.", "__main__", "_Module")):
         cause = "It looks like a whole model saved with torch.save(model): a pickle of classes. "
@@ -94,9 +105,26 @@ def refusal(where: str, program: bytes, reason: str) -> UnsafeCheckpointError:
         f"code on your machine. Nothing of it was run. {cause}Safe ways on: (1) look for the same "
         "weights as .safetensors; (2) ask the author for torch.save(model.state_dict(), path); "
         "(3) only if you wrote the file or trust its author as you trust a program, name the "
-        "classes: with torch.serialization.safe_globals([...]): read_checkpoint(path).",
+        f"classes: with torch.serialization.safe_globals([{classes}]): read_checkpoint(path).",
         wanted,
     )
+
+
+def _expression(name: str) -> str:
+    """A name as an element of the list that ``safe_globals`` takes."""
+    if name.startswith("numpy.core."):  # NumPy 1 wrote it so, and NumPy 2 has it elsewhere
+        return f"({name.replace('numpy.core.', 'numpy._core.')}, {name!r})"
+    return name.removeprefix("builtins.")
+
+
+def _array_types(program: bytes, wanted: Collection[str]) -> tuple[str, ...]:
+    """The classes of NumPy's types in a pickle, which torch wants to be named as well."""
+    if "numpy.dtype" not in wanted:
+        return ()
+    texts = (str(argument) for _, argument in _instructions(program))
+    codes = (text for text in texts if re.fullmatch(r"[biufcSU]\d+", text))
+    kinds = (type(np.dtype(code)).__name__ for code in codes)
+    return tuple(dict.fromkeys(f"numpy.dtypes.{kind}" for kind in kinds))
 
 
 def _first_sentence(text: str) -> str:

@@ -1,61 +1,52 @@
 """Formats that can't run code: safetensors, checkpoints in several shards, NumPy archives."""
 
 import json
-import struct
 import zipfile
-from math import prod
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 
 from course_lib.errors import suggest
 from course_lib.text import counted
 from course_lib.weights.errors import CheckpointError
-from course_lib.weights.reading.stored import Block, Stored, reading
+from course_lib.weights.reading.damage import reading
 
 # Metadata keys of save_weights: a CRC-32 a tensor, since the format has none, and what is said
 # about the weights, as JSON (the format itself allows nothing but text).
 CHECKSUMS = "crc32"
 ABOUT = "about"
 
-_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
-    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
-    "BOOL": torch.bool, "C64": torch.complex64,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-}  # fmt: skip
 
+def open_safetensors(
+    path: Path, *, checked: bool
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors and the metadata of a safetensors file.
 
-def open_safetensors(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
-    """The tensors and the metadata of a safetensors file, from its header alone.
+    The tensors are views of the file, read when their values are used. A tensor with several names
+    (tied weights) is stored once; the metadata say which other names it has, and these are given
+    back.
 
-    The file is: 8 bytes with the header's length, the header in JSON, then the bytes of the
-    tensors one after the other. A tensor with several names (tied weights) is stored once; the
-    metadata say which other names it has, and these are given back.
+    Args:
+        path: the file.
+        checked: whether to compare the tensors with the checksums that :func:`save_weights` wrote.
 
     Raises:
-        CheckpointError: the header is damaged, or it doesn't describe exactly what follows.
+        CheckpointError: the header is damaged, or it doesn't describe exactly what follows; a
+            tensor doesn't fit its checksum.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file, reading(path, "its header"):
-        (length,) = struct.unpack("<Q", file.read(8))
-        if length > size - 8:
-            raise CheckpointError(
-                f"{path} is truncated: its header alone should have {length:,} bytes, the file "
-                f"has {size:,}. Get the file again."
-            )
-        header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_no_duplicates)
-        metadata = header.pop("__metadata__", {})
+    with reading(path, "its header"):
+        names, tensors, metadata = _entries(path)
         checksums = json.loads(metadata.pop(CHECKSUMS, "{}"))
-        first = 8 + length
-        tensors = {
-            name: _entry(path, name, entry, first, checksums.get(name))
-            for name, entry in header.items()
-        }
-        _check_gapless(path, tensors, first, size)
+        for name in names if checked else ():
+            if name in checksums and _crc(tensors[name]) != checksums[name]:
+                raise CheckpointError(
+                    f"{path} is damaged or was tampered with: {name!r} doesn't fit its checksum "
+                    "(CRC-32). Get the file again."
+                )
         about = json.loads(metadata.pop(ABOUT, "{}"))
         for name, other in list(metadata.items()):
             if other in tensors and name not in tensors:
@@ -64,41 +55,24 @@ def open_safetensors(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
     return tensors, {**metadata, **about}
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return found
+def _entries(path: Path) -> tuple[list[str], dict[str, torch.Tensor], dict[str, Any]]:
+    """The names in the order of the file, the tensors, the metadata."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(getattr(file, "offset_keys", file.keys)())
+            tensors = {name: file.get_tensor(name) for name in names}
+            return names, tensors, dict(file.metadata() or {})
+    except SafetensorError as error:
+        if "not fully covered" in str(error) or "header length" in str(error):
+            raise CheckpointError(
+                f"{path} is truncated, or something was added: it has other bytes than its header "
+                "describes. Get the file again."
+            ) from error
+        raise
 
 
-def _entry(path: Path, name: str, entry: dict[str, Any], first: int, crc: int | None) -> Stored:
-    if entry["dtype"] not in _DTYPES:
-        raise CheckpointError(f"{path}: the type {entry['dtype']!r} of {name!r} is not known here.")
-    dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-    begin, end = entry["data_offsets"]
-    numbers = (*shape, begin, end)
-    if not all(type(each) is int and 0 <= each < 1 << 62 for each in numbers):
-        raise ValueError(f"sizes of {name!r} that are no sizes")
-    if prod(shape) * dtype.itemsize != end - begin:
-        raise ValueError(f"{name!r} of shape {shape} in {end - begin:,} bytes")
-    return Stored(shape, dtype, Block(path, first + begin, end - begin, crc))
-
-
-def _check_gapless(path: Path, tensors: dict[str, Stored], first: int, size: int) -> None:
-    """Every byte belongs to one tensor: nothing hidden, nothing shared, nothing missing."""
-    end = first
-    blocks = [each.block for each in tensors.values() if each.block]
-    for block in sorted(blocks, key=lambda each: (each.start, each.nbytes)):
-        if block.start != end:
-            raise ValueError("tensors that overlap or leave a gap")
-        end = block.start + block.nbytes
-    if end > size:
-        raise CheckpointError(
-            f"{path} is truncated: its tensors need {end:,} bytes, the file has {size:,}. "
-            "Get the file again."
-        )
-    if end < size:
-        raise ValueError(f"{size - end:,} bytes after the last tensor")
+def _crc(tensor: torch.Tensor) -> int:
+    return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data) if tensor.numel() else 0
 
 
 def shards(path: Path) -> tuple[dict[str, str], tuple[Path, ...], dict[str, Any]]:
@@ -148,13 +122,13 @@ def check_shard_names(path: Path, where: dict[str, str], found: dict[str, str]) 
         )
 
 
-def open_numpy(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
+def open_numpy(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The arrays of a ``.npz`` archive, read at once; text and dates are returned apart.
 
     Raises:
         CheckpointError: it is damaged, or holds Python objects (reading those would run code).
     """
-    tensors: dict[str, Stored] = {}
+    tensors: dict[str, torch.Tensor] = {}
     others: dict[str, Any] = {}
     with reading(path, "the archive"), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
@@ -167,8 +141,8 @@ def open_numpy(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
                 raise ValueError(f"{name!r} occurs twice")
             if array.dtype.kind in "biufc" and array.dtype.itemsize <= 16:
                 native = array.astype(array.dtype.newbyteorder("="), copy=False)
-                tensors[name] = Stored.of(torch.from_numpy(np.ascontiguousarray(native).reshape(
-                    array.shape)))  # fmt: skip
+                whole = np.ascontiguousarray(native).reshape(array.shape)
+                tensors[name] = torch.from_numpy(whole)
             else:
                 others[name] = array.tolist()
     return tensors, others

@@ -73,6 +73,26 @@ def test_there_and_back(home, monkeypatch):
     assert hosting.export_work(archive) == archive, "an older export is replaced, not packed"
 
 
+@pytest.mark.parametrize("place", ["here", "notebooks/my_models"])
+def test_an_imported_model_is_packed_once(home, monkeypatch, place):
+    (home / "here" / "model.safetensors").write_bytes(b"weights")
+    (home / "here" / "my_runs" / "a").mkdir(parents=True)
+    (home / "here" / "my_runs" / "a" / "log.txt").write_text("log")
+    hosting.import_work(hosting.export_work())
+    monkeypatch.chdir(home / place)
+    with zipfile.ZipFile(hosting.export_work("again.zip")) as inside:
+        packed = [each.rpartition("/")[2] for each in inside.namelist()]
+    assert sorted(packed) == ["course-work.json", "log.txt", "model.safetensors"]
+
+
+def test_another_model_of_the_same_name_is_packed_too(home):
+    (home / "notebooks" / "my_models").mkdir()
+    (home / "notebooks" / "my_models" / "model.safetensors").write_bytes(b"older weights")
+    (home / "here" / "model.safetensors").write_bytes(b"weights")
+    with zipfile.ZipFile(hosting.export_work()) as inside:
+        assert sum(each.endswith("model.safetensors") for each in inside.namelist()) == 2
+
+
 def test_progress_is_joined_and_nothing_of_yours_is_overwritten(home):
     some_work(home)
     archive = hosting.export_work()

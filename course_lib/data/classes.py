@@ -1,0 +1,58 @@
+"""Names of classes travel with their numbers: two sets that meet must mean the same by them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.utils.data import ConcatDataset, DataLoader
+
+from course_lib.errors import DataError
+from course_lib.text import few
+
+
+def class_names(data: Any) -> tuple[str, ...] | None:
+    """The names of a data set's classes, in the order of their numbers; None if it has none.
+
+    Args:
+        data: a data set with ``.classes``, one inside subsets or a loader, or several in a row.
+
+    Raises:
+        DataError: several in a row that don't mean the same by a number.
+    """
+    for _ in range(20):  # wrappers around wrappers; a data set may even name itself
+        if isinstance(data, ConcatDataset):
+            check_same_classes({f"part {i}": each for i, each in enumerate(data.datasets, 1)})
+            return next(filter(None, map(class_names, data.datasets)), None)
+        own = None if isinstance(data, DataLoader) else getattr(data, "classes", None)
+        if isinstance(own, list | tuple):
+            return tuple(map(str, own))
+        inner = getattr(data, "dataset", None)
+        if inner is None or inner is data or callable(inner):
+            return None
+        data = inner
+    return None
+
+
+def check_same_classes(parts: Mapping[str, Any]) -> None:
+    """Refuse sets that don't have the same classes in the same order, as far as they have names.
+
+    Args:
+        parts: name of each, for the error -> what :func:`class_names` takes; None is left out.
+
+    Raises:
+        DataError: with both lists.
+    """
+    first = None
+    for name, part in parts.items():
+        names = None if part is None else class_names(part)
+        if names is None:
+            continue
+        if first is None:
+            first = name, names
+        elif names != first[1]:
+            same = sorted(names) == sorted(first[1])
+            order = "in another order, so that a number means two things" if same else "differ"
+            raise DataError(
+                f"The classes of the {name} data {order}: {few(names, len(names))}; the "
+                f"{first[0]} data has {few(first[1], len(first[1]))}. Give both the same names in "
+                "the same order, as data.image_folder does for all splits of one folder."
+            )
