@@ -47,11 +47,16 @@ def test_photographs_stand_beside_the_laboratory():
     assert "drawn pictures" in cells[3]
 
 
-def test_every_situation_cites_a_comparison_that_exists():
+def test_every_situation_says_what_its_comparison_says():
+    """What to do is the arm that was better, or either where the interval has zero in it."""
     for each in situations.SITUATIONS:
-        names = [contrast.name for contrast in evidence.get(each.claim).contrasts]
-        assert each.contrast in names, each
-        assert each.claim in each.row
+        found = {one.contrast.name: one for one in evidence.entry(each.claim).effects}
+        interval = found[each.contrast].interval
+        better = each.first if interval.low > 0 else each.second
+        do = better if interval.low > 0 or interval.high < 0 else situations.OPEN
+        assert f"| **{do}** |" in each.row
+        assert found[each.contrast].text in each.row
+        assert evidence.entry(each.claim).measured_on in each.row
 
 
 def test_a_verdict_rests_on_what_held_else_on_what_did_not_else_on_all():

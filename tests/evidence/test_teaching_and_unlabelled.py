@@ -94,5 +94,5 @@ def test_scores_of_a_linear_head_are_those_that_its_accuracy_comes_from():
 def test_without_the_photographs_it_says_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     distillation.cifar10.cache_clear()
-    with pytest.raises(EvidenceError, match="needs CIFAR-10 as JPEG"):
+    with pytest.raises(EvidenceError, match=r"needs the photographs of .*cifar10"):
         distillation.photographs("train", range(5), 10, 0)

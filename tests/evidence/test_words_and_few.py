@@ -40,5 +40,5 @@ def test_three_ways_name_what_lies_apart():
 
 def test_without_the_photographs_it_says_what_is_needed(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
-    with pytest.raises(EvidenceError, match=r"needs photographs of food in .*food_photographs"):
+    with pytest.raises(EvidenceError, match=r"needs the photographs of .*food_photographs"):
         fewshot.photographs.__wrapped__("train", 96)

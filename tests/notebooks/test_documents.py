@@ -155,7 +155,7 @@ def test_no_verdict_stands_without_interval_data_and_number(notebook):
             every = {contrast.name for contrast in evidence.get(each.claim).contrasts}
             assert beside & ({of} if of not in ("", "effect") else {"effect", main} | every), each
             assert re.search("digit|drawn|photograph|picture|state dict|files", cell), each
-            assert re.search(r"\b(draws|seeds)\b", cell), each
+            assert re.search(r"\b(draws|seeds|exact)\b", cell), each
 
 
 def test_no_line_begins_with_a_citation(notebook):

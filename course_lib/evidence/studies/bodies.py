@@ -210,7 +210,7 @@ def of_way(way: str, train: Part, val: Part, seed: int) -> Chosen:
             for rate in rates
         }, val)  # fmt: skip
     # The body stands still, so its features are computed once; the numbers are the same.
-    train, val = (Part(features_of(model, each.images), each.targets) for each in (train, val))
+    train, val = (Part(before_head(model, each.images), each.targets) for each in (train, val))
     alone = best({
         rate: fit(OnlyHead(copy.deepcopy(head_of(model))), train, rate, seed) for rate in rates
     }, val)  # fmt: skip
@@ -232,7 +232,7 @@ class OnlyHead(nn.Module):
 
 
 @torch.no_grad()
-def features_of(model: nn.Module, images: Tensor) -> Tensor:
+def before_head(model: nn.Module, images: Tensor) -> Tensor:
     """What the head gets (N, D), in inference."""
     kept: list[Tensor] = []
     handle = head_of(model).register_forward_pre_hook(lambda _, given: kept.append(given[0]))

@@ -64,7 +64,7 @@ def one_way(way: str, rate: float, train: Part, val: Part, seed: int) -> tuple[n
     model, looks = bodies.network(seed), Looks(val)
     if way == "head first":
         rows, seen = (
-            Part(bodies.features_of(model, each.images), each.targets) for each in (train, val)
+            Part(bodies.before_head(model, each.images), each.targets) for each in (train, val)
         )
         head, first = bodies.OnlyHead(bodies.head_of(model)), Looks(seen)
         bodies.fit(head, rows, rate, seed, STEPS // 2, after_step=first)

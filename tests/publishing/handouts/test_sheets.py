@@ -62,9 +62,12 @@ def test_verdicts_are_those_of_the_ledger():
     made = sheets.verdicts(["C14", "C18"]).splitlines()
     for id, row in zip(["C14", "C18"], made, strict=True):
         entry = evidence.entry(id)
-        assert row.startswith(f"- **{id}** {entry.claim.text} *Here:* **{entry.verdict}**. ")
-        assert entry.effects[0].text in row
-        assert row.endswith(f"On {entry.measured_on}.")
+        assert row.startswith(f"- **{id}** {entry.claim.text} *")
+        assert entry.decisive[0].text in row
+        on = entry.measured_on
+        assert f"*{on[0].upper()}{on[1:]}:* **{entry.verdict}** (" in row
+    photographs = evidence.entry("C18_photographs")
+    assert made[1].index(photographs.measured_on[3:]) < made[1].index(on[3:])  # they come first
 
 
 def timetables():
