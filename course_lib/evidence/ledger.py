@@ -85,7 +85,7 @@ class Entry:
     @property
     def name(self) -> str:
         """The claim's id, the same on photographs and in the laboratory."""
-        return self.claim.id.removesuffix("_photographs").removesuffix("_dissimilar")
+        return self.claim.id.removesuffix("_photographs")
 
     @property
     def on_photographs(self) -> bool:

@@ -21,6 +21,7 @@ from course_lib.evidence import pools
 from course_lib.evidence.design import Answers, Contrast, Measure, Outcome, experiment
 from course_lib.evidence.digits import Part
 from course_lib.evidence.studies import bodies
+from course_lib.evidence.studies.pictures import FILES, network
 from course_lib.recipe.heads import OneScale
 
 DRAWN, FOOD = pools.POOLS
@@ -28,7 +29,6 @@ SIZES = {DRAWN: 96, FOOD: 224}
 CHOSEN_BY, TESTED = {DRAWN: 40, FOOD: 100}, {DRAWN: 120, FOOD: 400}
 LEARNED = 96
 AMOUNTS = {DRAWN: (8, 96), FOOD: (8, 20, 100, 400)}
-FILES = ("hotdog_rendered/manifest.json",)
 ACCURACY = Measure("test_accuracy", digits=3)
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)  # inverse strengths of the L2 penalty
 SECOND = "efficientnet_lite1"
@@ -38,16 +38,6 @@ Numbers = tuple[tuple[float, ...], tuple[float, ...]]
 OWN: Numbers = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET: Numbers = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 NONE: Numbers = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-
-
-@cache
-def network(weights: int | None = None, name: str = pools.NETWORK) -> nn.Module:
-    """A network with ImageNet's weights, or with new ones drawn from a seed."""
-    if weights is None:
-        return backbones.load(name).eval()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(weights)
-        return backbones.load(name, pretrained=False).eval()
 
 
 def normalised(size: int, numbers: Numbers) -> v2.Transform:

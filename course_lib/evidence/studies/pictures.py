@@ -36,8 +36,6 @@ def normalised(mean: Sequence[float], std: Sequence[float]) -> v2.Transform:
 
 
 OWN = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-NONE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 Numbers = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -68,14 +66,6 @@ def rows(
     return features.extract(
         network(weights, name), pictures(split, numbers), layer=layer, batch_size=16, progress=False
     )
-
-
-@cache
-def pixels(split: str) -> Rows:
-    """The pictures themselves as features: 24 x 24 pixels, three colours."""
-    small = v2.Compose([v2.Resize((24, 24)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
-    plain = data.hotdog(data_dir() / "hotdog_rendered", split, small)
-    return features.extract(nn.Sequential(nn.Flatten(), nn.Identity()), plain, layer="1")
 
 
 def drawn(seed: int, targets: Tensor, n: int) -> list[int]:

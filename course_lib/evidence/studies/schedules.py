@@ -1,4 +1,4 @@
-"""C4, C6, C10, C16 and C20 on photographs: how fast, in which order, and how the loss adds up.
+"""C6, C10, C16 and C20 on photographs: how fast, in which order, and how the loss adds up.
 
 Common to all but C10: as in :mod:`course_lib.evidence.studies.bodies`, and rates that are chosen
 are recorded. Designed on draw 100.
@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from course_lib.evidence import pools
 from course_lib.evidence.design import Contrast, Measure, Outcome, experiment
 from course_lib.evidence.digits import Part
-from course_lib.evidence.rates import parabola
 from course_lib.evidence.studies import bodies
 from course_lib.evidence.studies.bodies import ACCURACY, FOOD, RATE, STEPS
 from course_lib.profile import seeded_generator
@@ -126,61 +125,6 @@ def schedules(seed: int) -> Outcome:
             "steps": float(tried[chosen.rate][1]),
         }  # fmt: skip
     return found  # type: ignore[return-value]
-
-
-FINE_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-MANY = 200
-
-
-@experiment(
-    "C4_photographs", seeds=5, arms=("scratch", "fine-tuned", "fine-tuned, a tenth"),
-    measures=(ACCURACY, Measure("best_rate", digits=4)),
-    contrasts=(
-        Contrast("factor", "scratch", "fine-tuned", "best_rate", "more", margin=3.16, ratio=True,
-                 when="asked for the best rate of each"),
-        Contrast("tenth", "fine-tuned, a tenth", "fine-tuned", "test_accuracy", "not less",
-                 margin=0.02, when="a tenth of the rate for scratch need only be good enough"),
-    ),
-    photographs=FOOD, minutes=25,
-)  # fmt: skip
-def a_tenth_of_the_rate(seed: int) -> Outcome:
-    """Does fine-tuning want a learning rate about ten times smaller, on 200 photographs?
-
-    Data: hot dogs and other food, half and half. Arms: new weights, and pretrained ones, all layers
-    trained, each at seven rates from 0.0003 to 0.3 (a factor of about 3.2 apart), and the
-    pretrained ones at the rate nearest to a tenth of the best for scratch. Measures: the best rate,
-    the lowest point of a parabola through validation losses (for the third arm, the rate it got);
-    and test accuracy at the rate of the seven that is nearest. Prediction of the claim: the best
-    rate for scratch is at least 3.16 times that for fine-tuning (half of the way to ten on a
-    logarithmic scale); and a tenth of it has at most 0.02 less than tuning.
-    """
-    places, train, val, test = drawn(seed, MANY)
-
-    def accuracy(model: nn.Module) -> dict[str, float]:
-        said = bodies.scores(model, test.images).argmax(1)
-        return {"test_accuracy": pools.answers(said, FOOD, places.test)}  # type: ignore[dict-item]
-
-    models = {
-        arm: {
-            rate: bodies.fit(bodies.network(seed, arm != "scratch"), train, rate, seed)
-            for rate in FINE_RATES
-        }
-        for arm in ("scratch", "fine-tuned")
-    }
-    best = {
-        arm: parabola({rate: bodies.loss(model, val) for rate, model in tried.items()})
-        for arm, tried in models.items()
-    }
-    tuned = {arm: {**accuracy(models[arm][nearest(best[arm])]), "best_rate": best[arm]}
-             for arm in models}  # fmt: skip
-    tenth = nearest(best["scratch"] / 10)
-    there = {**accuracy(models["fine-tuned"][tenth]), "best_rate": tenth}
-    return {**tuned, "fine-tuned, a tenth": there}
-
-
-def nearest(rate: float) -> float:
-    """The one of the seven rates that is nearest by its quotient."""
-    return min(FINE_RATES, key=lambda each: max(each / rate, rate / each))
 
 
 BOOK_RATE, BOOK_BATCH, BOOK_EPOCHS, BOOK_PICTURES = 5e-5, 128, 5, 512
