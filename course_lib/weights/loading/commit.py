@@ -65,6 +65,8 @@ class Before:
         self._undo: list[Callable[[], object]] = []
         self._seen: dict[int, object] = {}  # holds what it knows, so that no id is used again
         self._keep(model, 0)
+        for each in (*model.parameters(), *model.buffers()):
+            self._keep(each, 0)  # those of a scripted module, which are no attributes
 
     def restore(self) -> None:
         """Put everything back; tensors last, into the memory that they had."""

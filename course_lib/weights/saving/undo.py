@@ -3,15 +3,13 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from course_lib.freezing.hold import ATTRIBUTE, hold_of
+from course_lib.weights.loading.commit import Before
 
 Undo = Callable[[], object]
 
@@ -30,12 +28,29 @@ def undone_on_error(undos: list[Undo]) -> Iterator[None]:
 
 def of_model(model: nn.Module) -> Undo:
     """What brings back a model's values, gradients, flags, modes, holds and extra state."""
-    plain = [each for m in model.modules() for each in vars(m).values() if _can_change(each)]
-    kept = [each for each in (*model.parameters(), *model.buffers()) if _can_change(each)]
-    tensors = {id(each): each for each in (*kept, *plain)}
-    undos = [_of_tensor(each) for each in tensors.values()]
-    undos += [_of_module(module) for module in model.modules()]
-    return lambda: [undo() for undo in undos]
+    before = Before(model)
+    own = {id(each): each for each in (*model.parameters(), *model.buffers())}
+    flags = [(each, each.requires_grad, each.grad) for each in own.values()]
+    scripted = [each for each in model.modules() if isinstance(each, torch.jit.ScriptModule)]
+    modes = [(each, each.training) for each in scripted]  # not among Python's attributes
+    speaking = [
+        (each, copy.deepcopy(each.get_extra_state()))
+        for each in model.modules()
+        if type(each).get_extra_state is not nn.Module.get_extra_state and each not in scripted
+    ]
+
+    def undo() -> None:
+        before.restore()
+        for tensor, flag, gradient in flags:
+            if tensor.requires_grad != flag:
+                tensor.requires_grad_(flag)
+            tensor.grad = gradient
+        for script, mode in modes:
+            script.training = mode
+        for module, extra in speaking:
+            module.set_extra_state(extra)
+
+    return undo
 
 
 def of_optimizer(optimizer: Optimizer) -> Undo:
@@ -54,62 +69,5 @@ def of_part(part: Any) -> Undo:
         for each, its in functions:
             each.lr_lambdas = its
         part.load_state_dict(before)
-
-    return undo
-
-
-def _can_change(each: Any) -> bool:
-    """Whether it is a tensor that loading may write to, and that isn't computed from others."""
-    if not isinstance(each, torch.Tensor) or is_lazy(each):
-        return isinstance(each, torch.Tensor)
-    return each.is_leaf and not each.is_inference()
-
-
-def _of_tensor(tensor: torch.Tensor) -> Undo:
-    kind, flag, gradient = type(tensor), tensor.requires_grad, tensor.grad
-    value = tensor.data if is_lazy(tensor) else tensor.detach().clone()
-
-    @torch.no_grad()  # not detached: a sparse tensor's twin would get the values alone
-    def undo() -> None:
-        if kind is not type(tensor):  # a lazy one that got its shape
-            tensor.data, tensor.__class__ = value, kind
-        elif not is_lazy(tensor) and tensor.shape == value.shape:
-            tensor.copy_(value)
-        elif not is_lazy(tensor):
-            tensor.data = value
-        if tensor.requires_grad != flag:
-            tensor.requires_grad_(flag)
-        tensor.grad = gradient
-
-    return undo
-
-
-def _tables(module: nn.Module) -> list[dict[str, Any]]:
-    return [module._parameters, module._buffers]
-
-
-def _of_module(module: nn.Module) -> Undo:
-    if isinstance(module, torch.jit.ScriptModule):  # whose attributes aren't Python's
-        mode = module.training
-        return lambda: setattr(module, "training", mode)
-    own = dict(module.__dict__)
-    tables = [(table, dict(table)) for table in _tables(module)]
-    record = hold_of(module)
-    if record is not None:
-        own[ATTRIBUTE] = replace(
-            record, flags=dict(record.flags), buffers=set(record.buffers),
-            shadowed=dict(record.shadowed),
-        )  # fmt: skip
-    speaks = type(module).get_extra_state is not nn.Module.get_extra_state
-    extra = copy.deepcopy(module.get_extra_state()) if speaks else None
-
-    def undo() -> None:
-        module.__dict__.clear()
-        module.__dict__.update(own)
-        for table, before in tables:
-            table.clear()
-            table.update(before)
-        if speaks:
-            module.set_extra_state(extra)
 
     return undo
