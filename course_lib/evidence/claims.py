@@ -282,7 +282,7 @@ PHOTOGRAPHS = {
     "C17": f"96 {_FOOD_224}",
     "C18": f"10 {_FOOD}",
     "C20": f"50 {_FOOD}",
-    "C21": f"10 or 200 {_FOOD}",
+    "C21": f"10, 50 or 200 {_FOOD}",
 }
 """Claims that are decided on photographs as well: what on, and how many."""
 

@@ -26,6 +26,21 @@ def test_results_and_code_agree():
     assert evidence.check(stored) == []
 
 
+def test_what_a_claim_says_of_its_test_part_is_what_was_tested():
+    """Counted from the answers that the files keep, picture by picture."""
+    counted = 0
+    for id, each in evidence.experiments().items():
+        results = table.read(each.results)
+        kept = results.answers.values() if results else ()
+        sizes = {len(found.places) for arms in kept for arm in arms.values()
+                 for found in arm.values()}  # fmt: skip
+        if sizes:
+            said = re.search(r"([\d,]+) to test", evidence.claim(id).on)
+            assert int(said[1].replace(",", "")) == max(sizes), id
+            counted += 1
+    assert counted > 10
+
+
 def test_no_results_without_a_claim():
     known = {each.results for each in evidence.experiments().values()}
     assert {path.stem for path in table.folder().glob("*.csv")} <= known
