@@ -34,6 +34,7 @@ class Claim:
 
 _FOOD = "photographs of food at 96 pixels to learn from, 400 to test; ImageNet's weights"
 _FOOD_224 = "photographs of food at 224 pixels to learn from, 400 to test; ImageNet's weights"
+_CIFAR = "photographs of CIFAR-10 to learn from, 1,000 to test; weights of its other five classes"
 
 SAID = (
     Claim("C1", ARTICLE,
@@ -119,6 +120,9 @@ SAID = (
 """What the five texts say, decided on small pictures that anybody can run again."""
 
 OWN = (
+    Claim("C19_photographs", PRINCIPLES,
+          "Models made by transfer are more robust in varied, hard conditions.", ("05_features",),
+          on=f"250 or 24,000 {_CIFAR}"),
     Claim("hotdog_margin", COURSE,
           "On the bundled pictures, at the same budget, fine-tuning a pretrained network beats "
           "training the same network from scratch.", ("02_hotdog",),
@@ -270,7 +274,9 @@ def _on_photographs(id: str, on: str) -> Claim:
 
 PHOTOGRAPHS = {
     "C1": f"10, 50 or 200 {_FOOD}",
+    "C2": f"250 {_CIFAR}",
     "C3": f"10 or 200 {_FOOD}",
+    "C4": f"250 {_CIFAR}",
     "C5": f"10 or 50 {_FOOD}",
     "C6": f"50 {_FOOD}",
     "C8": f"50 or 200 {_FOOD}",
@@ -278,6 +284,7 @@ PHOTOGRAPHS = {
     "C10": f"512 {_FOOD}",
     "C11": f"96 {_FOOD_224}",
     "C12": f"96 {_FOOD_224}",
+    "C13": f"50 to 24,000 {_CIFAR}",
     "C16": f"50 {_FOOD}",
     "C17": f"96 {_FOOD_224}",
     "C18": f"10 {_FOOD}",
@@ -298,7 +305,7 @@ def claim(name: str) -> Claim:
     known = {each.id: each for each in CLAIMS}
     if name not in known:
         raise UnknownNameError(
-            f"There is no claim {name!r}; there are C1 to C18 and "
+            f"There is no claim {name!r}; there are C1 to C21 and "
             f"{', '.join(each for each in known if not each[1:].isdigit())}."
             f"{suggest(str(name), known)}"
         )

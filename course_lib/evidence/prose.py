@@ -5,7 +5,8 @@ Write a citation between two marks that no reader sees::
     Fine-tuning gained <!-- evidence: C18.effect -->0.31 [0.20, 0.42]<!-- end --> in accuracy.
 
 What stands between them must be, to the character, what :func:`course_lib.evidence.quote` gives
-for the claim and the name in the first mark. :func:`fill` writes it there.
+for the claim and the name in the first mark. :func:`fill` writes it there. Numbers of others stand
+in a sentence that names the source, between ``<!-- given -->`` and ``<!-- end -->``.
 """
 
 import json
@@ -19,6 +20,8 @@ from course_lib.evidence.ledger import quote
 
 OPENED = re.compile(r"<!--\s*evidence:\s*(\w+)\.(.+?)\s*-->")
 CITATION = re.compile(OPENED.pattern + r"(.*?)<!--\s*end\s*-->", re.DOTALL)
+MARKED = re.compile(r"<!--\s*(?:evidence:|given).*?<!--\s*end\s*-->", re.DOTALL)
+MEASURED = re.compile(r"(?<![\w.,/])0\.\d{2,}(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,22 @@ def check_document(path: Path | str) -> list[str]:
     """The same for a file: the prose cells of a notebook (.ipynb), or the whole of any other."""
     path = Path(path)
     return [f"{path.name}: {each}" for each in check_prose(prose_of(path))]
+
+
+def bare_numbers(notebook: Path | str) -> list[str]:
+    """Decimals of two places or more in a notebook's prose that come from nowhere.
+
+    They are no citation, are not marked as given by others, and stand neither in the notebook's own
+    code nor in what it printed.
+    """
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    shown = "".join(
+        "".join(cell["source"]) + json.dumps(cell["outputs"])
+        for cell in cells
+        if cell["cell_type"] == "code"
+    )
+    prose = MARKED.sub("", prose_of(notebook))
+    return [each for each in MEASURED.findall(prose) if each not in shown]
 
 
 def prose_of(path: Path | str) -> str:

@@ -93,7 +93,7 @@ class Comparison:
     """A seed run anew and compared with the file.
 
     Attributes:
-        exact: number by number, as the processor and torch are those of the file; otherwise by
+        exact: number by number, as processor and torch are those of that seed; otherwise by
             what the claim's verdicts and intervals become with the new numbers in the seed's place.
         problems: a line for each thing that differs.
     """
@@ -115,7 +115,7 @@ def compare(id: str, seed: int) -> Comparison:
         raise EvidenceError(f"{id} has no results for seed {seed}. Run: course evidence run {id}")
     old, again = results.outcomes[seed], copy.deepcopy(results)
     again.add(seed, run_seed(id, seed))
-    if results.made_with == made_with():
+    if results.made[seed] == made_with():
         return Comparison(True, tuple(
             f"{id} seed {seed}, {arm}, {each.name}: {old[arm][each.name]:g} in the file, "
             f"{again.outcomes[seed][arm][each.name]:g} now"

@@ -187,8 +187,8 @@ def survives(contrast: Contrast, interval: Interval, comparisons: int) -> bool:
 def to_decide(contrast: Contrast, interval: Interval) -> int:
     """About how many seeds would decide it, if the mean stayed where it is and the rest as it is.
 
-    The interval's half-width falls with the square root of the seeds; the nearest verdict is the
-    one whose border is farthest from the mean.
+    The interval's half-width falls with the square root of the seeds, and with Student's quantile
+    for that many; the nearest verdict is the one whose border is farthest from the mean.
     """
     value, low, high = interval.value, interval.low, interval.high
     margin, matters = contrast.margin, contrast.matters
@@ -202,8 +202,12 @@ def to_decide(contrast: Contrast, interval: Interval) -> int:
             margin - abs(value))  # fmt: skip
     else:
         room = max(value - margin, (margin or matters) - value)
-    half = (high - low) / 2
-    return math.ceil(interval.seeds * (half / max(room, 1e-6)) ** 2)
+    tail = (1 + interval.level) / 2
+    spread = (high - low) / 2 * math.sqrt(interval.seeds) / stats.t.ppf(tail, interval.seeds - 1)
+    seeds = max(2, math.ceil((spread * stats.norm.ppf(tail) / max(room, 1e-6)) ** 2))
+    while spread / math.sqrt(seeds) * stats.t.ppf(tail, seeds - 1) > max(room, 1e-6):
+        seeds += 1 + seeds // 100
+    return seeds
 
 
 def overall(verdicts: Sequence[Verdict], whens: Sequence[str]) -> str:

@@ -28,6 +28,7 @@ def path_of(id: str) -> Path:
 
 
 BY_PICTURE = " by picture"
+SEEDS = "; seeds "  # where not all were made with the same
 
 
 @dataclass
@@ -37,7 +38,8 @@ class Results:
     Attributes:
         id: of the experiment.
         design: hash of the design that the numbers were made with.
-        made_with: torch's version and the processor: on another one last digits may differ.
+        made_with: torch's version and the processor, on which last digits may depend: of each seed
+            that is added. Seeds that were read keep their own in ``made``.
         data: what photographs were used, with their hash; empty for the laboratory.
         outcomes: seed -> arm -> measure -> value.
         answers: seed -> arm -> measure -> answers, where they are kept picture by picture.
@@ -49,6 +51,7 @@ class Results:
     data: str = ""
     outcomes: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
     answers: dict[int, dict[str, dict[str, Answers]]] = field(default_factory=dict)
+    made: dict[int, str] = field(default_factory=dict)
 
     @property
     def seeds(self) -> list[int]:
@@ -65,6 +68,7 @@ class Results:
             arm: {name: value for name, value in values.items() if isinstance(value, Answers)}
             for arm, values in outcome.items()
         }
+        self.made[seed] = self.made_with
 
     def column(self, arm: str, measure: str) -> list[float]:
         """A measure of an arm, one number a seed."""
@@ -90,15 +94,15 @@ def read(id: str) -> Results | None:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         head = dict(line[1:].strip().split(": ", 1) for line in lines if line.startswith("#"))
-        results = Results(
-            head["experiment"], head["design"], head.get("made with", ""), head.get("data", "")
-        )
+        results = Results(head["experiment"], head["design"], data=head.get("data", ""))
+        made = _makers(lines)
         asked: dict[str, tuple[int, ...]] = {}
         for row in csv.DictReader(line for line in lines if not line.startswith("#")):
             seed, arm = int(row.pop("seed")), row.pop("arm")
             kept = {name: row.pop(name) for name in list(row) if name.endswith(BY_PICTURE)}
             values = {name: float(value) for name, value in row.items()}
             results.outcomes.setdefault(seed, {})[arm] = values
+            results.made[seed] = made.get(seed, made[None])
             answers = results.answers.setdefault(seed, {}).setdefault(arm, {})
             for name, text in kept.items():
                 if text:
@@ -115,7 +119,10 @@ def write(experiment: Experiment, results: Results) -> None:
     """Write the results: the old file stays until the new one is whole."""
     out = io.StringIO()
     out.write(f"# experiment: {results.id}\n# design: {results.design}\n")
-    out.write(f"# made with: {results.made_with}\n")
+    for maker in sorted(set(results.made.values())):
+        those = [str(seed) for seed in results.seeds if results.made[seed] == maker]
+        which = f"{SEEDS}{' '.join(those)}" if len(those) < len(results.seeds) else ""
+        out.write(f"# made with: {maker}{which}\n")
     out.write(f"# data: {results.data}\n" * bool(results.data))
     names = [each.name for each in experiment.measures]
     kept = [name for name in names if any(
@@ -134,6 +141,17 @@ def write(experiment: Experiment, results: Results) -> None:
                 asked[name] = found.places if found else asked.get(name, ())
             rows.writerow(row)
     write_file(path_of(results.id), out.getvalue())
+
+
+def _makers(lines: Iterable[str]) -> dict[int | None, str]:
+    """With what each seed was made; under None, with what those were that no line names."""
+    made: dict[int | None, str] = {None: ""}
+    for line in lines:
+        if line.startswith("# made with: "):
+            maker, _, those = line.removeprefix("# made with: ").partition(SEEDS)
+            named: list[int | None] = [int(seed) for seed in those.split()] or [None]
+            made |= dict.fromkeys(named, maker)
+    return made
 
 
 def _encoded(answers: Answers, before: tuple[int, ...]) -> str:

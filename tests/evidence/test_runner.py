@@ -100,7 +100,7 @@ def test_on_another_processor_verdict_and_interval_are_compared(toy):
     """Last digits differ there, and that is no fault; another verdict is."""
     evidence.run()
     results = table.read("C18")
-    results.made_with = "torch 2.14.1 on AVX512 (another)"
+    results.made = dict.fromkeys(results.seeds, "torch 2.14.1 on AVX512 (another)")
     results.outcomes[2]["b"]["accuracy"] += 0.001
     table.write(toy, results)
     assert evidence.compare("C18", 2) == evidence.Comparison(False, ())
@@ -108,6 +108,20 @@ def test_on_another_processor_verdict_and_interval_are_compared(toy):
         results.outcomes[seed]["b"]["accuracy"] -= 0.5
     table.write(toy, results)
     assert "with seed 2 of this processor" in evidence.compare("C18", 2).problems[0]
+
+
+def test_a_run_may_go_on_on_another_processor(toy):
+    """Each seed keeps what it was made with, and is compared accordingly."""
+    evidence.run(seeds=2)
+    begun = table.read("C18")
+    here = begun.made[0]
+    begun.made = dict.fromkeys(begun.seeds, "torch 2.14.1 on AVX512 (another)")
+    table.write(toy, begun)
+    evidence.run()
+    kept = table.path_of("C18").read_text(encoding="utf-8")
+    assert "# made with: torch 2.14.1 on AVX512 (another); seeds 0 1\n" in kept
+    assert f"# made with: {here}; seeds 2 3 4 5\n" in kept
+    assert [evidence.compare("C18", seed).exact for seed in (1, 2)] == [False, True]
 
 
 def test_answers_are_kept_picture_by_picture(registry):

@@ -116,8 +116,8 @@ def test_answers_about_other_pictures_are_not_compared():
 
 
 def test_how_many_draws_would_decide():
-    """Ten times as many draws make the interval narrower by the square root of ten; with the number
-    that is announced, the same mean is decided, and with a good deal fewer it isn't."""
+    """More draws make the interval narrower by the root of their number and by Student's quantile;
+    with the number that is announced, the same mean is decided, and with a good deal fewer not."""
     contrast = Contrast("x", "b", "a", "m", "more")
     for mean in (-0.01, 0.004, 0.015, 0.05):
         seeds = 8
@@ -126,7 +126,8 @@ def test_how_many_draws_would_decide():
         wanted = to_decide(contrast, interval)
 
         def at(number, mean=mean, seeds=seeds):
-            half = 0.09 * (seeds / number) ** 0.5
+            wider = stats.t.ppf(0.975, number - 1) / stats.t.ppf(0.975, seeds - 1)
+            half = 0.09 * (seeds / number) ** 0.5 * wider
             return judge(contrast, Interval(mean, mean - half, mean + half, number, 0.95))
 
         assert at(wanted + 1) != "undecided"

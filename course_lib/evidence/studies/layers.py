@@ -36,7 +36,7 @@ def starts(seed: int) -> dict[str, Callable[[], nn.Sequential]]:
 
 
 @experiment(
-    "C3", seeds=16,
+    "C3", seeds=32,
     arms=tuple(f"{cell}: {way}" for cell in CELLS for way in (*STRATEGIES, "best other")),
     measures=(ACCURACY, RATE),
     contrasts=tuple(
@@ -44,7 +44,7 @@ def starts(seed: int) -> dict[str, Callable[[], nn.Sequential]]:
                  "test_accuracy", "more", when=f"data are {cell.replace(' ', ' and ')}")
         for cell, (_, _, recommended) in CELLS.items()
     ),
-    minutes=5,
+    minutes=10,
 )  # fmt: skip
 def four_cases(seed: int) -> Outcome:
     """In each of the four cases, is the recommended strategy the best?
@@ -68,7 +68,7 @@ def four_cases(seed: int) -> Outcome:
 
 
 @experiment(
-    "C5", seeds=16,
+    "C5", seeds=32,
     arms=tuple(
         [f"{n}: {way}" for n in (10, 50) for way in ("head only", "first two frozen", "all layers")]
         + [f"kept {k}" for k in (0, 1, 2, 3)]
@@ -82,7 +82,7 @@ def four_cases(seed: int) -> Outcome:
         Contrast("general", "kept 1", "kept 0", "test_accuracy", "more",
                  when="first layers are said to be general: kept frozen, they beat new ones"),
     ),
-    minutes=4,
+    minutes=8,
 )  # fmt: skip
 def by_amount(seed: int) -> Outcome:
     """How many layers should stay frozen, and how general are the first ones?

@@ -24,20 +24,20 @@ def best_rate(scores: dict[float, digits.Score]) -> float:
     return max(scores, key=lambda rate: scores[rate].rank)
 
 
-@experiment(
-    "C4", seeds=16, arms=("scratch", "fine-tuned", "fine-tuned, a tenth"),
-    measures=(Measure("best_rate", digits=4), Measure("lowest", digits=4), ACCURACY),
-    contrasts=(
-        Contrast("factor", "scratch", "fine-tuned", "best_rate", "more", margin=3.16, ratio=True,
-                 when="asked for the best rate of each"),
-        # Added when the first was known: a parabola gives weight to rates that are far too high.
-        Contrast("lowest", "scratch", "fine-tuned", "lowest", "more", margin=3.16, ratio=True,
-                 when="the best is the one of the seven with the smallest loss"),
-        Contrast("tenth", "fine-tuned, a tenth", "fine-tuned", "test_accuracy", "not less",
-                 margin=0.02, when="a tenth of the rate for scratch need only be good enough"),
-    ),
-    minutes=2,
+C4_ARMS = ("scratch", "fine-tuned", "fine-tuned, a tenth")
+C4_MEASURES = (Measure("best_rate", digits=4), Measure("lowest", digits=4), ACCURACY)
+C4_CONTRASTS = (
+    Contrast("factor", "scratch", "fine-tuned", "best_rate", "more", margin=3.16, ratio=True,
+             when="asked for the best rate of each"),
+    # Added when the first was known: a parabola gives weight to rates that are far too high.
+    Contrast("lowest", "scratch", "fine-tuned", "lowest", "more", margin=3.16, ratio=True,
+             when="the best is the one of the seven with the smallest loss"),
+    Contrast("tenth", "fine-tuned, a tenth", "fine-tuned", "test_accuracy", "not less",
+             margin=0.02, when="a tenth of the rate for scratch need only be good enough"),
 )  # fmt: skip
+
+
+@experiment("C4", seeds=16, arms=C4_ARMS, measures=C4_MEASURES, contrasts=C4_CONTRASTS, minutes=2)
 def a_tenth_of_the_rate(seed: int) -> Outcome:
     """Does fine-tuning want a learning rate about ten times smaller?
 
@@ -50,12 +50,21 @@ def a_tenth_of_the_rate(seed: int) -> Outcome:
     is at least 3.16 times that for fine-tuning (half of the way to ten on a logarithmic scale);
     and a tenth of it has at most 0.02 less than tuning.
     """
-    task = digits.target_task(seed, 50)
-    starts: dict[str, Callable[[], nn.Sequential]] = {
+    starts: dict[str, Start] = {
         "scratch": lambda: digits.new_network(7000 + seed),
         "fine-tuned": lambda: digits.pretrained(seed),
     }
-    scores = {arm: digits.over_rates(start, task, seed, FINE_RATES)
+    return by_rate(starts, digits.target_task(seed, 50), seed)
+
+
+Start = Callable[[], nn.Sequential]
+
+
+def by_rate(
+    starts: Mapping[str, Start], task: digits.Task, seed: int, steps: int = digits.STEPS
+) -> Outcome:
+    """The arms of C4, from the two starts."""
+    scores = {arm: digits.over_rates(start, task, seed, FINE_RATES, steps=steps)
               for arm, start in starts.items()}  # fmt: skip
     best = {
         arm: parabola({rate: each.val_loss for rate, each in tried.items()})

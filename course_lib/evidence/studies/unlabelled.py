@@ -212,12 +212,14 @@ def of_photographs(seed: int) -> Outcome:
     return few_labels(starts, tasks, draw, TUNE_RATES, TUNE_STEPS)
 
 
-def fit_in_batches(network: nn.Sequential, part: digits.Part, seed: int) -> nn.Sequential:
+def fit_in_batches(
+    network: nn.Sequential, part: digits.Part, seed: int, steps: int = PHOTO_STEPS
+) -> nn.Sequential:
     """Supervised pretraining in batches of 64."""
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     stream, waiting = seeded_generator(6000 + seed), list[Tensor]()
     network.train()
-    for _ in range(PHOTO_STEPS):
+    for _ in range(steps):
         waiting = waiting or list(torch.randperm(len(part), generator=stream).split(64))
         rows = waiting.pop(0)
         optimizer.zero_grad()
