@@ -13,7 +13,7 @@ from zlib_ng import zlib_ng
 from course_lib.freezing.bits import same_bits
 from course_lib.paths import atomic_write, write_file
 from course_lib.weights.errors import CheckpointError
-from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS
+from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS, names_crc
 
 TORCH_ENDINGS = (".pth", ".pt", ".bin", ".ckpt")
 ENDINGS = (".safetensors", *TORCH_ENDINGS)
@@ -72,7 +72,9 @@ def save_weights(
     if path.suffix not in TORCH_ENDINGS:
         tensors, names = _without_ties(state)
         metadata = {"format": "pt", ABOUT: json.dumps(about), **names}
-        metadata[CHECKSUMS] = json.dumps({name: _crc(each) for name, each in tensors.items()})
+        checksums = {name: _crc(each) for name, each in tensors.items()}
+        listed = {"tensors": checksums, "header": names_crc(tensors, metadata)}
+        metadata[CHECKSUMS] = json.dumps(listed)
         write_file(path, safetensors.torch.save(tensors, metadata))
     else:
         compact = {name: _compact(tensor) for name, tensor in state.items()}
