@@ -1,8 +1,8 @@
 """Is this the very file that its author published?"""
 
-import hashlib
 import re
 
+from course_lib.paths import file_hash
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading.damage import Held
 
@@ -23,8 +23,7 @@ def check_sha256(held: Held, expected: str) -> None:
         raise CheckpointError(
             f"sha256={expected!r} is no SHA-256: expected 8 to 64 hexadecimal digits."
         )
-    held.file.seek(0)
-    found = hashlib.file_digest(held.file, "sha256").hexdigest()
+    found = file_hash(held.file)
     if not found.startswith(wanted):
         raise CheckpointError(
             f"{held} is another file than expected: its SHA-256 is {found}, expected "
