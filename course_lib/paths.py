@@ -119,7 +119,7 @@ def write_file(path: Path | str, content: bytes | str) -> None:
 
 
 @contextlib.contextmanager
-def alone(path: Path | str, seconds: float) -> Iterator[bool]:
+def alone(path: Path | str, seconds: float) -> Iterator[bool | None]:
     """Let one process at a time read, change and write a file.
 
     A lock lies beside it meanwhile; the system frees even that of a killed process.
@@ -129,7 +129,7 @@ def alone(path: Path | str, seconds: float) -> Iterator[bool]:
         seconds: how long to wait for another process.
 
     Yields:
-        Whether this process is alone: False after the time, and where there can be no locks (a
+        Whether this process is alone: False after the time, None where there can be no locks (a
         folder that can't be written to, a file system without them).
     """
     from filelock import FileLock, Timeout
@@ -140,8 +140,11 @@ def alone(path: Path | str, seconds: float) -> Iterator[bool]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         held.acquire(timeout=seconds)
-    except (OSError, NotImplementedError, Timeout):
+    except Timeout:
         yield False
+        return
+    except (OSError, NotImplementedError):
+        yield None
         return
     try:
         yield True
