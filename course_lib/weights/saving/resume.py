@@ -16,11 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from course_lib.errors import CourseError
-from course_lib.paths import atomic_write
 from course_lib.weights.errors import CheckpointError, LoadError
 from course_lib.weights.reading.checkpoint import read_object
 from course_lib.weights.saving import checks, groups, state, undo
-from course_lib.weights.saving.save import TORCH_ENDINGS, check_ending
+from course_lib.weights.saving.save import TORCH_ENDINGS, check_ending, written
 
 _KIND = "course_lib training checkpoint"
 _PLAIN = (type(None), bool, int, float, str, bytes, torch.Size, torch.dtype, torch.device,
@@ -87,8 +86,8 @@ def save_checkpoint(
         The path. The random states of Python, NumPy, torch and CUDA are saved as well.
 
     Raises:
-        CheckpointError: another ending, an optimizer of parameters outside of the model, or
-            something that can only be read back by running code.
+        CheckpointError: another ending, an optimizer of parameters outside of the model,
+            something that can only be read back by running code, or it can't be written.
     """
     path = Path(path).expanduser()
     check_ending(path, TORCH_ENDINGS)
@@ -104,7 +103,7 @@ def save_checkpoint(
         "metrics": dict(metrics or {}), "extra": dict(extra or {}),
     }  # fmt: skip
     _check_plain(content, "")
-    with atomic_write(path) as file:
+    with written(path) as file:
         torch.save(content, file)
     return path
 
