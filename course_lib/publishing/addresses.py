@@ -71,7 +71,7 @@ def address() -> Address | None:
     try:
         content = json.loads(FILE.read_text(encoding="utf-8"))
         repo, ref = content["repo"], content["ref"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise AddressError(
             f"{FILE} can't be read ({error}). Write it anew: course colab --repo OWNER/NAME "
             "--ref TAG"

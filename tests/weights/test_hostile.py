@@ -85,6 +85,27 @@ def test_objects_that_hold_each_other_again_and_again(tmp_path, make_it, legacy)
             look(path)
 
 
+DOUBLED = b")q\x01" + b"".join(  # () ; ((), ()) ; ...: each into the memo, and twice from there
+    b"h" + bytes([n]) + b"h" + bytes([n]) + b"\x86q" + bytes([n + 1]) for n in range(1, 46)
+)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("use", [
+    b"}" + DOUBLED + b"K\x01s.", b"cbuiltins\nset\n]" + DOUBLED + b"a\x85R.", DOUBLED + b")R.",
+    DOUBLED + b")\x81.", b"cbuiltins\nint\n" + DOUBLED + b"\x85R.",
+], ids=["key", "set", "called", "made", "number"])  # fmt: skip
+def test_tuples_that_take_for_ever_to_hash_or_to_print(tmp_path, use, legacy):
+    path = packed(b"\x80\x02" + use, tmp_path / "x.pth")
+    if legacy:
+        torch.save({}, path, _use_new_zipfile_serialization=False)
+        content = path.read_bytes()
+        path.write_bytes(content.replace(pickle.dumps({}, 2), b"\x80\x02" + use))
+    for look in (inspect, read_checkpoint):
+        with pytest.raises(CheckpointError, match=r"again and again|isn't a name"):
+            look(path)
+
+
 def test_objects_that_hold_themselves(tmp_path):
     loop: list = [torch.ones(1)]
     loop.append(loop)

@@ -10,6 +10,7 @@ import math
 import pickletools
 import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,34 @@ def check_claims(where: str, program: bytes, limit: int) -> None:
             )
 
 
+def check_doubling(where: str, program: bytes) -> None:
+    """Refuse a pickle whose tuples hold each other so often that to use one never ends.
+
+    A tuple that holds one twice, 45 times over, is small in memory. Python's hash of it, which a
+    dictionary needs for its keys, is not: it takes 2**45 steps. So is its text in a message.
+
+    Raises:
+        CheckpointError: some tuple has far more parts than the pickle has instructions; or
+            something is called that isn't a name.
+    """
+    put = {m[1] or m[2] for m in _PUT.finditer(program)}
+    got = Counter(m[1] or m[2] for m in _GET.finditer(program))
+    if math.prod(1 + min(got[each], 1 << 20) for each in put) < _MOST_COPIES:
+        return
+    machine = _Machine(program)
+    if max(machine.sizes.values(), default=0) > max(_MOST_COPIES, 4 * len(program)):
+        raise CheckpointError(
+            f"{where} is refused: its objects hold each other again and again. Weights never need "
+            "that; delete it."
+        )
+    if any(not name for name, _ in machine.calls):
+        raise CheckpointError(f"{where} is refused: it calls what isn't a name. Delete it.")
+
+
+_MOST_COPIES = 1_000_000
+_PUT = re.compile(rb"[t\x85-\x87)\]}](?:q(.)|r(.{4}))", re.DOTALL)  # a container, into the memo
+_GET = re.compile(rb"h(.)|j(.{4})", re.DOTALL)
+
 # What allocates as much as it is told to. torch reads no names but those that are there in full.
 _ALLOCATORS = re.compile(
     r"builtins\.bytearray|torch\.(\w+\.)*\w*(Tensor|UntypedStorage|TypedStorage)|"
@@ -99,11 +128,15 @@ class _Machine:
     Attributes:
         names: what would be imported, in order.
         calls: what would be called, and with what.
+        sizes: of each tuple, by its id: how many parts it has when it is written out.
+        made: the tuples.
     """
 
     def __init__(self, program: bytes) -> None:
         self.names: list[str] = []
         self.calls: list[tuple[str, Any]] = []
+        self.sizes: dict[int, int] = {}
+        self.made: list[tuple[Any, ...]] = []
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         for name, argument, before, after in _instructions(program):
@@ -151,7 +184,10 @@ class _Machine:
             self.calls.append((called.name if isinstance(called, _Name) else "", tuple(rest)))
             return [None]
         if name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_TUPLE"):
-            return [taken[0] if name == "TUPLE" else tuple(taken)]
+            made = taken[0] if name == "TUPLE" else tuple(taken)
+            self.sizes[id(made)] = 1 + sum(self.sizes.get(id(each), 1) for each in made)
+            self.made.append(made)  # so that no other one gets its id
+            return [made]
         if taken:  # it goes into the first of these: a list, a dictionary, an object
             return [taken[0]] if not isinstance(taken[0], tuple) else [None]
         return [argument]

@@ -18,7 +18,7 @@ import torch
 
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading.damage import Held, check_room, reading
-from course_lib.weights.reading.pickles import check_claims, refusal
+from course_lib.weights.reading.pickles import check_claims, check_doubling, refusal
 
 _PROGRAM_LIMIT = 1 << 24  # bytes of pickle that are searched to explain a refusal
 _DEEPEST = 50
@@ -132,6 +132,7 @@ _HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 def _load(held: Held, program: bytes, mapped: bool) -> Any:
     path, size = held.path, held.size
     check_claims(str(path), program, size)
+    check_doubling(str(path), program)
     with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
         warnings.simplefilter("ignore")  # about old protocols: what matters is raised
         try:

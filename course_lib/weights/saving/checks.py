@@ -155,7 +155,7 @@ def _check_moment(
     value: Any, like: Any, shape: tuple[int, ...] | None, label: str, name: str, key: str
 ) -> None:
     if isinstance(like, torch.Tensor) != isinstance(value, torch.Tensor):
-        if like is None or value is None:
+        if like is None:
             return
         raise _damaged(label, f"the optimizer's {key} of {name!r}", f"is a {_kind(value)}")
     if not isinstance(value, torch.Tensor) or shape is None:

@@ -13,7 +13,7 @@ from zlib_ng import zlib_ng
 
 from course_lib.freezing.bits import same_bits
 from course_lib.paths import atomic_write
-from course_lib.weights.errors import CheckpointError
+from course_lib.weights.errors import CheckpointError, NotWrittenError
 from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS, names_crc
 
 TORCH_ENDINGS = (".pth", ".pt", ".bin", ".ckpt")
@@ -58,8 +58,8 @@ def save_weights(
         ``torch.load(path)["state_dict"]`` has the weights of a ``.pth`` file.
 
     Raises:
-        CheckpointError: another ending; something that isn't a tensor; metadata that aren't JSON;
-            it can't be written.
+        CheckpointError: another ending; something that isn't a tensor; metadata that aren't JSON.
+        NotWrittenError: a full disk, no permission.
     """
     path = Path(path).expanduser()
     check_ending(path)
@@ -81,7 +81,7 @@ def written(path: Path) -> Iterator[BinaryIO]:
     """A file for weights that takes its place when it is whole.
 
     Raises:
-        CheckpointError: it can't be written: a full disk, no permission, a folder in its place.
+        NotWrittenError: a full disk, no permission, a folder in its place.
     """
     kept: list[BaseException] = []
     try:
@@ -93,10 +93,12 @@ def written(path: Path) -> Iterator[BinaryIO]:
                     raise kept[0] from None
                 raise
     except OSError as error:
-        raise CheckpointError(
+        told = NotWrittenError(
             f"{path} can't be written: {error.strerror or error}. What was there before is still "
             "there. Make room, or name another place."
-        ) from error
+        )
+        told.errno, told.strerror = error.errno, error.strerror
+        raise told from error
 
 
 class _Telling:
