@@ -276,6 +276,11 @@ def test_what_a_pickle_wants_is_what_its_machine_would_import(tmp_path, program,
     assert "honest" not in str(caught.value)
 
 
+def test_each_pickle_of_a_row_has_a_memo_of_its_own():
+    before = pickle.dumps(["numpy", "dtype", {"a": 1}], 4)
+    assert pickles.wanted_names(before + trick("posix", "system")) == ("posix.system",)
+
+
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("value", [
     {"a": np.float64(3)}, [np.arange(3), {1, 2}], (1, (2, [3, {4: 5}])), frozenset([b"x", None]),

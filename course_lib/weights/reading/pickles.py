@@ -140,7 +140,10 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         for name, argument, before, after in _instructions(program):
-            if name == "PROTO" or name == "STOP":
+            if name == "PROTO":
+                continue
+            if name == "STOP":  # each pickle of a row has a memo of its own
+                self.stack, self.memo = [], {}
                 continue
             try:
                 self._step(name, argument, before, after)
@@ -188,6 +191,8 @@ class _Machine:
             self.sizes[id(made)] = 1 + sum(self.sizes.get(id(each), 1) for each in made)
             self.made.append(made)  # so that no other one gets its id
             return [made]
+        if name == "PERSID":
+            return [None]
         if taken:  # it goes into the first of these: a list, a dictionary, an object
             return [taken[0]] if not isinstance(taken[0], tuple) else [None]
         return [argument]
