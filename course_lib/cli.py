@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.errors import CourseError
+from course_lib.text import printable
 
 FIRST_NOTEBOOK = "00_start_here.ipynb"
 Run = Callable[[argparse.Namespace], int | None]  # None: all went well
@@ -34,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options) or 0
     except CourseError as error:
         print(f"course: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, no permission, a folder in the place of a file
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"course: {printable(f'{where}{error.strerror or error}')}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("course: stopped.", file=sys.stderr)

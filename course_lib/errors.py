@@ -3,12 +3,17 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from course_lib.text import printable
+
 
 class CourseError(Exception):
     """Base of every error that the course raises on purpose."""
 
     def __str__(self) -> str:  # LookupError and OSError would print theirs in other ways
-        return str(self.args[0]) if self.args else ""
+        text = str(self.args[0]) if self.args else ""
+        if text.isprintable():
+            return text
+        return "\n".join(map(printable, text.split("\n")))  # a file's name may hold anything
 
 
 class UnknownNameError(CourseError, LookupError):

@@ -92,7 +92,7 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target.parent)
-    temporary = target.with_name(f".course-{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.tmp")
+    temporary = temporary_beside(target)
     try:
         # "x": made by this very call, so that nobody's file and no link of that name is written to.
         with temporary.open("xb") as file:
@@ -107,14 +107,58 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+def temporary_beside(target: Path) -> Path:
+    """A name that nobody can guess, in a file's folder; if this process dies, it is removed."""
+    return target.with_name(f".course-{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.tmp")
+
+
 def write_file(path: Path | str, content: bytes | str) -> None:
     """Write a file as :func:`atomic_write` does; a text in UTF-8, its line ends as they are."""
     with atomic_write(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """A file's hash in hexadecimal digits; the file may be larger than the memory."""
+@contextlib.contextmanager
+def alone(path: Path | str, seconds: float) -> Iterator[bool | None]:
+    """Let one process at a time read, change and write a file.
+
+    A lock lies beside it meanwhile; the system frees even that of a killed process.
+
+    Args:
+        path: the file; its folder is made if need be.
+        seconds: how long to wait for another process.
+
+    Yields:
+        Whether this process is alone: False after the time, None where there can be no locks (a
+        folder that can't be written to, a file system without them).
+    """
+    from filelock import FileLock, Timeout
+
+    target = Path(os.path.realpath(path))
+    lock = target.with_name(f".{target.name}.lock")
+    held = FileLock(lock)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=seconds)
+    except Timeout:
+        yield False
+        return
+    except (OSError, NotImplementedError):
+        yield None
+        return
+    try:
+        yield True
+    finally:
+        if os.name != "nt":  # whoever waits for this one sees that it is gone, and makes a new one
+            lock.unlink(missing_ok=True)
+        held.release()
+
+
+def file_hash(path: Path | BinaryIO, algorithm: str = "sha256") -> str:
+    """A file's hash in hexadecimal digits; the file may be open, and larger than the memory."""
+    if not isinstance(path, Path):
+        path.seek(0)
+        return hashlib.file_digest(path, algorithm).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 

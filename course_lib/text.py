@@ -50,6 +50,16 @@ def few(things: Iterable[object], limit: int = 4, between: str = ", ") -> str:
     >>> few(["conv1", "bn1", "layer1"], limit=2)
     'conv1, bn1 and 1 more'
     """
-    known = [str(each) for each in things]
+    known = [printable(str(each)) for each in things]
     more = f" and {len(known) - limit} more" if len(known) > limit else ""
     return between.join(known[:limit]) + more
+
+
+def printable(text: str) -> str:
+    """A text from elsewhere on one line, with what a terminal would obey written out.
+
+    >>> printable("a" + chr(27) + "[31m")
+    'a\\x1b[31m'
+    """
+    shown = (each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return text if text.isprintable() else "".join(shown)

@@ -102,7 +102,7 @@ class Notes:
         self.version = _version()
         self.changed = False
         self.entries: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             notes = json.loads(self.file.read_text())  # any fault in it: check all files again
             if notes["version"] == self.version:
                 self.entries = dict(notes["files"])

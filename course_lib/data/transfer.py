@@ -4,14 +4,19 @@ The pictures (:mod:`course_lib.data.download`) and the weights (:mod:`course_lib
 come this way.
 """
 
+import contextlib
+import ctypes
 import hashlib
 import ipaddress
 import re
 import shutil
+import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from queue import Empty, Full, Queue
+from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -31,7 +36,8 @@ class Patience:
     """How long to wait for a server.
 
     Attributes:
-        seconds: without an answer, or without ``least`` bytes, after which an attempt is given up.
+        seconds: until the answer's header is there, whatever comes before it, and then for each
+            ``least`` bytes; else an attempt is given up.
         least: bytes that must arrive in that time; a trickle is as good as nothing.
         attempts: how often to try in all.
         pause: seconds before the second attempt; twice as long before the third, and so on.
@@ -114,11 +120,9 @@ def _with_retries(wanted: Remote, file: BinaryIO, patience: Patience) -> str:
     while True:
         tries += 1
         try:
-            with _open(wanted.url, patience) as response:
-                length = _announced(response, wanted.largest, Path(file.name).parent)
-                file.seek(0)
-                file.truncate()
-                return _receive(response, length, wanted, file, _Enough(patience))
+            file.seek(0)
+            file.truncate()
+            return _receive(wanted, file, patience)
         except _LastingError as error:
             why = str(error)
             break
@@ -190,40 +194,101 @@ def _announced(response: requests.Response, largest: int, folder: Path) -> int |
     return length
 
 
-class _Enough:
-    """Tells a transfer that gets on from a trickle."""
+class _Exchange:
+    """One attempt, in a thread of its own, with one deadline for all of it.
 
-    def __init__(self, patience: Patience) -> None:
-        self.patience = patience
-        self.bytes, self.since = 0, time.monotonic()
+    A server may drip its header, its "100 Continue" or the lengths of its chunks for ever, and each
+    byte sets the clock of a socket back. So the clock is here: whoever reads from this waits no
+    longer than is allowed, whatever the network's libraries are doing meanwhile.
+    """
 
-    def check(self, arrived: int) -> None:
-        """Count bytes that arrived; give up when too few of them came in the time allowed."""
-        self.bytes += arrived
-        if time.monotonic() - self.since > self.patience.seconds:
-            if self.bytes < self.patience.least:
-                raise _PassingError(f"only {self.bytes} bytes came in {self.patience.seconds:g} s")
-            self.bytes, self.since = 0, time.monotonic()
+    def __init__(self, wanted: Remote, folder: Path, patience: Patience) -> None:
+        self._wanted, self._folder, self._patience = wanted, folder, patience
+        self._arrived: Queue[Any] = Queue(maxsize=16)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._bytes, self._since, self._last = 0, time.monotonic(), time.monotonic()
+
+    def __enter__(self) -> "_Exchange":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        number = self._thread.ident
+        if self._thread.is_alive() and number is not None:  # it may be in an endless loop
+            set_error = ctypes.pythonapi.PyThreadState_SetAsyncExc
+            set_error(ctypes.c_ulong(number), ctypes.py_object(SystemExit))
+
+    def next(self) -> Any:
+        """What came: first the length or None, then bytes, which are empty at the end.
+
+        Raises:
+            _PassingError: too little came in the time allowed.
+            Whatever else the attempt raises.
+        """
+        limit = self._patience.seconds
+        while True:
+            left = self._since + limit - time.monotonic()
+            if left <= 0 and self._bytes < self._patience.least:
+                silent = time.monotonic() - self._last > 0.9 * limit
+                host = urlsplit(self._wanted.url).hostname
+                raise _PassingError(
+                    f"{host} sent nothing for {limit:g} s"
+                    if silent
+                    else f"only {self._bytes} bytes came in {limit:g} s"
+                )
+            if left <= 0:
+                self._bytes, self._since = 0, time.monotonic()
+                continue
+            with contextlib.suppress(Empty):
+                found = self._arrived.get(timeout=left)
+                break
+        if isinstance(found, BaseException):
+            raise found
+        if isinstance(found, bytes):
+            self._bytes += len(found)
+            self._last = time.monotonic()
+        else:  # the header is here: the body has its own time
+            self._bytes, self._since = 0, time.monotonic()
+        return found
+
+    def _run(self) -> None:
+        try:
+            with _open(self._wanted.url, self._patience) as response:
+                self._put(_announced(response, self._wanted.largest, self._folder))
+                while chunk := response.raw.read1(_CHUNK):  # what is there, not waiting for more
+                    self._put(chunk)
+                self._put(b"")
+        except SystemExit:
+            return  # nobody waits for it any more
+        except Exception as error:
+            with contextlib.suppress(SystemExit):
+                self._put(error)
+
+    def _put(self, found: Any) -> None:
+        while not self._over.is_set():
+            with contextlib.suppress(Full):
+                return self._arrived.put(found, timeout=0.2)
+        sys.exit()  # this thread
 
 
-def _receive(
-    response: requests.Response, length: int | None, wanted: Remote, file: BinaryIO, enough: _Enough
-) -> str:
+def _receive(wanted: Remote, file: BinaryIO, patience: Patience) -> str:
     """Write the body of an answer, as long as enough of it keeps coming; its hash."""
     digest, total = hashlib.new(wanted.algorithm), 0
-    with tqdm(total=length, desc=wanted.name, unit="B", unit_scale=True) as bar:
-        while chunk := response.raw.read1(_CHUNK):  # what is there now, not waiting for more
+    with (
+        _Exchange(wanted, Path(file.name).parent, patience) as exchange,
+        tqdm(total=exchange.next(), desc=wanted.name, unit="B", unit_scale=True) as bar,
+    ):
+        while chunk := exchange.next():
             file.write(chunk)
             digest.update(chunk)
             bar.update(len(chunk))
             total += len(chunk)
             if total > wanted.largest:
-                raise DataError(
-                    f"{response.url} sends more than {wanted.largest:,} bytes; refused."
-                )
-            enough.check(len(chunk))
-    if length is not None and total != length:
-        raise _PassingError(f"the connection broke off after {total:,} of {length:,} bytes")
+                raise DataError(f"{wanted.url} sends more than {wanted.largest:,} bytes; refused.")
+    if bar.total is not None and total != bar.total:
+        raise _PassingError(f"the connection broke off after {total:,} of {bar.total:,} bytes")
     return digest.hexdigest()
 
 

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from course_lib.chapters import Chapter
@@ -56,10 +57,21 @@ DPI = 100  # dots per inch on the screen
 SHARPNESS = 2  # stored dots per dot on the screen, for paper and for screens that show more
 
 
+class PlainFigure(Figure):
+    """A figure that shows texts as they are: a class may be called ``$x^$``, no formula."""
+
+    def draw(self, renderer: Any) -> None:
+        """Draw it."""
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
+        with matplotlib.rc_context({"text.parse_math": False}):  # for labels that are made now
+            super().draw(renderer)
+
+
 def new_figure(width: float = 6.4, height: float = 3.2) -> Figure:
     """An empty figure in the course's style; sizes in inches. Not known to pyplot: no leaks."""
     with matplotlib.rc_context(STYLE):
-        return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        return PlainFigure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def new_axes(
@@ -67,7 +79,7 @@ def new_axes(
 ) -> tuple[Figure, np.ndarray]:
     """A figure with a grid of axes, shape (rows, columns), in the course's style."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        figure = PlainFigure(figsize=(width, height), dpi=DPI, layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False)
 
 

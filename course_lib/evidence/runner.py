@@ -17,8 +17,10 @@ from course_lib.evidence.fingerprint import fingerprint
 from course_lib.evidence.ledger import effects
 from course_lib.evidence.studies import experiments, get
 from course_lib.evidence.table import Results
+from course_lib.paths import alone
 
 Report = Callable[[str], None]
+PATIENCE = 60.0  # seconds to wait while another runner writes its seed
 
 
 def run(
@@ -32,7 +34,8 @@ def run(
 ) -> dict[str, Results]:
     """Run experiments and keep their results under ``data/evidence``.
 
-    Each finished seed is saved at once, so a run that was stopped goes on where it was. Results
+    Each finished seed is saved at once, so a run that was stopped goes on where it was. Several
+    runners at once share the seeds: each leaves those that another one has. Results
     made with another design are dropped when the first seed of the new one is done.
 
     Args:
@@ -71,11 +74,18 @@ def run(
         say("Nothing to run: every seed is there.")
     began = time.perf_counter()
     for number, (each, seed, outcome, seconds) in enumerate(_outcomes(todo, jobs), start=1):
+        if outcome is None:
+            say(f"{each.id} seed {seed}: another runner has it  ({number}/{len(todo)})")
+            continue
         each.check_outcome(outcome)
-        results[each.results].add(seed, outcome)
-        table.write(each, results[each.results])
+        with alone(table.path_of(each.results), PATIENCE):
+            results[each.results] = _start(each)  # with what other runners have finished
+            results[each.results].add(seed, outcome)
+            table.write(each, results[each.results])
         spent = (time.perf_counter() - began) / 60
         say(f"{each.id} seed {seed}: {seconds:.0f} s  ({number}/{len(todo)}, {spent:.1f} min)")
+    for each in chosen:
+        results[each.results] = _start(each)
     return {each.id: results[each.results] for each in wanted}
 
 
@@ -164,15 +174,15 @@ def processor() -> str:
 
 def _outcomes(
     todo: list[tuple[Experiment, int]], jobs: int
-) -> Iterator[tuple[Experiment, int, Outcome, float]]:
+) -> Iterator[tuple[Experiment, int, Outcome | None, float]]:
     if jobs == 1 or len(todo) < 2:
         for each, seed in todo:
-            yield each, seed, *_timed(each.id, seed)
+            yield each, seed, *_claimed(each.id, seed)
         return
     fresh = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
     one_thread = profile.environment("OMP_NUM_THREADS", "1")
     with one_thread, ProcessPoolExecutor(jobs, mp_context=fresh) as pool:
-        futures = {pool.submit(_timed, each.id, seed): (each, seed) for each, seed in todo}
+        futures = {pool.submit(_claimed, each.id, seed): (each, seed) for each, seed in todo}
         try:
             for future in as_completed(futures):
                 each, seed = futures[future]
@@ -180,6 +190,16 @@ def _outcomes(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _claimed(id: str, seed: int) -> tuple[Outcome | None, float]:
+    """Run a seed that no other runner is at, nor has finished since; None in place of any other."""
+    experiment = get(id)
+    path = table.path_of(experiment.results)
+    with alone(path.with_name(f"{path.stem}-seed-{seed}"), 0) as free:
+        if free is False or seed in _start(experiment).outcomes:
+            return None, 0.0
+        return _timed(id, seed)
 
 
 def _timed(id: str, seed: int) -> tuple[Outcome, float]:

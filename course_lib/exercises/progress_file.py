@@ -10,15 +10,18 @@ kept.
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from course_lib.paths import cache_dir, lasting_dir, write_file
+from course_lib.paths import alone, cache_dir, lasting_dir, write_file
 
 ENVIRONMENT_VARIABLE = "COURSE_PROGRESS"
 FILE = "progress.json"
 VERSION = 1
+PATIENCE = 5.0  # seconds to wait for another notebook that is writing
+LARGEST = 1 << 24  # bytes
 Entry = dict[str, Any]
 EMPTY: Entry = {"passed": False, "attempts": 0, "hints": 0, "solution": False}
 
@@ -33,25 +36,35 @@ def location() -> Path | None:
 
 def set_aside() -> list[Path]:
     """Damaged files that were put aside earlier, so that nothing of yours is thrown away."""
-    path = location()
+    path = _real(location())
     return sorted(path.parent.glob(f"{path.stem}.damaged*{path.suffix}")) if path else []
+
+
+def passed_over() -> list[str]:
+    """What the file has that this version of the course doesn't know; it is kept as it is."""
+    path = location()
+    try:
+        content = _content(_bytes(path)) if path else {"entries": {}}
+    except (OSError, ValueError):
+        return []
+    odd = [number for number, entry in content["entries"].items() if not _is_entry(entry)]
+    more = [key for key in content if key not in ("version", "entries")]
+    newer = [f"version {content['version']}"] * (content.get("version") != VERSION)
+    return [*newer, *more, *odd]
 
 
 def entries() -> dict[str, Entry]:
     """Exercise or question number to what is known of it; empty when nothing is."""
-    path = location()
+    path = _real(location())
     if path is None:
         return {}
     try:
-        return understood(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError:  # no JSON, no text, or not our layout
-        with contextlib.suppress(OSError):
-            path.replace(_unused_name(path))
-        return {}
+        return understood(_bytes(path))
     except OSError:
         return {}
+    except ValueError:  # no JSON, no text, or not our layout
+        with alone(path, PATIENCE):
+            return _known(_or_set_aside(path))
 
 
 def note_attempt(number: str, passed: bool) -> None:
@@ -77,60 +90,122 @@ def note_solution(number: str) -> None:
 def read(path: Path) -> dict[str, Entry]:
     """The entries of another progress file; empty when it isn't there or isn't one."""
     try:
-        return understood(path.read_bytes())
+        return understood(_bytes(path))
     except (OSError, ValueError):
         return {}
 
 
 def join(others: dict[str, Entry]) -> None:
-    """Add the entries of another file: of each number, what is the most of either counts."""
-    for number, other in others.items():
+    """Add the entries of another file: of each number, what is the most of either counts.
 
-        def note(entry: Entry, other: Entry = other) -> None:
-            entry.update({key: max(entry[key], other[key]) for key in EMPTY})
+    Raises:
+        OSError: they can't be written.
+    """
 
-        _update(number, note)
+    def note(known: dict[str, Entry]) -> None:
+        for number, other in others.items():
+            mine = known.get(number, EMPTY)
+            known[number] = {key: max(mine[key], other[key]) for key in EMPTY}
+
+    _change(note)
 
 
 def understood(raw: bytes) -> dict[str, Entry]:
-    """The entries in the bytes of a file of ours.
+    """The entries in the bytes of a file of ours; those of an unknown kind are passed over.
 
     Raises:
         ValueError: they are those of something else.
     """
-    content = json.loads(raw)
-    if not isinstance(content, dict) or content.get("version") != VERSION:
-        raise ValueError("not a progress file of this version")
-    found = content.get("entries")
-    if not isinstance(found, dict):
+    return _known(_content(raw))
+
+
+def _content(raw: bytes) -> dict[str, Any]:
+    """A whole file of ours, with whatever a later version has put into it."""
+    try:
+        content = json.loads(raw)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(content, dict) or not isinstance(content.get("version"), int):
+        raise ValueError("not a progress file")
+    if not isinstance(content.get("entries"), dict):
         raise ValueError("no entries")
-    for entry in found.values():
-        if not isinstance(entry, dict) or {k: type(v) for k, v in entry.items()} != {
-            k: type(v) for k, v in EMPTY.items()
-        }:
-            raise ValueError("an entry of another kind")
-    return found
+    return content
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(
+        type(entry.get(key)) is type(usual) and entry[key] >= usual for key, usual in EMPTY.items()
+    )
+
+
+def _known(content: dict[str, Any]) -> dict[str, Entry]:
+    found = content["entries"].items()
+    return {
+        number: {key: entry[key] for key in EMPTY} for number, entry in found if _is_entry(entry)
+    }
+
+
+def _real(path: Path | None) -> Path | None:
+    """What a link leads to: it stays a link."""
+    return path and Path(os.path.realpath(path))
+
+
+def _bytes(path: Path) -> bytes:
+    """A small file; a pipe would keep its reader waiting, and a device may have no end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path} is no file")
+    if status.st_size > LARGEST:
+        raise ValueError("too large")
+    return path.read_bytes()
+
+
+def _or_set_aside(path: Path) -> dict[str, Any]:
+    """What is in the file, or of a new one, when that can't be read and was put aside."""
+    try:
+        return _content(_bytes(path))
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        with contextlib.suppress(OSError):
+            path.replace(_unused_name(path))
+    return {"version": VERSION, "entries": {}}
 
 
 def _unused_name(path: Path) -> Path:
     """A free name beside the file: progress.damaged.json, progress.damaged-2.json, ..."""
     candidate, count = path.with_name(f"{path.stem}.damaged{path.suffix}"), 1
-    while candidate.exists():
+    while os.path.lexists(candidate):
         count += 1
         candidate = path.with_name(f"{path.stem}.damaged-{count}{path.suffix}")
     return candidate
 
 
 def _update(number: str, note: Callable[[Entry], None]) -> None:
-    """Read, change one entry, write: another notebook's entries are kept."""
-    path = location()
+    """Change one entry, if the file can be written."""
+
+    def change(known: dict[str, Entry]) -> None:
+        note(known.setdefault(number, dict(EMPTY)))
+
+    with contextlib.suppress(OSError):
+        _change(change)
+
+
+def _change(change: Callable[[dict[str, Entry]], None]) -> None:
+    """Read, change, write, while no other process does: what others have noted is kept."""
+    path = _real(location())
     if path is None:
         return
-    known = entries()
-    entry = dict(known.get(number, EMPTY))
-    note(entry)
-    if known.get(number) == entry:
-        return
-    content = {"version": VERSION, "entries": {**known, number: entry}}
-    with contextlib.suppress(OSError):
+    with alone(path, PATIENCE):
+        content = _or_set_aside(path)
+        before, known = _known(content), _known(content)
+        change(known)
+        if known == before:
+            return
+        for number in known.keys() - before.keys():
+            if (odd := content["entries"].get(number)) is not None:  # of an unknown kind
+                content.setdefault("passed over", {}).setdefault(number, odd)
+        for number, entry in known.items():
+            old = content["entries"].get(number)
+            content["entries"][number] = {**(old if number in before else {}), **entry}
         write_file(path, json.dumps(content, indent=1, sort_keys=True))

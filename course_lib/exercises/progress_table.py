@@ -5,6 +5,7 @@ from html import escape
 
 from course_lib.exercises import progress_file
 from course_lib.exercises.registry import chapters, exercises_of, questions_of
+from course_lib.text import few
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,12 @@ def progress() -> Progress:
 def _note() -> str:
     if progress_file.location() is None:
         return "No progress is kept, since COURSE_PROGRESS is off."
-    aside = progress_file.set_aside()
+    aside, odd = progress_file.set_aside(), progress_file.passed_over()
+    if not aside and odd:
+        return (
+            f"The progress file holds what this version of the course doesn't know ({few(odd)}): "
+            "it is kept, and passed over."
+        )
     if not aside:
         return ""
     return (

@@ -1,5 +1,7 @@
 """Features on disk: a safetensors file a key, checked when read, moved into place when written."""
 
+import os
+import stat
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -15,20 +17,44 @@ def folder(chosen: Path | str | None) -> Path:
     return cache_dir() / "features" if chosen is None else Path(chosen).expanduser()
 
 
-def load(place: Path, key: str) -> tuple[Tensor, Tensor] | None:
+def others_can_write(place: Path) -> bool:
+    """Whether somebody else may put files there: a checksum in them wouldn't tell.
+
+    A group counts as others unless it is your own, of your name. (On Windows this isn't asked.)
+    """
+    if os.name == "nt" or not place.exists():
+        return False
+    import grp
+    import pwd
+
+    status = place.stat()
+    if status.st_uid != os.geteuid():
+        return True
+    try:
+        own = grp.getgrgid(status.st_gid).gr_name == pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:  # a user or a group without a name
+        own = status.st_gid == status.st_uid
+    return bool(status.st_mode & (stat.S_IWOTH if own else stat.S_IWOTH | stat.S_IWGRP))
+
+
+def load(place: Path, key: str, rows: int) -> tuple[Tensor, Tensor] | None:
     """Values (N, ...) and targets (N,) under a key; None if there are none, or not whole ones.
 
     The file carries a checksum of its content, so one that a full disk cut short, or that has a
-    flipped bit, counts as not there, and is written anew.
+    flipped bit, counts as not there, and is written anew; so does one of other than ``rows`` rows,
+    or with values that aren't finite.
     """
     try:
         with safe_open(place / f"{key}.safetensors", framework="pt") as file:
             values, targets = file.get_tensor("values"), file.get_tensor("targets")
             told = file.metadata() or {}
-    except (OSError, SafetensorError, ValueError, KeyError):
+        if values.ndim < 1 or len(values) != rows or targets.shape != (rows,):
+            return None
+        if told.get("key") != key or told.get("checksum") != of_tensors(values, targets):
+            return None
+        return (values.clone(), targets.clone()) if values.isfinite().all() else None
+    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError, MemoryError):
         return None
-    right = told.get("key") == key and told.get("checksum") == of_tensors(values, targets)
-    return (values.clone(), targets.clone()) if right else None
 
 
 def store(place: Path, key: str, values: Tensor, targets: Tensor) -> Path:

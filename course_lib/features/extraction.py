@@ -95,7 +95,15 @@ def extract(
         data = by_files or items.hash()
         key = _key(model, data, f"{tap.name} {pool}", place, warn=cache)
         folder = disk.folder(cache_dir)
-        found = disk.load(folder, key) if cache and key else None
+        if cache and key and disk.others_can_write(folder):
+            cache = False
+            warnings.warn(
+                f"The features aren't kept: others can write to {folder}, and what they put there "
+                f"would be taken for yours. Take that right away (chmod go-w {folder}), or name a "
+                "folder of your own in cache_dir or COURSE_CACHE.",
+                stacklevel=2,
+            )
+        found = disk.load(folder, key, items.length) if cache and key else None
         if found is None:
             expected = None if by_files else data
             found = _compute(tap, items, pool, batch_size, place, workers, progress, expected)

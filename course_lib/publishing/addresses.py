@@ -40,12 +40,13 @@ class Address:
     ref: str
 
     def __post_init__(self) -> None:
-        if not _REPO.fullmatch(self.repo):
+        if not isinstance(self.repo, str) or not _REPO.fullmatch(self.repo):
             raise AddressError(
                 f"{self.repo!r} is no repository; expected OWNER/NAME, as it stands in "
                 f"{SITE}/OWNER/NAME."
             )
-        if not _REF.fullmatch(self.ref) or ".." in self.ref or self.ref.endswith(".lock"):
+        known = isinstance(self.ref, str) and _REF.fullmatch(self.ref)
+        if not known or ".." in self.ref or self.ref.endswith(".lock"):
             raise AddressError(f"{self.ref!r} is no tag; expected a name such as 'v1.0'.")
 
     def page(self, name: str) -> str:
@@ -70,7 +71,7 @@ def address() -> Address | None:
     try:
         content = json.loads(FILE.read_text(encoding="utf-8"))
         repo, ref = content["repo"], content["ref"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise AddressError(
             f"{FILE} can't be read ({error}). Write it anew: course colab --repo OWNER/NAME "
             "--ref TAG"

@@ -109,8 +109,8 @@ def save(
         The path.
 
     Raises:
-        CheckpointError: another ending, or a part that :func:`load` would refuse.
-        OSError: the file can't be written. An older one of that name is still there.
+        CheckpointError: another ending, a part that :func:`load` would refuse, or the file can't be
+            written. An older one of that name is still there.
     """
     about = predictor.about
     backbone, see = about.get("backbone", ""), predictor.preparation

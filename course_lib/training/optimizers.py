@@ -84,6 +84,9 @@ def check_settings(epochs: int, patience: int | None, has_val: bool, loss: objec
     Raises:
         TrainingError: they are such.
     """
+    for name, value in (("epochs", epochs), ("patience", patience)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise TrainingError(f"{name} must be a whole number; got {value!r}.")
     if epochs < 1:
         raise TrainingError(f"epochs must be at least 1; got {epochs}.")
     if patience is not None and patience < 1:

@@ -19,5 +19,9 @@ class UnsafeCheckpointError(CheckpointError):
         self.wanted = wanted
 
 
+class NotWrittenError(CheckpointError, OSError):
+    """A file that can't be written: a full disk, no permission. An older one is still there."""
+
+
 class LoadError(CourseError, ValueError):
     """Weights and model don't fit together; the model is as it was, bit for bit."""

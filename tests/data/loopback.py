@@ -13,6 +13,7 @@ class Loopback:
     ``/good/x``, ``/short/x`` (breaks off half-way), ``/cut-100/x`` (breaks off after 100 bytes),
     ``/stall-100/x`` (sends 100 bytes, then nothing), ``/silent/x`` (not even an answer),
     ``/trickle/x`` (a byte now and then), ``/tampered/x`` (one bit differs), ``/longer/x``,
+    ``/drips header/x``, ``status``, ``continue`` and ``chunk`` (a byte now and then, for ever),
     ``/endless/x`` (without a length), ``/recovers/x`` (a longer answer breaks off, the next one is
     good), ``/status-404/x``, ``/flaky-2/x`` (error 503 twice, then good), ``/to/good/x`` (redirects
     to what follows), ``/round/x`` (redirects to itself).
@@ -86,6 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[at : at + 1])
                 if self.web.finished.wait(0.02):
                     break
+        elif name.startswith("drips"):
+            self.drip(name)
         elif name == "recovers" and len(self.web.requests) == 1:
             self.start(200, 3 * len(body))
             self.wfile.write(bytes(2 * len(body)))
@@ -98,6 +101,18 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.start(200, len(body))
             self.wfile.write(body)
+
+    def drip(self, name):
+        """Something now and then, for ever, that isn't the file."""
+        first, again = {
+            "drips header": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"a"),
+            "drips status": (b"HTTP", b"/"),
+            "drips continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+            "drips chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=", b"b"),
+        }[name.replace("%20", " ")]
+        self.wfile.write(first)
+        while not self.web.finished.wait(0.02):
+            self.wfile.write(again)
 
     def start(self, status, length):
         self.send_response(status)

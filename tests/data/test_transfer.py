@@ -176,6 +176,18 @@ def test_a_trickle_is_given_up(web, tmp_path):
     assert "bytes came in 0.4 s (tried 2 times)" in text
 
 
+@pytest.mark.parametrize("what", ["header", "status", "continue", "chunk"])
+def test_one_deadline_holds_for_the_whole_exchange(web, tmp_path, what):
+    """Each byte sets a socket's own clock back; so these went on for ever."""
+    before = threading.active_count()
+    text = message(OfflineError, web.url(f"drips {what}"), tmp_path)
+    assert "127.0.0.1 sent nothing for 0.4 s (tried 2 times)" in text
+    for thread in threading.enumerate()[before:]:
+        if "_run" in thread.name:
+            thread.join(5)
+            assert not thread.is_alive()
+
+
 @pytest.mark.parametrize("how", ["good", "endless"])
 def test_more_than_allowed_is_refused_at_once(web, tmp_path, how):
     assert "50,000" in message(DataError, web.url(how), tmp_path, largest=50_000)

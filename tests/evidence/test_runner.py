@@ -1,5 +1,6 @@
 """Runs: resumed where they stopped, identical when repeated, written whole or not at all."""
 
+import multiprocessing
 from contextlib import contextmanager
 
 import pytest
@@ -233,3 +234,32 @@ def test_the_command_line_hands_its_options_on(toy, capsys):
     assert len(toy.calls) == 13
     assert cli.main(["evidence", "run", "C18", "--jobs", "0"]) == 1
     assert "jobs must be 1 or more; got 0" in capsys.readouterr().err
+
+
+def test_two_runners_share_the_seeds_and_lose_none(toy, monkeypatch):
+    """A second one starts while the first is at seed 2, and does the rest."""
+    monkeypatch.setattr("course_lib.evidence.runner.fingerprint", lambda _: "0" * 16)
+    original, said, context = toy.run, [], multiprocessing.get_context("fork")
+    heard = context.Queue()
+
+    def second():
+        object.__setattr__(toy, "run", original)
+        evidence.run(report=heard.put)
+
+    def first(seed):
+        if seed == 2:
+            other = context.Process(target=second)
+            other.start()
+            other.join(60)
+            assert other.exitcode == 0
+        return original(seed)
+
+    object.__setattr__(toy, "run", first)
+    results = evidence.run(report=said.append)["C18"]
+    object.__setattr__(toy, "run", original)
+    assert results.seeds == table.read("C18").seeds == [0, 1, 2, 3, 4, 5]
+    assert toy.calls == [0, 1, 2]
+    lines = [heard.get(timeout=10) for _ in range(4)]
+    assert "C18 seed 2: another runner has it" in lines[0]
+    assert ["another runner has it" in line for line in said] == [False] * 3 + [True] * 3
+    assert [path.name for path in table.folder().iterdir()] == ["C18.csv"]

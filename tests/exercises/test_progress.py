@@ -1,6 +1,9 @@
 """Progress: kept on this machine, whole or not at all, and never in the way of a check."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -67,10 +70,10 @@ def test_by_default_it_is_in_the_cache(tmp_path, monkeypatch):
         b"{",
         b"\xff\xfe\x00",
         b"[]",
-        b'{"version": 99, "entries": {}}',
         b'{"version": 1}',
-        b'{"version": 1, "entries": {"0.1": 3}}',
-        b'{"version": 1, "entries": {"0.1": {"passed": "yes"}}}',
+        b'{"version": 1, "entries": 7}',
+        b'{"version": "one", "entries": {}}',
+        b"[" * 100_000,
     ],
 )
 def test_a_damaged_file_is_set_aside_and_said(path, content):
@@ -142,3 +145,74 @@ def test_chapters_by_number_or_name():
     assert exercises.questions_of("00") == (q0_1,)
     with pytest.raises(UnknownNameError, match="no exercises for chapter '99'"):
         exercises.exercises_of("99")
+
+
+KNOWN = {"passed": True, "attempts": 2, "hints": 0, "solution": False}
+
+
+@pytest.mark.parametrize("content", [
+    {"version": 99, "entries": {"0.2": KNOWN}},
+    {"version": 1, "entries": {"0.2": {**KNOWN, "minutes": 3}}, "name": "Ada"},
+    {"version": 1, "entries": {"0.2": KNOWN, "7.1": {"passed": "yes"}, "7.2": 3, "7.3": None}},
+    {"version": 1, "entries": {"0.2": KNOWN, "7.4": {**KNOWN, "attempts": -1}}},
+])  # fmt: skip
+def test_what_a_later_version_has_noted_is_kept_and_passed_over(path, content):
+    path.parent.mkdir()
+    path.write_text(json.dumps(content))
+    assert progress_file.entries() == {"0.2": KNOWN}
+    assert "is kept, and passed over" in str(exercises.progress()) or "minutes" in str(content)
+    progress_file.note_attempt("0.1", True)
+    now = json.loads(path.read_text())
+    assert now["entries"].pop("0.1") == {**KNOWN, "attempts": 1}
+    assert now == content
+    assert progress_file.set_aside() == []
+
+
+def test_an_entry_that_is_not_understood_is_kept_when_it_is_written_anew(path):
+    path.parent.mkdir()
+    path.write_text(json.dumps({"version": 1, "entries": {"0.1": [1, 2]}}))
+    progress_file.note_attempt("0.1", False)
+    assert json.loads(path.read_text())["passed over"] == {"0.1": [1, 2]}
+    assert progress_file.entries()["0.1"]["attempts"] == 1
+
+
+@pytest.mark.parametrize("content", ["damaged", json.dumps({"version": 1, "entries": {}})])
+def test_a_link_stays_a_link(path, tmp_path, content):
+    path.parent.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "elsewhere" / "true.json"
+    target.write_text(content)
+    path.symlink_to(target)
+    progress_file.note_attempt("0.1", True)
+    assert path.is_symlink()
+    assert set(json.loads(target.read_text())["entries"]) == {"0.1"}
+    assert [each.name for each in progress_file.set_aside()] == (
+        ["true.damaged.json"] if content == "damaged" else []
+    )
+
+
+@pytest.mark.parametrize("make", [lambda p: os.mkfifo(p), lambda p: p.symlink_to("/dev/zero"),
+                                  lambda p: p.symlink_to(p), lambda p: p.mkdir()])  # fmt: skip
+def test_what_is_no_file_disturbs_no_check(path, make):
+    path.parent.mkdir()
+    make(path)
+    ex0_1.check(288)
+    assert progress_file.entries() == {}
+
+
+NOTE = """
+import sys
+from course_lib.exercises import progress_file
+for place in range(40):
+    progress_file.note_attempt(sys.argv[1], True)
+    progress_file.note_attempt("shared", True)
+"""
+
+
+def test_two_notebooks_that_note_at_once_lose_nothing(path):
+    environment = {**os.environ, "COURSE_PROGRESS": str(path)}
+    both = [subprocess.Popen([sys.executable, "-c", NOTE, name], env=environment) for name in "ab"]
+    assert [each.wait() for each in both] == [0, 0]
+    counts = {number: entry["attempts"] for number, entry in progress_file.entries().items()}
+    assert counts == {"a": 40, "b": 40, "shared": 80}
+    assert [each.name for each in path.parent.iterdir()] == [path.name]

@@ -3,6 +3,7 @@
 import copy
 import functools
 import multiprocessing
+import os
 import warnings
 from collections import OrderedDict
 
@@ -12,12 +13,14 @@ import timm
 import torch
 import torchvision
 from PIL import Image
+from safetensors.torch import save
 from torch import nn
 from torch.utils.data import Subset, TensorDataset
 from torchvision.transforms import v2
 
 from course_lib import backbones, features, freezing
 from course_lib import data as course_data
+from course_lib.features import cache as disk
 from course_lib.features import keys
 from course_lib.features.taps import Tap
 
@@ -250,6 +253,50 @@ def test_damaged_files_are_made_anew(net, data, cache_dir, runs, damage):
     assert torch.equal(first.values, again.values)
     extract(net, data, cache_dir)
     assert len(runs) == before + 1
+
+
+def forged(key, values, targets):
+    """A file with a checksum that is right: anybody can compute it."""
+    told = {"key": key, "checksum": keys.of_tensors(values, targets)}
+    return save({"values": values, "targets": targets}, told)
+
+
+@pytest.mark.parametrize("change", [
+    lambda v, t: (v[:-1].contiguous(), t[:-1].contiguous()), lambda v, t: (v / 0, t),
+    lambda v, t: (v, t[:-1].contiguous()), lambda v, t: (v[0, 0].clone(), t),
+    lambda v, t: (v, t[:, None].contiguous()), lambda v, t: (torch.zeros(0, 1 << 40), t[:0]),
+])  # fmt: skip
+def test_files_with_a_right_checksum_and_a_wrong_content(net, data, cache_dir, runs, change):
+    first = extract(net, data, cache_dir)
+    (path,) = cache_dir.iterdir()
+    path.write_bytes(forged(first.key, *change(first.values, first.targets)))
+    before = len(runs)
+    again = extract(net, data, cache_dir)
+    assert len(runs) == before + 1
+    assert torch.equal(first.values, again.values)
+    assert torch.equal(first.targets, again.targets)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="other rights there")
+@pytest.mark.parametrize("mode", [0o777, 0o707, 0o1777])
+def test_a_folder_that_others_can_write_to_is_not_trusted(net, data, cache_dir, runs, mode):
+    first = extract(net, data, cache_dir)
+    (path,) = cache_dir.iterdir()
+    path.write_bytes(forged(first.key, first.values + 1, first.targets))
+    cache_dir.chmod(mode)
+    with pytest.warns(UserWarning, match=r"others can write to .*chmod go-w"):
+        again = extract(net, data, cache_dir)
+    assert torch.equal(first.values, again.values)
+    cache_dir.chmod(0o755)
+    assert torch.equal(extract(net, data, cache_dir).values, first.values + 1)  # it is yours again
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root gives files away")
+def test_a_folder_of_somebody_else_is_not_trusted(cache_dir):
+    cache_dir.mkdir(exist_ok=True)
+    assert not disk.others_can_write(cache_dir)
+    os.chown(cache_dir, 12345, 0)
+    assert disk.others_can_write(cache_dir)
 
 
 def test_a_folder_that_can_not_be_written_costs_only_time(net, data, tmp_path):

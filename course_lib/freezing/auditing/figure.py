@@ -77,4 +77,4 @@ def _mark_modules(axes: "Axes", tops: Sequence[str]) -> None:
         else:
             places.append(middle)
             labels.append(tops[start])
-    axes.set_xticks(places, labels, rotation=45, ha="right", fontsize=8)
+    axes.set_xticks(places, labels, rotation=45, ha="right", fontsize=8, parse_math=False)

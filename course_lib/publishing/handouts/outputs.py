@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Any
 
 from bs4 import BeautifulSoup, NavigableString, Tag
@@ -63,7 +64,10 @@ def from_html(html: str) -> list[Block]:
     soup = BeautifulSoup(html, "html.parser")
     for tag in soup.find_all(LEFT_OUT):
         tag.decompose()
-    return _blocks(soup)
+    try:
+        return _blocks(soup)
+    except RecursionError:  # thousands of elements inside each other: their words are kept
+        return from_html(escape(soup.get_text(" ", strip=True)))
 
 
 def _blocks(node: Tag) -> list[Block]:

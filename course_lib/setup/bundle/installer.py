@@ -41,7 +41,14 @@ def check_files(wheels: list[str]) -> None:
     lines = (HERE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     sums = {line[66:]: line[:64] for line in lines}
     used = [name for name in sums if name.startswith("course/")]
-    for name in [*used, *(f"wheels/{wheel}" for wheel in wheels)]:
+    there = ((HERE / "course").rglob("*"), HERE)
+    added = [p for p in there[0] if not p.is_dir() and p.relative_to(HERE).as_posix() not in sums]
+    if added:
+        raise InstallError(
+            f"{added[0].relative_to(HERE)} isn't in SHA256SUMS: somebody added it to the bundle. "
+            "Copy the bundle again from where it was made."
+        )
+    for name in ["bundle.json", "install.py", *used, *(f"wheels/{wheel}" for wheel in wheels)]:
         try:
             with (HERE / name).open("rb") as stream:
                 good = hashlib.file_digest(stream, "sha256").hexdigest() == sums.get(name)

@@ -144,10 +144,10 @@ def _move_in(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.chdir(folder)
+        if progress_file.location() == folder / progress_file.FILE:  # or you chose another place
+            progress_file.join(progress_file.read(cache_dir() / progress_file.FILE))
     except OSError as error:
         raise HostingError(f"{folder} can't be used: {error.strerror}.") from error
-    if progress_file.location() == folder / progress_file.FILE:  # not if you chose another place
-        progress_file.join(progress_file.read(cache_dir() / progress_file.FILE))
 
 
 def _where_work_goes() -> str:

@@ -7,8 +7,11 @@ Every file is listed with its SHA-256. Importing checks them all before it write
 overwrites a file of yours, and joins the progress with the one that is there.
 """
 
+import contextlib
 import hashlib
+import itertools
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -27,7 +30,11 @@ NAME = "course-work.zip"
 LIST = "course-work.json"
 VERSION = 1
 MODELS = (".safetensors", ".pt", ".pth", ".ckpt")
+RECORDS = ("progress.json", "predictions.json")
 MARK = "my_"
+MOST_FILES = 100_000
+LARGE = 1 << 30  # bytes unpacked; above it, no more than a hundred times the packed ones
+LARGEST_RECORD = 1 << 24
 IMPORTED = "notebooks/my_models/"  # where an import puts models
 
 
@@ -82,35 +89,70 @@ def import_work(path: Path | str = NAME) -> list[Path]:
     Raises:
         HostingError: the file is no export, or damaged. Then nothing was changed.
     """
-    from course_lib.exercises import progress_file
-
     source = Path(path).expanduser()
     try:
-        with zipfile.ZipFile(source) as archive, tempfile.TemporaryDirectory() as folder:
-            names = _checked(archive, Path(folder))
+        with (
+            source.open("rb") as file,
+            zipfile.ZipFile(file) as archive,
+            tempfile.TemporaryDirectory() as folder,
+        ):
+            names = _checked(archive, Path(folder), os.fstat(file.fileno()).st_size)
             entries, guesses = _read_records(Path(folder))
-            written = [
-                _place(Path(folder) / name, _destination(name))
-                for name in names
-                if name not in ("progress.json", "predictions.json")
-            ]
+            written = _put_all(Path(folder), names, entries)
     except FileNotFoundError:
         raise HostingError(f"There is no file {source}.") from None
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
-        raise HostingError(f"{source} is no whole export of the course's: {error}.") from error
     except OSError as error:
-        raise HostingError(f"{source} can't be taken in: {error.strerror}.") from error
-    progress_file.join(entries)
+        raise HostingError(
+            f"{source} can't be taken in: {error.strerror or error}. Nothing was changed."
+        ) from error
+    except Exception as error:  # whatever a strange archive makes a library raise
+        raise HostingError(f"{source} is no whole export of the course's: {error}.") from error
     if guesses:
         from course_lib.exercises import predictions
 
         predictions._noted.update(guesses)
     print(
         f"Taken in: {counted(len(entries), 'exercise or question', 'exercises and questions')}, "
-        f"{counted(len(guesses), 'prediction')}, "
-        f"{counted(len([each for each in written if each]), 'file')}."
+        f"{counted(len(guesses), 'prediction')}, {counted(len(written), 'file')}."
     )
-    return [each for each in written if each]
+    return written
+
+
+def _put_all(folder: Path, names: list[str], entries: dict[str, Any]) -> list[Path]:
+    """Put all files into place and join the progress, or leave everything as it was."""
+    from course_lib.exercises import progress_file
+
+    with contextlib.ExitStack() as undo:
+        staged: list[tuple[Path, Path]] = []
+        for name in names:
+            target = _destination(name)
+            if name in RECORDS or _is_there(folder / name, target):
+                continue
+            for each in reversed([target.parent, *target.parent.parents]):
+                if not each.exists():
+                    each.mkdir()
+                    undo.callback(_remove_empty, each)
+            temporary = paths.temporary_beside(target)
+            undo.callback(temporary.unlink, missing_ok=True)
+            with (folder / name).open("rb") as source, temporary.open("xb") as copy:
+                shutil.copyfileobj(source, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+            staged.append((temporary, target))
+        written = []
+        for temporary, target in staged:
+            place = _free_name(target)
+            temporary.rename(place)
+            undo.callback(place.unlink, missing_ok=True)
+            written.append(place)
+        progress_file.join(entries)
+        undo.pop_all()
+        return written
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _records() -> Iterator[tuple[str, str]]:
@@ -176,11 +218,22 @@ def _answered() -> Iterator[tuple[str, Path]]:
             yield f"{MARK}{path.name}", path
 
 
-def _checked(archive: zipfile.ZipFile, folder: Path) -> list[str]:
-    """Unpack into ``folder`` what the list names; ValueError if anything is not as it says."""
+def _checked(archive: zipfile.ZipFile, folder: Path, size: int) -> list[str]:
+    """Unpack into ``folder`` what the list names; an error if anything is not as it says."""
+    members = archive.infolist()
+    claimed = sum(each.file_size for each in members)
+    if len(members) > MOST_FILES or claimed > max(LARGE, 100 * size):
+        raise ValueError(
+            f"it claims {len(members):,} files with {claimed:,} bytes, and has {size:,} itself"
+        )
+    if max((archive.getinfo(n).file_size for n in (LIST, *RECORDS) if n in archive.namelist()),
+           default=0) > LARGEST_RECORD:  # fmt: skip
+        raise ValueError("its lists are too large")
     content = json.loads(archive.read(LIST))
-    if content["version"] != VERSION:
-        raise ValueError(f"it is of version {content['version']}, expected {VERSION}")
+    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+        raise ValueError(f"{LIST} doesn't list files")
+    if content.get("version") != VERSION:
+        raise ValueError(f"it is of version {content.get('version')!r}, expected {VERSION}")
     digests: dict[str, str] = content["files"]
     for name in digests:
         if not _is_safe(name):
@@ -190,7 +243,7 @@ def _checked(archive: zipfile.ZipFile, folder: Path) -> list[str]:
     for name, digest in digests.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(name) as packed, target.open("wb") as out:
+        with archive.open(name) as packed, target.open("xb") as out:
             shutil.copyfileobj(packed, out)
         if file_hash(target) != digest:
             raise ValueError(f"{name} is damaged")
@@ -203,7 +256,7 @@ def _is_safe(name: str) -> bool:
     if "\\" in name or ":" in name or name != "/".join(parts) or {"..", ".", "/"} & set(parts):
         return False
     if len(parts) == 1:
-        return name in ("progress.json", "predictions.json")
+        return name in RECORDS
     top, first = parts[0], parts[1]
     mine = first.startswith(MARK)
     return (top in ("notebooks", "data") and mine) or (
@@ -214,9 +267,14 @@ def _is_safe(name: str) -> bool:
 def _read_records(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     from course_lib.exercises import progress_file
 
-    file, guesses = folder / "progress.json", folder / "predictions.json"
+    file, guesses = (folder / name for name in RECORDS)
     entries = progress_file.understood(file.read_bytes()) if file.exists() else {}
-    return entries, json.loads(guesses.read_bytes()) if guesses.exists() else {}
+    noted = json.loads(guesses.read_bytes()) if guesses.exists() else {}
+    if not isinstance(noted, dict) or not all(
+        isinstance(each, str | bool | int | float | list) for each in noted.values()
+    ):
+        raise ValueError("predictions.json holds no predictions")
+    return entries, noted
 
 
 def _destination(name: str) -> Path:
@@ -228,17 +286,21 @@ def _destination(name: str) -> Path:
     return (Path.cwd() if paths.host() else repo_root() / "notebooks" / "my_models") / rest
 
 
-def _place(file: Path, target: Path) -> Path | None:
-    """Put a file under its name, or the next free one; None when it is there already."""
-    candidate, number = target, 1
-    while candidate.exists():
-        if candidate.is_file() and file_hash(candidate) == file_hash(file):
-            return None
-        number += 1
-        candidate = target.with_name(f"{target.stem}-{number}{target.suffix}")
-    with file.open("rb") as source, atomic_write(candidate) as copy:
-        shutil.copyfileobj(source, copy)
-    return candidate
+def _candidates(target: Path) -> Iterator[Path]:
+    """A name and those that come after it: a.txt, a-2.txt, a-3.txt, ..."""
+    yield target
+    for number in itertools.count(2):
+        yield target.with_name(f"{target.stem}-{number}{target.suffix}")
+
+
+def _is_there(file: Path, target: Path) -> bool:
+    """Whether a file is in its place already, under its name or a later one."""
+    known = itertools.takewhile(os.path.lexists, _candidates(target))
+    return any(each.is_file() and file_hash(each) == file_hash(file) for each in known)
+
+
+def _free_name(target: Path) -> Path:
+    return next(each for each in _candidates(target) if not os.path.lexists(each))
 
 
 def _download(file: Path) -> None:

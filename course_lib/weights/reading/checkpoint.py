@@ -1,7 +1,8 @@
 """Read a checkpoint, whatever it is, without running a line of code from it."""
 
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -12,8 +13,10 @@ import torch
 from course_lib.text import counted
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading import formats, locate, plainfiles, torchfile
-from course_lib.weights.reading.damage import check_unchanged, stamp
+from course_lib.weights.reading.damage import Held, check_room, held
 from course_lib.weights.reading.digests import check_sha256
+
+_SMALL = 1 << 20  # bytes that views may take up, whatever they are views of
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,6 @@ class Catalogue:
         places: everywhere that there could be some.
         others: what else it holds, outlined.
         metadata: text that was saved along.
-        stamps: each file with its size and time of change, to notice if it is changed meanwhile.
     """
 
     path: Path
@@ -56,7 +58,6 @@ class Catalogue:
     places: tuple[locate.Place, ...]
     others: dict[str, Any]
     metadata: dict[str, Any]
-    stamps: dict[Path, tuple[int, int]]
 
     @property
     def stored(self) -> dict[str, TensorInfo]:
@@ -140,13 +141,12 @@ def read_checkpoint(
         CheckpointError: it is no checkpoint, damaged, truncated, tampered with, of another hash,
             or holds weights in several places with nothing to tell which.
     """
-    catalogue = open_catalogue(path, where, sha256, checked=True)
-    place = catalogue.place
-    _refuse_odd_tensors(catalogue.path, place)
-    tensors = OrderedDict((name, _own(tensor)) for name, tensor in place.tensors.items())
+    with _opened(path, where, sha256, checked=True, copied=True) as catalogue:
+        place = catalogue.place
+        _refuse_odd_tensors(catalogue.path, place)
+        tensors = OrderedDict(_own(catalogue.path, place.tensors))
     if place.versions is not None:
         tensors._metadata = place.versions  # type: ignore[attr-defined]
-    check_unchanged(catalogue.stamps)
     return Checkpoint(
         path=catalogue.path, format=catalogue.format, where=place.where,
         wrapper=locate.describe(place), prefix=locate.common_prefix(list(tensors)), tensors=tensors,
@@ -155,10 +155,42 @@ def read_checkpoint(
     )  # fmt: skip
 
 
-def _own(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy, contiguous, in memory of its own."""
-    whole = tensor.resolve_conj().resolve_neg()
-    return whole.clone(memory_format=torch.contiguous_format)
+def _own(path: Path, tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Copies, contiguous, in memory of their own; names of one tensor get one copy.
+
+    Only where views of one memory have far more elements together than it, as an expanded tensor
+    has, do they become views of one copy.
+    """
+    wanted: Counter[int] = Counter()
+    for each in {_place(tensor): tensor for tensor in tensors.values()}.values():
+        wanted[each.untyped_storage().data_ptr()] += each.numel() * each.itemsize
+    sizes = {s.data_ptr(): s.nbytes() for s in torchfile.storages(tensors.values())}
+    apart = {start for start, count in wanted.items() if count <= max(4 * sizes[start], _SMALL)}
+    check_room(path, sum(wanted[start] if start in apart else sizes[start] for start in wanted))
+    made: dict[Any, Any] = {}
+    for name, tensor in tensors.items():
+        key, start = _place(tensor), tensor.untyped_storage().data_ptr()
+        if key not in made and start in apart:
+            whole = tensor.resolve_conj().resolve_neg()
+            made[key] = whole.clone(memory_format=torch.contiguous_format)
+        elif key not in made:
+            check_room(path, tensor.numel() * tensor.itemsize)  # whoever uses it fills that much
+            if start not in made:
+                made[start] = tensor.untyped_storage().clone()
+            view = torch.empty(0, dtype=tensor.dtype).set_(
+                made[start], tensor.storage_offset(), tensor.shape, tensor.stride()
+            )
+            view = view.conj() if tensor.is_conj() else view
+            made[key] = torch._neg_view(view) if tensor.is_neg() else view
+        yield name, made[key]
+
+
+def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+    start = tensor.untyped_storage().data_ptr()
+    flags = tensor.is_conj(), tensor.is_neg()
+    if not tensor.numel():
+        return (id(tensor),)
+    return start, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype, flags
 
 
 def open_catalogue(
@@ -168,32 +200,54 @@ def open_catalogue(
 
     Args:
         path, where, sha256: as for :func:`read_checkpoint`.
-        checked: whether every byte is compared with the checksums in the file.
+        checked: whether every byte is compared with the checksums in the file. If not, the tensors
+            of a NumPy archive have a shape and no values.
 
     Raises:
         CheckpointError: as :func:`read_checkpoint`.
     """
+    with _opened(path, where, sha256, checked) as catalogue:
+        return catalogue
+
+
+@contextmanager
+def _opened(
+    path: str | Path, where: str | None, sha256: str | None, checked: bool, copied: bool = False
+) -> Iterator[Catalogue]:
+    """What a file holds. It stays open, and nothing may have changed it when the block ends."""
     path = Path(path).expanduser()
-    try:
-        format = formats.sniff(path)
-        stamps = {path: stamp(path)}
+    with opened(path) as (held, format):
+        if copied and format != formats.NUMPY:
+            check_room(path, held.size)
         if sha256 is not None:
-            check_sha256(path, sha256)
-        tree, metadata, files = content(path, format, checked)
-        stamps |= {file: stamp(file) for file in files}
+            check_sha256(held, sha256)
+        tree, metadata, _ = content(held, format, checked)
+        own = tree.get("metadata") if isinstance(tree, dict) else None
+        if not metadata and isinstance(own, dict):
+            metadata = locate.outline(own, whole=True)
+        place, places = locate.find(tree, str(path), where)
+        yield Catalogue(path, format, place, places, _others(tree, place), metadata)
+        if checked:
+            held.check_unchanged()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Held, str]]:
+    """A file held open, and its format.
+
+    Raises:
+        CheckpointError: there is none, it can't be read, or it is of no format that is known.
+    """
+    try:
+        formats.check_there(path)
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror or error}.") from error
-    own = tree.get("metadata") if isinstance(tree, dict) else None
-    if not metadata and isinstance(own, dict):
-        metadata = locate.outline(own, whole=True)
-    place, places = locate.find(tree, str(path), where)
-    if checked:
-        check_unchanged(stamps)
-    return Catalogue(path, format, place, places, _others(tree, place), metadata, stamps)
+    with held(path) as file:
+        yield file, formats.sniff(file)
 
 
 def content(
-    path: Path, format: str, checked: bool = False
+    held: Held, format: str, checked: bool = False
 ) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
     """The tree of a file, its metadata, and the further files that belong to it.
 
@@ -201,25 +255,28 @@ def content(
         CheckpointError: the file, or a shard that it names, is damaged or wants to run code.
     """
     if format == formats.ZIP:
-        return torchfile.open_zip(path, checked=checked), {}, ()
+        return torchfile.open_zip(held, checked=checked), {}, ()
     if format == formats.LEGACY:
-        return torchfile.open_legacy(path), {}, ()
+        return torchfile.open_legacy(held), {}, ()
     if format == formats.SAFETENSORS:
-        return *plainfiles.open_safetensors(path, checked=checked), ()
+        return *plainfiles.open_safetensors(held, checked=checked), ()
     if format == formats.NUMPY:
-        return *plainfiles.open_numpy(path), ()
-    return _sharded(path, checked)
+        return *plainfiles.open_numpy(held, checked=checked), ()
+    return _sharded(held, checked)
 
 
-def _sharded(path: Path, checked: bool) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
-    where, files, metadata = plainfiles.shards(path)
+def _sharded(index: Held, checked: bool) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
+    where, files, metadata = plainfiles.shards(index)
+    path = index.path
     tensors: dict[str, torch.Tensor] = {}
     found: dict[str, str] = {}
     for file in files:
-        format = formats.sniff(file)
-        if format == formats.SHARDED:
-            raise CheckpointError(f"{path}: the shard {file.name} is an index itself.")
-        tree, _, _ = content(file, format, checked)
+        with opened(file) as (held, format):
+            if format == formats.SHARDED:
+                raise CheckpointError(f"{path}: the shard {file.name} is an index itself.")
+            tree, _, _ = content(held, format, checked)
+            if checked:
+                held.check_unchanged()
         inside = locate.find(tree, str(file))[0].tensors
         twice = found.keys() & inside.keys()
         if twice:
@@ -256,7 +313,8 @@ def read_object(path: Path) -> Any:
     Raises:
         CheckpointError: as for :func:`read_checkpoint`.
     """
-    format = formats.sniff(path)
-    if format != formats.ZIP:
-        raise CheckpointError(f"{path} is no training checkpoint of save_checkpoint.")
-    return torchfile.open_zip(path, checked=True, mapped=False)
+    with opened(path) as (held, format):
+        if format != formats.ZIP:
+            raise CheckpointError(f"{path} is no training checkpoint of save_checkpoint.")
+        check_room(path, held.size)
+        return torchfile.open_zip(held, checked=True, mapped=False)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course_lib.text import counted
+from course_lib.text import counted, printable
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading import formats, locate
-from course_lib.weights.reading.checkpoint import TensorInfo, content
+from course_lib.weights.reading.checkpoint import TensorInfo, content, opened
 from course_lib.weights.reading.torchfile import plain
 
 FORMATS = {
@@ -67,8 +67,8 @@ class Contents:
 def inspect(path: str | Path, depth: int | None = 2) -> Contents:
     """What a checkpoint holds, as a tree, without reading the tensors.
 
-    (Files of torch before 1.6 and NumPy archives are read all the same: they tell their shapes
-    only on the way.) Nothing in the file is run, and the tensors' checksums aren't looked at.
+    (Files of torch before 1.6 are read all the same: they tell their shapes only on the way.)
+    Nothing in the file is run, and the tensors' checksums aren't looked at.
 
     Args:
         path: any file that :func:`read_checkpoint` reads.
@@ -83,12 +83,9 @@ def inspect(path: str | Path, depth: int | None = 2) -> Contents:
             several, is fine.
     """
     path = Path(path).expanduser()
-    try:
-        format = formats.sniff(path)
-        tree, metadata, files = content(path, format)
-        size = sum(each.stat().st_size for each in (path, *files))
-    except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror or error}.") from error
+    with opened(path) as (held, format):
+        tree, metadata, files = content(held, format)
+        size = held.size + sum(each.stat().st_size for each in files)
     try:
         places = tuple(each.where for each in locate.find(tree, str(path))[1])
     except CheckpointError:
@@ -136,19 +133,22 @@ def _rows(tree: Mapping[str, Any], depth: int | None, level: int = 0) -> Iterato
     indent = "  " * level
     for key, value in tree.items():
         if isinstance(value, TensorInfo):
-            yield indent + key, f"{value.dtype} {value.shape}  {size_text(value.nbytes)}"
+            yield indent + printable(key), f"{value.dtype} {value.shape}  {size_text(value.nbytes)}"
         elif isinstance(value, dict):
             inside = [each for _, each in _flat(value)]
             total = sum(each.nbytes for each in inside)
             numbers = counted(sum(each.numel for each in inside), "number")
             text = f"{counted(len(inside), 'tensor')}, {numbers}, {size_text(total)}"
-            yield indent + key, text if inside else counted(len(value), "entry", "entries")
+            yield (
+                indent + printable(key),
+                text if inside else counted(len(value), "entry", "entries"),
+            )
             if depth is None or level + 1 < depth:
                 yield from _rows(value, depth, level + 1)
         else:
             text = repr(value)
             short = f"{type(value).__name__}, {text[:50]}..."
-            yield indent + key, text if len(text) <= 60 else short
+            yield indent + printable(key), text if len(text) <= 60 else short
 
 
 def size_text(nbytes: int) -> str:

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.errors import suggest
+from course_lib.text import few
 from course_lib.weights.errors import CheckpointError
+from course_lib.weights.reading.damage import Held
 
 ZIP, LEGACY, SAFETENSORS, SHARDED, NUMPY = "zip", "legacy", "safetensors", "sharded", "numpy"
+LARGEST_JSON = 1 << 28  # an index of a hundred thousand tensors has 10 MB
 
 # torch.save before 1.6 (and _use_new_zipfile_serialization=False): the pickle of a magic number.
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -30,17 +33,22 @@ _STRANGERS = (
 )  # fmt: skip
 
 
-def sniff(path: Path) -> str:
+def sniff(held: Held) -> str:
     """The format of a file: ``zip``, ``legacy``, ``safetensors``, ``sharded`` or ``numpy``.
 
     Raises:
-        CheckpointError: no such file, or it is none of these; the message says what it is.
+        CheckpointError: it is none of these; the message says what it is.
     """
-    size = _size(path)
-    with path.open("rb") as file:
-        head = file.read(1024)
-        file.seek(max(0, size - 512))
-        tail = file.read(512)
+    path, size, file = held.path, held.size, held.file
+    if size == 0:
+        raise CheckpointError(
+            f"{path} is empty (0 bytes): a download or a save that stopped before it began. "
+            "Get the file again."
+        )
+    file.seek(0)
+    head = file.read(1024)
+    file.seek(max(0, size - 512))
+    tail = file.read(512)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise CheckpointError(
@@ -52,37 +60,38 @@ def sniff(path: Path) -> str:
         if head.startswith(magic):
             raise CheckpointError(f"{path} is {what}.")
     if head.startswith(b"PK\x03\x04"):
-        return _kind_of_zip(path, size)
+        return _kind_of_zip(held)
     if head.startswith(LEGACY_MAGIC):
         return LEGACY
     if _looks_like_safetensors(head):
         return SAFETENSORS
     if text.startswith(b"{"):
-        return _kind_of_json(path)
+        return _kind_of_json(held)
     raise CheckpointError(f"{path} {_unknown(head, tail, size)}")
 
 
-def _size(path: Path) -> int:
+def check_there(path: Path) -> None:
+    """Say what is wrong with a path that is no file.
+
+    Raises:
+        CheckpointError: a folder, nothing, or a link that leads nowhere.
+    """
     if path.is_dir():
-        inside = sorted(each.name for each in path.iterdir())[:8]
+        inside = sorted(each.name for each in path.iterdir())
         raise CheckpointError(
-            f"{path} is a folder; expected a file. It holds: {', '.join(inside) or 'nothing'}."
+            f"{path} is a folder; expected a file. It holds: {few(inside, 8) or 'nothing'}."
         )
-    if not path.is_file():
+    if path.is_symlink() and not path.exists():
+        raise CheckpointError(f"{path} is a link that leads to no file, or back to itself.")
+    if not path.exists():
         known = (each.name for each in path.parent.iterdir()) if path.parent.is_dir() else ()
         raise CheckpointError(f"There is no file {path}.{suggest(path.name, known)}")
-    size = path.stat().st_size
-    if size == 0:
-        raise CheckpointError(
-            f"{path} is empty (0 bytes): a download or a save that stopped before it began. "
-            "Get the file again."
-        )
-    return size
 
 
-def _kind_of_zip(path: Path, size: int) -> str:
+def _kind_of_zip(held: Held) -> str:
+    path, size = held.path, held.size
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(held.file) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, struct.error,
             NotImplementedError, UnicodeDecodeError):  # fmt: skip
@@ -95,7 +104,7 @@ def _kind_of_zip(path: Path, size: int) -> str:
         return ZIP
     if names and all(name.endswith(".npy") for name in names):
         return NUMPY
-    shown = ", ".join(names[:5]) or "nothing"
+    shown = few(names, 5) or "nothing"
     raise CheckpointError(
         f"{path} is a zip archive without a checkpoint in it (no data.pkl); it holds: {shown}. "
         "If the weights are inside, unpack it first."
@@ -110,9 +119,13 @@ def _looks_like_safetensors(head: bytes) -> bool:
     return 2 <= length < 1 << 40
 
 
-def _kind_of_json(path: Path) -> str:
+def _kind_of_json(held: Held) -> str:
+    path = held.path
+    if held.size > LARGEST_JSON:
+        raise CheckpointError(f"{path} is a JSON text of {held.size:,} bytes, not weights.")
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        held.file.seek(0)
+        content: Any = json.loads(held.file.read().decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise CheckpointError(f"{path} is damaged JSON text, not weights.") from None
     if isinstance(content, dict) and isinstance(content.get("weight_map"), dict):

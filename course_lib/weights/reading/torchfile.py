@@ -9,7 +9,7 @@ import struct
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,18 +17,19 @@ from typing import Any
 import torch
 
 from course_lib.weights.errors import CheckpointError
-from course_lib.weights.reading.damage import reading
-from course_lib.weights.reading.pickles import refusal
+from course_lib.weights.reading.damage import Held, check_room, reading
+from course_lib.weights.reading.pickles import check_claims, check_doubling, refusal
 
 _PROGRAM_LIMIT = 1 << 24  # bytes of pickle that are searched to explain a refusal
 _DEEPEST = 50
+_MOST_PARTS = 100_000  # written out; or four times those in the file, if these are more
 
 
-def open_zip(path: Path, *, checked: bool, mapped: bool = True) -> Any:
+def open_zip(held: Held, *, checked: bool, mapped: bool = True) -> Any:
     """The object in a zip file of ``torch.save``.
 
     Args:
-        path: the file.
+        held: the file.
         checked: whether every byte is compared with the checksums; False: all but the tensors'.
         mapped: its tensors are views of the file, read when their values are used; copy them
             before the file may change. False: they have memory of their own.
@@ -37,18 +38,20 @@ def open_zip(path: Path, *, checked: bool, mapped: bool = True) -> Any:
         UnsafeCheckpointError: it wants to run code.
         CheckpointError: it is damaged, compressed or a TorchScript program.
     """
-    with reading(path, "its table of contents"), zipfile.ZipFile(path) as archive:
+    path = held.path
+    with reading(path, "its table of contents"), zipfile.ZipFile(held.file) as archive:
         members = archive.infolist()
         _refuse_strange(path, members)
-        if any(member.CRC for member in members):  # else: saved with set_crc32_options(False)
+        if any(member.CRC for member in members):
             _compare(path, archive, checked)
-        program = next(each for each in members if each.filename.endswith("/data.pkl"))
-        mapped = mapped and path.suffix != ".safetensors"  # which torch takes for its format
-        tree = _load(path, lambda: archive.read(program), mapped)
-        for _ in tensors_in(tree):
-            pass  # it isn't nested too deep
+        else:  # saved with set_crc32_options(False)
+            for member in members:
+                member.CRC = None  # type: ignore[assignment]
+        program = archive.read(next(e for e in members if e.filename.endswith("/data.pkl")))
+        mapped = mapped and held.way.suffix != ".safetensors"  # which torch takes for its format
+        tree = _load(held, program, mapped)
         if mapped:
-            _check_places(path, tree, _starts(path, members))
+            _check_places(path, tree, _starts(held, members))
     return tree
 
 
@@ -72,20 +75,17 @@ def _compare(path: Path, archive: zipfile.ZipFile, checked: bool) -> None:
         ) from None
 
 
-def open_legacy(path: Path) -> Any:
+def open_legacy(held: Held) -> Any:
     """The object in a file of ``torch.save`` before 1.6.
 
     Raises:
         UnsafeCheckpointError: it wants to run code.
         CheckpointError: it is damaged or truncated.
     """
-    with reading(path, "the row of pickles of an old torch.save"):
-        with path.open("rb") as file:
-            program = file.read(_PROGRAM_LIMIT)
-        tree = _load(path, lambda: program, mapped=False)
-        for _ in tensors_in(tree):
-            pass  # it isn't nested too deep
-    return tree
+    with reading(held.path, "the row of pickles of an old torch.save"):
+        check_room(held.path, held.size)
+        held.file.seek(0)
+        return _load(held, held.file.read(_PROGRAM_LIMIT), mapped=False)
 
 
 def _refuse_strange(path: Path, members: list[zipfile.ZipInfo]) -> None:
@@ -129,16 +129,27 @@ _HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 ]  # fmt: skip
 
 
-def _load(path: Path, program: Callable[[], bytes], mapped: bool) -> Any:
+def _load(held: Held, program: bytes, mapped: bool) -> Any:
+    path, size = held.path, held.size
+    check_claims(str(path), program, size)
+    check_doubling(str(path), program)
     with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
         warnings.simplefilter("ignore")  # about old protocols: what matters is raised
         try:
             if mapped:
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            with path.open("rb") as file:
-                return torch.load(file, map_location="cpu", weights_only=True)
+                tree = torch.load(held.way, map_location="cpu", weights_only=True, mmap=True)
+            else:
+                held.file.seek(0)
+                tree = torch.load(held.file, map_location="cpu", weights_only=True)
         except UnpicklingError as error:
-            raise refusal(str(path), program(), str(error)) from None
+            raise refusal(str(path), program, str(error)) from None
+    _check_extent(path, tree)
+    stored = sum({e.data_ptr(): e.nbytes() for e in storages(tensors_in(tree))}.values())
+    if not mapped and stored > size:
+        raise CheckpointError(
+            f"{path} is refused: its tensors claim {stored:,} bytes, and the file has {size:,}."
+        )
+    return tree
 
 
 def plain(value: Any) -> bool:
@@ -154,19 +165,67 @@ def plain(value: Any) -> bool:
     )
 
 
-def tensors_in(tree: Any, depth: int = 0) -> Iterator[torch.Tensor]:
-    """All plain tensors in a tree of dictionaries, lists and tuples.
+def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
+    """All plain tensors in a tree of dictionaries, lists and tuples, each part looked at once."""
+    todo, seen = [tree], {id(tree)}
+    while todo:
+        value = todo.pop()
+        if plain(value):
+            yield value
+        for each in _parts(value):
+            if id(each) not in seen:
+                seen.add(id(each))
+                todo.append(each)
+
+
+def storages(tensors: Iterable[torch.Tensor]) -> set[torch.UntypedStorage]:
+    """The memory that tensors lie in."""
+    return {each.untyped_storage() for each in tensors if each.device.type != "meta"}
+
+
+def _parts(value: Any) -> Collection[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _check_extent(path: Path, tree: Any) -> None:
+    """Refuse what is nested too deep, or is small in the file and endless when written out.
+
+    A list that holds one list twice, which holds another one twice, and so on 45 times, takes 600
+    bytes, and a walk through it 2**45 steps. Each part is looked at once here, and counted as often
+    as it occurs.
 
     Raises:
-        CheckpointError: nested more than 50 deep.
+        CheckpointError: more than 50 levels, or far more parts than the file has.
     """
-    if depth > _DEEPEST:
-        raise CheckpointError(f"objects nested more than {_DEEPEST} deep")
-    if plain(tree):
-        yield tree
-    elif isinstance(tree, dict | list | tuple):
-        for each in tree.values() if isinstance(tree, dict) else tree:
-            yield from tensors_in(each, depth + 1)
+    extent: dict[int, tuple[int, int]] = {}  # of a part: its levels, and what it has written out
+    todo = [(tree, False)]
+    above: set[int] = set()
+    there = 0
+    while todo:
+        value, below = todo.pop()
+        parts = [each for each in _parts(value) if isinstance(each, dict | list | tuple)]
+        if below:
+            inner = [extent[id(each)] for each in parts]
+            levels = 1 + max((each[0] for each in inner), default=0)
+            extent[id(value)] = (levels, 1 + len(_parts(value)) + sum(e[1] for e in inner))
+            above.discard(id(value))
+            there += len(_parts(value))
+        elif id(value) in above:
+            raise CheckpointError(f"{path} is refused: an object in it holds itself.")
+        elif id(value) not in extent:
+            above.add(id(value))
+            todo.append((value, True))
+            todo += [(each, False) for each in parts]
+    levels, written = extent[id(tree)]
+    if levels > _DEEPEST:
+        raise CheckpointError(f"{path}: its objects are nested more than {_DEEPEST} deep.")
+    if written > max(_MOST_PARTS, 4 * there):
+        raise CheckpointError(
+            f"{path} is refused: its objects hold each other again and again, {there:,} parts that "
+            f"make {float(written):.1g} when written out. Weights never need that; delete it."
+        )
 
 
 def _check_places(path: Path, tree: Any, starts: dict[int, int]) -> None:
@@ -177,8 +236,8 @@ def _check_places(path: Path, tree: Any, starts: dict[int, int]) -> None:
         tree: the object in it.
         starts: of its members: where the content begins -> how long it is.
     """
-    storages = {each.untyped_storage() for each in tensors_in(tree)}
-    places = {each.data_ptr(): each.nbytes() for each in storages if each.nbytes()}
+    found = storages(tensors_in(tree))
+    places = {each.data_ptr(): each.nbytes() for each in found if each.nbytes()}
     if not places:
         return
     first, length = next(iter(places.items()))
@@ -190,13 +249,12 @@ def _check_places(path: Path, tree: Any, starts: dict[int, int]) -> None:
         )
 
 
-def _starts(path: Path, members: list[zipfile.ZipInfo]) -> dict[int, int]:
+def _starts(held: Held, members: list[zipfile.ZipInfo]) -> dict[int, int]:
     """Where the content of each storage begins, and how many bytes it has."""
-    found = {}
-    with path.open("rb") as file:
-        for member in members:
-            if "/data/" in member.filename:
-                file.seek(member.header_offset + 26)
-                name, extra = struct.unpack("<2H", file.read(4))
-                found[member.header_offset + 30 + name + extra] = member.file_size
+    found, file = {}, held.file
+    for member in members:
+        if "/data/" in member.filename:
+            file.seek(member.header_offset + 26)
+            name, extra = struct.unpack("<2H", file.read(4))
+            found[member.header_offset + 30 + name + extra] = member.file_size
     return found

@@ -16,14 +16,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from course_lib.errors import CourseError
-from course_lib.paths import atomic_write
 from course_lib.weights.errors import CheckpointError, LoadError
 from course_lib.weights.reading.checkpoint import read_object
-from course_lib.weights.saving import groups, state, undo
-from course_lib.weights.saving.save import TORCH_ENDINGS, check_ending
+from course_lib.weights.saving import checks, groups, state, undo
+from course_lib.weights.saving.save import TORCH_ENDINGS, check_ending, written
 
 _KIND = "course_lib training checkpoint"
-_VERSION = 2
 _PLAIN = (type(None), bool, int, float, str, bytes, torch.Size, torch.dtype, torch.device,
           torch.Tensor, nn.Parameter, nn.Buffer)  # fmt: skip
 Generators = Mapping[str, torch.Generator]
@@ -88,15 +86,15 @@ def save_checkpoint(
         The path. The random states of Python, NumPy, torch and CUDA are saved as well.
 
     Raises:
-        CheckpointError: another ending, an optimizer of parameters outside of the model, or
-            something that can only be read back by running code.
+        CheckpointError: another ending, an optimizer of parameters outside of the model,
+            something that can only be read back by running code, or it can't be written.
     """
     path = Path(path).expanduser()
     check_ending(path, TORCH_ENDINGS)
     tensors, beside = state.take(model)
     parts = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     content = {
-        "kind": _KIND, "version": _VERSION, "model": tensors, "model_config": beside,
+        "kind": _KIND, "version": checks.VERSION, "model": tensors, "model_config": beside,
         "averaged": state.take(averaged) if averaged is not None else None,
         "optimizer_names": groups.names_of(optimizer, model) if optimizer is not None else None,
         **{name: part.state_dict() if part is not None else None for name, part in parts.items()},
@@ -105,7 +103,7 @@ def save_checkpoint(
         "metrics": dict(metrics or {}), "extra": dict(extra or {}),
     }  # fmt: skip
     _check_plain(content, "")
-    with atomic_write(path) as file:
+    with written(path) as file:
         torch.save(content, file)
     return path
 
@@ -141,15 +139,22 @@ def resume_checkpoint(
         How far the run had come.
 
     Raises:
-        CheckpointError: the file can't be read, or is no checkpoint of ``save_checkpoint``; or the
-            optimizer holds other parameters than the model's.
+        CheckpointError: the file can't be read, is no checkpoint of ``save_checkpoint``, is of a
+            newer format, or has a part that is missing or of the wrong type; or the optimizer holds
+            other parameters than the model's.
         LoadError: it doesn't fit what you gave. Everything is as it was before the call.
     """
     parts = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     own = generators or {}
-    content = _read_fitting(Path(path).expanduser(), parts | {"averaged": averaged}, own)
+    path = Path(path).expanduser()
+    content = _read_fitting(path, model, parts | {"averaged": averaged}, own)
     if optimizer is not None:
-        groups.names_of(optimizer, model)  # before anything is changed
+        groups.names_of(optimizer, model)
+        checks.check_optimizer(optimizer, content, str(path))
+    if scaler is not None:
+        checks.check_like(scaler, content["scaler"], str(path), "scaler")
+    if scheduler is not None:
+        checks.check_like(scheduler, content["scheduler"], str(path), "scheduler")
     randomness = _random_states(own)
     undos: list[undo.Undo] = [lambda: _set_random_states(randomness, own)]
     undos += [undo.of_model(each) for each in (averaged, model) if each is not None]
@@ -188,19 +193,17 @@ def resume_checkpoint(
     return Resumed(**told, added=added, skipped=skipped)
 
 
-def _read_fitting(path: Path, parts: Mapping[str, Any], generators: Generators) -> dict[str, Any]:
+def _read_fitting(
+    path: Path, model: nn.Module, parts: Mapping[str, Any], generators: Generators
+) -> dict[str, Any]:
     """The content of a training checkpoint that has what the call has, no less and no more."""
     content = read_object(path)
     if not isinstance(content, dict) or content.get("kind") != _KIND:
         raise CheckpointError(
             f"{path} is no checkpoint of save_checkpoint. For weights alone there is load_weights."
         )
-    if content.get("version") != _VERSION:
-        raise CheckpointError(
-            f"{path} was saved by another version of course_lib (format "
-            f"{content.get('version', 1)}; this one reads {_VERSION}). Resume it with that "
-            "version, or take its weights alone: load_weights(model, path, where='model')."
-        )
+    content = checks.upgraded(content, str(path), model)
+    checks.check(content, str(path), generators)
     for name, part in parts.items():
         if (part is None) != (content[name] is None):
             have, lack = ("the file", "the call") if part is None else ("the call", "the file")

@@ -1,9 +1,10 @@
 """Save weights so that there is always a whole file: the old one or the new one."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import safetensors.torch
 import torch
@@ -11,9 +12,9 @@ from torch import nn
 from zlib_ng import zlib_ng
 
 from course_lib.freezing.bits import same_bits
-from course_lib.paths import atomic_write, write_file
-from course_lib.weights.errors import CheckpointError
-from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS
+from course_lib.paths import atomic_write
+from course_lib.weights.errors import CheckpointError, NotWrittenError
+from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS, names_crc
 
 TORCH_ENDINGS = (".pth", ".pt", ".bin", ".ckpt")
 ENDINGS = (".safetensors", *TORCH_ENDINGS)
@@ -58,6 +59,7 @@ def save_weights(
 
     Raises:
         CheckpointError: another ending; something that isn't a tensor; metadata that aren't JSON.
+        NotWrittenError: a full disk, no permission.
     """
     path = Path(path).expanduser()
     check_ending(path)
@@ -69,16 +71,64 @@ def save_weights(
                 f"{name!r} is a {type(tensor).__name__}; only tensors can be saved as weights. "
                 "For a whole training run there is save_checkpoint."
             )
-    if path.suffix not in TORCH_ENDINGS:
+    with written(path) as file:
+        _write(state, about, path.suffix not in TORCH_ENDINGS, file)
+    return path
+
+
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A file for weights that takes its place when it is whole.
+
+    Raises:
+        NotWrittenError: a full disk, no permission, a folder in its place.
+    """
+    kept: list[BaseException] = []
+    try:
+        with atomic_write(path) as file:
+            try:
+                yield cast(BinaryIO, _Telling(file, kept))
+            except RuntimeError:  # torch puts it in the place of what the file raised, Ctrl-C too
+                if kept:
+                    raise kept[0] from None
+                raise
+    except OSError as error:
+        told = NotWrittenError(
+            f"{path} can't be written: {error.strerror or error}. What was there before is still "
+            "there. Make room, or name another place."
+        )
+        told.errno, told.strerror = error.errno, error.strerror
+        raise told from error
+
+
+class _Telling:
+    """A file that remembers what it raised."""
+
+    def __init__(self, file: BinaryIO, raised: list[BaseException]) -> None:
+        self._file, self._raised = file, raised
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except BaseException as error:
+            self._raised.append(error)
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _write(state: Mapping[str, Any], about: Any, plain: bool, file: BinaryIO) -> None:
+    if plain:
         tensors, names = _without_ties(state)
         metadata = {"format": "pt", ABOUT: json.dumps(about), **names}
-        metadata[CHECKSUMS] = json.dumps({name: _crc(each) for name, each in tensors.items()})
-        write_file(path, safetensors.torch.save(tensors, metadata))
+        checksums = {name: _crc(each) for name, each in tensors.items()}
+        listed = {"tensors": checksums, "header": names_crc(tensors, metadata)}
+        metadata[CHECKSUMS] = json.dumps(listed)
+        file.write(safetensors.torch.save(tensors, metadata))
     else:
         compact = {name: _compact(tensor) for name, tensor in state.items()}
-        with atomic_write(path) as file:
-            torch.save({"state_dict": compact, "metadata": about}, file)
-    return path
+        torch.save({"state_dict": compact, "metadata": about}, file)
 
 
 def _about(

@@ -1,5 +1,6 @@
 """What you did on a host comes home: whole, checked, and joined with what is there."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -161,6 +162,101 @@ def test_a_damaged_or_strange_file_changes_nothing(home, tmp_path, change, said)
     with pytest.raises(HostingError, match=said):
         hosting.import_work(strange)
     assert files_below(tmp_path) == before
+
+
+def raw(members, name, content):
+    """With a record of these bytes, truly listed."""
+    listed = json.loads(members["course-work.json"])
+    listed["files"][name] = hashlib.sha256(content).hexdigest()
+    return {**members, name: content, "course-work.json": json.dumps(listed).encode()}
+
+
+@pytest.mark.parametrize("change", [
+    lambda m: raw(m, "predictions.json", b"[1]"),
+    lambda m: raw(m, "predictions.json", b'{"a": {}}'),
+    lambda m: raw(m, "predictions.json", b"[" * 100_000),
+    lambda m: raw(m, "progress.json", b"[" * 100_000),
+    lambda m: raw(m, "progress.json", b'{"version": 1, "entries": []}'),
+    lambda m: {**m, "course-work.json": b"[" * 100_000},
+    lambda m: {**m, "course-work.json": b"[]"},
+    lambda m: {**m, "course-work.json": b'{"version": 1}'},
+    lambda m: {**m, "course-work.json": b'{"version": 1, "files": {"models/a.pt": 3}}'},
+    lambda m: {**m, "course-work.json": b'{"version": 1, "files": [1]}'},
+    lambda m: {**m, "course-work.json": b'{"version": 9, "files": {}}'},
+])  # fmt: skip
+def test_records_of_another_kind_change_nothing(home, tmp_path, change):
+    some_work(home)
+    strange = rewritten(hosting.export_work(), home / "here" / "strange.zip", change)
+    (home / "notebooks" / "my_notes.ipynb").unlink()
+    before = files_below(tmp_path)
+    with pytest.raises(HostingError, match="no whole export"):
+        hosting.import_work(strange)
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("damage", ["packing", "encrypted", "method", "bomb", "list"])
+def test_archives_that_libraries_stumble_over(home, tmp_path, damage):
+    some_work(home)
+    archive = hosting.export_work()
+    content = bytearray(archive.read_bytes())
+    with zipfile.ZipFile(archive) as inside:
+        first = inside.infolist()[0]
+    table = content.index(b"PK\x01\x02")
+    if damage == "packing":
+        at = first.header_offset + 30 + len(first.filename)
+        content[at : at + 10] = b"\xff" * 10
+    elif damage == "encrypted":
+        content[first.header_offset + 6] |= 1
+        content[table + 8] |= 1
+    elif damage == "method":
+        content[first.header_offset + 8] = content[table + 10] = 97
+    archive.write_bytes(content)
+    if damage in ("bomb", "list"):
+        name = "course-work.json" if damage == "list" else "models/a.pt"
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("course-work.json" if damage == "bomb" else "x", "{}")
+            with packed.open(name, "w") as file:
+                for _ in range(1100 if damage == "bomb" else 20):
+                    file.write(bytes(1 << 20))
+    (home / "notebooks" / "my_notes.ipynb").unlink()
+    before = files_below(tmp_path)
+    with pytest.raises(HostingError, match="no whole export"):
+        hosting.import_work(archive)
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("trouble", ["full", "conflict", "rename", "progress", "stopped"])
+def test_an_import_is_whole_or_nothing(home, tmp_path, monkeypatch, trouble):
+    some_work(home)
+    archive = hosting.export_work()
+    for name in ("notebooks/my_notes.ipynb", "data/my_pictures/train/one.jpg", "progress.json"):
+        (home / name).unlink()
+    (home / "data/my_pictures/train").rmdir()
+    (home / "data/my_pictures").rmdir()
+    calls, error = [], KeyboardInterrupt if trouble == "stopped" else OSError(28, "No space left")
+
+    def failing(real):
+        def third(*arguments, **options):
+            calls.append(1)
+            if len(calls) == (1 if trouble == "progress" else 3):
+                raise error
+            return real(*arguments, **options)
+
+        return third
+
+    if trouble == "conflict":
+        (home / "notebooks" / "my_models").write_text("no folder")
+    elif trouble == "rename":
+        monkeypatch.setattr("pathlib.Path.rename", failing(work.Path.rename))
+    elif trouble == "progress":
+        monkeypatch.setattr(progress_file, "write_file", failing(progress_file.write_file))
+    else:
+        monkeypatch.setattr(work.os, "fsync", failing(work.os.fsync))
+    before = files_below(tmp_path)
+    with pytest.raises(KeyboardInterrupt if trouble == "stopped" else HostingError):
+        hosting.import_work(archive)
+    assert files_below(tmp_path) == before
+    assert not (home / "data" / "my_pictures").exists()
 
 
 def test_what_is_no_export_is_said(home):
