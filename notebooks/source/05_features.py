@@ -19,6 +19,8 @@ from pathlib import Path
 REPO, REF = "OWNER/NAME", "TAG"
 
 if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    if REPO == "OWNER/NAME":
+        raise SystemExit("No address is set: write the course's GitHub repository and tag above.")
     url, folder = f"https://github.com/{REPO}", Path.home() / "course" / REPO / REF
     if not folder.exists():
         partial = f"{folder}.{os.getpid()}"  # moved to its place when it is whole

@@ -135,7 +135,6 @@ def test_on_your_own_machine_it_does_nothing(tmp_path):
     [
         (addresses.Address(REPO, "v9"), "Remote branch v9 not found"),
         (addresses.Address("someone/private", REF), "does not appear to be a git repository"),
-        (None, "at TAG"),
     ],
 )
 def test_a_wrong_address_is_one_clear_line_and_leaves_nothing(host, address, said):
@@ -145,6 +144,13 @@ def test_a_wrong_address_is_one_clear_line_and_leaves_nothing(host, address, sai
     assert said in line
     left = [path for path in (host.home / "course").rglob("*") if path.is_file()]
     assert left == []
+
+
+@pytest.mark.parametrize("host", ["colab", "kaggle"], indirect=True)
+def test_a_cell_without_an_address_says_so_and_asks_nobody(host):
+    (line,) = one_line(host.run(cells.first_cell(None), PATH=""))  # no git to be found
+    assert line == "No address is set: write the course's GitHub repository and tag above."
+    assert not (host.home / "course").exists()
 
 
 def test_without_a_network_it_is_one_clear_line(host):
@@ -197,8 +203,9 @@ def test_a_clone_that_was_cut_off_is_not_taken_for_the_course(host):
 
 
 def test_the_cell_is_short_and_the_same_whatever_the_address():
-    assert len(CELL.splitlines()) <= 26
+    assert len(CELL.splitlines()) <= 27
     unconfigured = cells.first_cell(None)
     assert CELL.replace(f'"{REPO}", "{REF}"', '"OWNER/NAME", "TAG"') == unconfigured
     assert compile(CELL, "cell", "exec")
     assert cells.NOWHERE == ("OWNER/NAME", "TAG")
+    assert f'if REPO == "{cells.NOWHERE[0]}":' in CELL
