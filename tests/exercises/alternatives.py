@@ -123,6 +123,22 @@ def rate_for_mean(rate_for_sum, batch_size):
 }
 
 ALTERNATIVES |= {
+    "3.8": [
+        """
+from course_lib import weights
+
+def load_backbone(detector, state):
+    weights.load_weights(detector.backbone.body, state, drop="fc")
+""",
+        """
+def load_backbone(detector, state):
+    head = set(state) - set(detector.backbone.body.state_dict())
+    assert head == {"fc.weight", "fc.bias"}, head
+    inside = {f"backbone.body.{n}": t for n, t in state.items() if n not in head}
+    detector.load_state_dict(detector.state_dict() | inside)
+    assert set(inside) == {n for n in detector.state_dict() if n.startswith("backbone.body.")}
+""",
+    ],
     "4.1": [
         """
 def freeze_fc1(model):
