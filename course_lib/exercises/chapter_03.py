@@ -802,8 +802,8 @@ def load_backbone(detector, state):
     mine = detector.state_dict()
     detector.load_state_dict({n: t for n, t in state.items() if n in mine}, strict=False)
 """,
-            """Nothing was loaded. In the detector the names begin with `backbone.body.`, in the file
-            they don't, and `strict=False` lets that pass. Load into `detector.backbone.body`.""",
+            """Nothing was loaded. In the detector the names begin with `backbone.body.`, in the
+            file they don't; `strict=False` lets that pass. Load into `detector.backbone.body`.""",
         ),
         Wrong(
             "substring",
@@ -821,9 +821,9 @@ def load_backbone(detector, state):
 def load_backbone(detector, state):
     detector.backbone.body.load_state_dict(state, strict=False)
 """,
-            """This file fits. With one that lacks a tensor, or has other names, you wouldn't hear of
-            it: `strict=False` forgives what is missing as well. Take out the head by name, and load
-            the rest strictly.""",
+            """This file fits. With one that lacks a tensor, or has other names, you wouldn't hear
+            of it: `strict=False` forgives what is missing as well. Take out the head by name, and
+            load the rest strictly.""",
         ),
         Wrong(
             "head_put_back",
