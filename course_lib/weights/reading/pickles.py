@@ -83,6 +83,7 @@ def refusal(where: str, program: bytes, reason: str) -> UnsafeCheckpointError:
         reason: what torch said.
     """
     wanted = wanted_names(program)
+    wanted = (*wanted, *_array_types(program, wanted))
     if not wanted:
         return UnsafeCheckpointError(
             f"{where} was refused: it holds instructions that weights don't need, or it is "
@@ -93,7 +94,7 @@ def refusal(where: str, program: bytes, reason: str) -> UnsafeCheckpointError:
     usual = [f"{name} is {what}" for name in wanted for start, what in _USUAL.items()
              if name == start or name.startswith(f"{start}.")]  # fmt: skip
     if len(usual) == len(wanted):
-        classes = ", ".join((*map(_expression, wanted), *_array_types(program, wanted)))
+        classes = ", ".join(map(_expression, wanted))
         usual = usual[:5]
         cause = f"Such names are common in honest files ({'; '.join(usual)}). "
     elif any(word in shown for word in (".models.", ".nn.modules.", "__main__", "_Module")):
