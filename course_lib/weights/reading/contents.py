@@ -93,6 +93,7 @@ def inspect(path: str | Path, depth: int | None = 2) -> Contents:
         places = tuple(each.where for each in locate.find(tree, str(path))[1])
     except CheckpointError:
         places = tuple(each.where for each in locate.places(tree))
+    tree = locate.opened(tree)
     nested = _nest(tree if isinstance(tree, Mapping) else {"(the object)": tree})
     if metadata:
         nested["(metadata)"] = metadata
@@ -104,6 +105,7 @@ def _nest(tree: Mapping[Any, Any]) -> dict[str, Any]:
     """Dictionaries as they are, dotted names cut into levels, tensors described."""
     nested: dict[str, Any] = {}
     for key, value in tree.items():
+        value = locate.opened(value)
         if plain(value):
             value = TensorInfo.of(value)
         elif isinstance(value, Mapping):

@@ -98,16 +98,34 @@ def refusal(where: str, program: bytes, reason: str) -> UnsafeCheckpointError:
         usual = usual[:5]
         cause = f"Such names are common in honest files ({'; '.join(usual)}). "
     elif any(word in shown for word in (".models.", ".nn.modules.", "__main__", "_Module")):
-        cause = "It looks like a whole model saved with torch.save(model): a pickle of classes. "
+        cause = (
+            "It looks like a whole model saved with torch.save(model): a pickle of classes, all "
+            "named in error.wanted. "
+        )
     else:
         cause = "Weights never need that; if you don't know exactly why it is there, delete it. "
+    third = (
+        "(3) only if you wrote the file or trust its author as you trust a program, name the "
+        f"classes: with torch.serialization.safe_globals([{classes}]): read_checkpoint(path)."
+    )
+    if _has_old_modules(program):
+        third = "(Naming the classes doesn't help: torch before 1.6 wrote their source code along.)"
     return UnsafeCheckpointError(
         f"{where} was refused: to be read it wants to import and use {shown}, which may run any "
         f"code on your machine. Nothing of it was run. {cause}Safe ways on: (1) look for the same "
         "weights as .safetensors; (2) ask the author for torch.save(model.state_dict(), path); "
-        "(3) only if you wrote the file or trust its author as you trust a program, name the "
-        f"classes: with torch.serialization.safe_globals([{classes}]): read_checkpoint(path).",
+        f"{third}",
         wanted,
+    )
+
+
+def _has_old_modules(program: bytes) -> bool:
+    """Whether torch before 1.6 wrote a whole module, which ``weights_only=True`` never reads."""
+    steps = [each for each in _instructions(program) if not each[0].endswith(("PUT", "MEMOIZE"))]
+    ends = zip(steps, steps[1:], steps[5:], strict=False)  # ("module", class, file, source)
+    return any(
+        first[1] == "module" and second[0] == "GLOBAL" and last[0] == "BINPERSID"
+        for first, second, last in ends
     )
 
 
