@@ -703,9 +703,9 @@ ex4_6
 
 
 # %% tags=["exercise"]
-def freeze_children(model, names):
-    for name, child in model.named_children():
-        if name in names:
+def freeze_children(model, names=(), idxs=()):
+    for idx, (name, child) in enumerate(model.named_children()):
+        if name in names or idx in idxs:
             child.requires_grad_(False)
 
 
