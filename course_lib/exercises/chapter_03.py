@@ -9,6 +9,7 @@ from torch import nn
 
 from course_lib.exercises.core import Exercise, Wrong
 from course_lib.exercises.models import (
+    FEATURES,
     CharacterModel,
     SmallResNet,
     copied_tensors,
@@ -718,6 +719,126 @@ def make_checkpoint(model, optimizer):
     judge=_judge_checkpoint,
 )
 
+# --- 3.8 ------------------------------------------------------------------------------------------
+
+
+class _Detector(nn.Module):
+    """A classifier's layers without its head as ``backbone.body``, and a head for four numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        body = SmallResNet()
+        del body.fc
+        self.backbone = nn.ModuleDict({"body": body})
+        self.box = nn.Linear(FEATURES, 4)
+
+
+def _judge_backbone(answer: Any) -> Verdict:
+    detector, classifier = _Detector(), SmallResNet(5)
+    train(classifier, torch.optim.SGD(classifier.parameters(), lr=0.1), pictures(classes=5))
+    state = _copied(classifier.state_dict())
+    wanted = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    box = copied_tensors(detector.box)
+    answer(detector, _copied(state))
+    body = detector.backbone["body"].state_dict()
+    if body.keys() != wanted.keys():
+        return mistake("head_put_back")
+    if moved(box, detector.box):
+        return not_yet("The detector's own head, `box`, has changed. It should stay as it is.")
+    left = {name for name in wanted if not torch.equal(body[name], wanted[name])}
+    if left == wanted.keys():
+        return mistake("nothing")
+    if left and all("fc" in name for name in left):
+        return mistake("substring")
+    if left:
+        return not_yet(f"{listed(left)} of the body is not what the file has.")
+    other = {f"encoder.{name}": tensor for name, tensor in state.items()}
+    for file in (other, {name: tensor for name, tensor in state.items() if name != "bn2.bias"}):
+        try:
+            answer(_Detector(), file)
+        except Exception:
+            continue
+        return mistake("silent")
+    return passed(
+        "The body is the classifier's, the head is the detector's, and nothing is missed."
+    )
+
+
+ex3_8 = Exercise(
+    "3.8",
+    "A backbone for another task",
+    minutes=8,
+    question="""
+        `state` is the state dict of a classifier whose head is `fc`. `detector.backbone.body` has
+        the same layers without the head; the detector's other parts have nothing to do with the
+        file. Load the body, whole and exact. A file that lacks a tensor of the body raises an error
+        (any). The code below loads nothing, and says so nowhere.
+    """,
+    answer="load_backbone",
+    stub="""
+def load_backbone(detector, state):
+    detector.load_state_dict(state, strict=False)
+""",
+    solution="""
+def load_backbone(detector, state):
+    body = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    detector.backbone.body.load_state_dict(body)
+""",
+    why="""
+        The body alone is asked, so its names are those of the file. What the file has too much is
+        taken out by name, and the rest is loaded strictly, so that a name that is missing can't be
+        missed. `weights.load_weights(detector.backbone.body, state, drop="fc")` is the same.
+    """,
+    hints=(
+        "What are the names in `detector.state_dict()`, and what are those in `state`?",
+        "`detector.backbone.body` is a module too, with a `load_state_dict` of its own.",
+        "Take out the names that begin with `fc.`, and load the rest into the body strictly.",
+    ),
+    wrongs=(
+        Wrong(
+            "nothing",
+            """
+def load_backbone(detector, state):
+    mine = detector.state_dict()
+    detector.load_state_dict({n: t for n, t in state.items() if n in mine}, strict=False)
+""",
+            """Nothing was loaded. In the detector the names begin with `backbone.body.`, in the
+            file they don't; `strict=False` lets that pass. Load into `detector.backbone.body`.""",
+        ),
+        Wrong(
+            "substring",
+            """
+def load_backbone(detector, state):
+    body = {name: tensor for name, tensor in state.items() if "fc" not in name}
+    detector.backbone.body.load_state_dict(body, strict=False)
+""",
+            """The body has a layer `gate_fc`, whose name contains `fc`; it stayed random. Leave out
+            the names that begin with `fc.`, and load the rest strictly.""",
+        ),
+        Wrong(
+            "silent",
+            """
+def load_backbone(detector, state):
+    detector.backbone.body.load_state_dict(state, strict=False)
+""",
+            """This file fits. With one that lacks a tensor, or has other names, you wouldn't hear
+            of it: `strict=False` forgives what is missing as well. Take out the head by name, and
+            load the rest strictly.""",
+        ),
+        Wrong(
+            "head_put_back",
+            """
+def load_backbone(detector, state):
+    detector.backbone.body.fc = nn.Linear(*reversed(state["fc.weight"].shape))
+    detector.backbone.body.load_state_dict(state)
+""",
+            """The body got other names than it had: the classifier's head is in it now, which the
+            detector never asks. Leave the head out of the state dict instead.""",
+        ),
+    ),
+    judge=_judge_backbone,
+)
+
 # --- questions ------------------------------------------------------------------------------------
 
 q3_1 = Question(
@@ -811,5 +932,5 @@ q3_4 = Question(
     ),
 )
 
-EXERCISES = (ex3_1, ex3_2, ex3_3, ex3_4, ex3_5, ex3_6, ex3_7)
+EXERCISES = (ex3_1, ex3_2, ex3_3, ex3_4, ex3_5, ex3_6, ex3_7, ex3_8)
 QUESTIONS = (q3_1, q3_2, q3_3, q3_4)

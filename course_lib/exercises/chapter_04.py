@@ -627,11 +627,10 @@ def scores_with_fc1_frozen(model, text):
 
 
 def _judge_by_names(answer: Any) -> Verdict:
+    every = ("em", "embed", "fc1", "fc10")
+
     def fresh() -> nn.Module:
-        parts: OrderedDict[str, nn.Module] = OrderedDict(
-            (name, nn.Linear(2, 2)) for name in ("em", "embed", "fc1", "fc10")
-        )
-        return nn.Sequential(parts)
+        return nn.Sequential(OrderedDict((name, nn.Linear(2, 2)) for name in every))
 
     def frozen(model: nn.Module) -> set[str]:
         children = dict(model.named_children())
@@ -649,61 +648,84 @@ def _judge_by_names(answer: Any) -> Verdict:
             return mistake("substring")
         got = listed(frozen(model)) or "nothing"
         return not_yet(f"With {names!r} your function froze {got}.")
-    for names in ("f", ["fc1", "fc2"], ["fc10", "em", "embd"]):
+    for idxs in (0, [1], (0, 2), -1, [0, -1], range(4), []):
+        model = fresh()
+        answer(model, idxs=idxs)
+        chosen = [idxs] if isinstance(idxs, int) else list(idxs)
+        if frozen(model) == {every[idx] for idx in chosen}:
+            continue
+        if any(idx < 0 for idx in chosen):
+            return mistake("negative")
+        got = listed(frozen(model)) or "nothing"
+        return not_yet(f"With idxs={idxs!r} your function froze {got}.")
+    wrong: tuple[dict[str, Any], ...] = (
+        {"names": "f"}, {"names": ["fc1", "fc2"]}, {"names": ["fc10", "em", "embd"]},
+        {"idxs": 4}, {"idxs": [0, -5]}, {"names": "em", "idxs": [1, 7]},
+    )  # fmt: skip
+    for given in wrong:
         model = fresh()
         try:
-            answer(model, names)
+            answer(model, **given)
         except Exception:
             if frozen(model):
                 return mistake("half_done")
             continue
         return mistake("silent")
     return passed(
-        "Exact names, one or several; a name that isn't there is an error, and no harm done."
+        "Exact names and indices, one or several, also from the end; what isn't there is an error, "
+        "and no harm done."
     )
 
 
 ex4_6 = Exercise(
     "4.6",
     "Method five: names, not letters",
-    minutes=10,
+    minutes=12,
     question="""
-        The helper below freezes direct children of a model, by one name or by a list of names.
-        Called with `"embed"`, it freezes a child named `em` too, and a misspelt name is ignored.
-        Fix it: exact names; an unknown name raises an error (any), before anything is frozen.
+        The helper below freezes direct children of a model, by one name or several, or by one index
+        or several. Called with `"embed"`, it freezes a child named `em` too; with `idxs=0` it stops
+        with an error, and with `idxs=[-1]` it freezes nothing; a misspelt name is ignored. Fix it:
+        exact names; indices as in a list, -1 for the last; a name or an index that isn't there
+        raises an error (any), before anything is frozen.
     """,
     answer="freeze_children",
     stub="""
-def freeze_children(model, names):
-    for name, child in model.named_children():
-        if name in names:
+def freeze_children(model, names=(), idxs=()):
+    for idx, (name, child) in enumerate(model.named_children()):
+        if name in names or idx in idxs:
             child.requires_grad_(False)
 """,
     solution="""
-def freeze_children(model, names):
+def freeze_children(model, names=(), idxs=()):
     names = [names] if isinstance(names, str) else list(names)
+    idxs = [idxs] if isinstance(idxs, int) else list(idxs)
     children = dict(model.named_children())
+    in_order = list(children.values())
     unknown = [name for name in names if name not in children]
     if unknown:
         raise LookupError(f"There is no {unknown}; there are {list(children)}.")
-    for name in names:
-        children[name].requires_grad_(False)
+    chosen = [children[name] for name in names] + [in_order[idx] for idx in idxs]
+    for child in chosen:
+        child.requires_grad_(False)
 """,
     why="""
         To Python a text is a sequence of characters: `"em" in "embed"` is true. So one name is
-        made a list first. Then everything is checked before anything is done, so that a failed
-        call leaves the model as it was.
+        made a list first, and one index too. A list of the children understands negative indices
+        and refuses those beyond its ends. All is looked up before anything is done, so that a
+        failed call leaves the model as it was.
     """,
     hints=(
         'What is `"em" in "embed"`? And `"em" in ["embed"]`?',
-        "Make a list of a single name first: `isinstance(names, str)`.",
-        "`dict(model.named_children())` knows all names. Look for unknown ones before freezing.",
+        "Make a list of a single name (`isinstance(names, str)`) or index (`isinstance(idxs, int)`)"
+        " first.",
+        "Look up every child before freezing one: names in `dict(model.named_children())`, indices "
+        "in `list(model.children())`, which knows -1 and raises beyond its ends.",
     ),
     wrongs=(
         Wrong(
             "substring",
             """
-def freeze_children(model, names):
+def freeze_children(model, names=(), idxs=()):
     children = dict(model.named_children())
     if not isinstance(names, str) and set(names) - set(children):
         raise LookupError(names)
@@ -715,31 +737,63 @@ def freeze_children(model, names):
             text when `names` is a text, and "em" is a part of "embed". Make it a list first.""",
         ),
         Wrong(
-            "silent",
+            "one_index",
             """
-def freeze_children(model, names):
+def freeze_children(model, names=(), idxs=()):
     names = [names] if isinstance(names, str) else names
-    for name, child in model.named_children():
-        if name in names:
+    for idx, (name, child) in enumerate(model.named_children()):
+        if name in names or idx in idxs:
             child.requires_grad_(False)
 """,
-            """A name that isn't there is ignored: whoever misspells one trains what should have
+            """The names are right. A single index isn't a list, and `in` can't look into a number:
+            make a list of it first, as of a single name.""",
+            raises="argument of type 'int' is not|'int' object is not iterable",
+        ),
+        Wrong(
+            "negative",
+            """
+def freeze_children(model, names=(), idxs=()):
+    names = [names] if isinstance(names, str) else names
+    idxs = [idxs] if isinstance(idxs, int) else idxs
+    for idx, (name, child) in enumerate(model.named_children()):
+        if name in names or idx in idxs:
+            child.requires_grad_(False)
+""",
+            """The last child is meant by -1, and no child has that number when you count from 0.
+            Take the children from a list: `list(model.children())[idx]` counts from the end, too.
+            """,
+        ),
+        Wrong(
+            "silent",
+            """
+def freeze_children(model, names=(), idxs=()):
+    names = [names] if isinstance(names, str) else names
+    idxs = [idxs] if isinstance(idxs, int) else idxs
+    count = len(list(model.children()))
+    idxs = [idx + count if idx < 0 else idx for idx in idxs]
+    for idx, (name, child) in enumerate(model.named_children()):
+        if name in names or idx in idxs:
+            child.requires_grad_(False)
+""",
+            """What isn't there raises no error: whoever misspells a name trains what should have
             been frozen, and reads no word of it. Raise an error, with the names that there are.""",
         ),
         Wrong(
             "half_done",
             """
-def freeze_children(model, names):
+def freeze_children(model, names=(), idxs=()):
     for name in [names] if isinstance(names, str) else names:
         model.get_submodule(name).requires_grad_(False)
+    for idx in [idxs] if isinstance(idxs, int) else idxs:
+        list(model.children())[idx].requires_grad_(False)
 """,
-            """The unknown name raises an error, but what stood before it in the list is frozen by
-            then. Whoever catches the error has a model half done. Check all names first.""",
+            """What isn't there raises an error, but what stood before it in the list is frozen by
+            then. Whoever catches the error has a model half done. Look up all of it first.""",
         ),
         Wrong(
             "letters",
             """
-def freeze_children(model, names):
+def freeze_children(model, names=(), idxs=()):
     children = dict(model.named_children())
     for child in [children[name] for name in names]:
         child.requires_grad_(False)

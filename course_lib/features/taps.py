@@ -71,11 +71,14 @@ class Tap:
         from then on it stops as soon as the layer has given its output.
 
         Raises:
-            FeaturesError: the layer isn't used, or more than once.
+            FeaturesError: the layer isn't used, or more than once; or a BatchNorm without running
+                statistics got one value a channel.
         """
-        self.caught.clear()
-        with suppress(_ReachedError):
-            self.model(images)
+        if not self._run(images):
+            raise FeaturesError(
+                f"BatchNorm without running statistics can't normalise a batch of {len(images)}: "
+                "it has one value a channel. Take a network that normalises by running statistics."
+            )
         if len(self.caught) != 1:
             times = f"{len(self.caught)} times" if self.caught else "not at all"
             raise FeaturesError(
@@ -96,22 +99,36 @@ class Tap:
             FeaturesError: they differ by more than rounding.
         """
         count = 1 if len(images) < 4 else 2
-        self.caught.clear()
-        with suppress(_ReachedError):
-            self.model(images[:count])
-        apart = (self.caught.pop() - found[:count]).abs().max().item()
-        scale = found.abs().max().item()
-        if not apart > _slack(self.model, found) * scale:  # so nan is left to be found later
-            return
+        told = "one alone can't be computed"
+        if self._run(images[:count]):
+            apart = (self.caught.pop() - found[:count]).abs().max().item()
+            scale = found.abs().max().item()
+            if not apart > _slack(self.model, found) * scale:  # so nan is left to be found later
+                return
+            told = (
+                f"they change by {apart:.2g} (the largest is {scale:.2g}) between {len(images)} at "
+                f"once and {count}"
+            )
+        way = ", or batch_size=1, where each picture is normalised by itself"
         norms = [name for name, each in self.model.named_modules() if normalises_by_batch(each)]
         cause = f" {few(norms)}: BatchNorm without running statistics." if norms else ""
         raise FeaturesError(
-            "The features of a picture hang on the others in its batch: they change by "
-            f"{apart:.2g} (the largest is {scale:.2g}) between {len(images)} at once and {count}."
-            f"{cause} Kept, they would be those of one order of the data. Take a network that "
-            "normalises by running statistics, or batch_size=1, where each picture is normalised "
-            "by itself."
+            f"The features of a picture hang on the others in its batch: {told}.{cause} Kept, they "
+            "would be those of one order of the data. Take a network that normalises by running "
+            f"statistics{way if self._run(images[:1]) else ''}."
         )
+
+    def _run(self, images: Tensor) -> bool:
+        """Run the network; False where BatchNorm finds a single value in each channel."""
+        self.caught.clear()
+        try:
+            with suppress(_ReachedError):
+                self.model(images)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            return False
+        return True
 
     def _catch(self, value: Any) -> None:
         if not isinstance(value, Tensor):

@@ -11,7 +11,8 @@ class UnsafeCheckpointError(CheckpointError):
     """A file that wants to run code in order to be read. Nothing of it was run.
 
     Attributes:
-        wanted: the Python names that the file asks for, such as ``"os.system"``.
+        wanted: the Python names that the file asks for, such as ``"os.system"``: what
+            ``torch.serialization.safe_globals`` needs, should you trust its author.
     """
 
     def __init__(self, message: str, wanted: tuple[str, ...] = ()) -> None:

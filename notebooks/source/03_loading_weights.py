@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Loading weights: how they get into your network, and how you know that they did
 #
-# Somebody trained a network for weeks and gives you a file. You build a network, write one line that
-# loads the file, and no error comes. Is the network now theirs, is it still random, or is it half of
-# each? All three happen, and the last two are quiet.
+# Somebody trained a network for weeks and gives you a file. You build a network, load the file, and no
+# error comes. Is the network now theirs, still random, or half of each? All three happen, and the last
+# two are quiet.
 #
 # You need 60 minutes to read and run it, and about as long again for the exercises. Two questions
-# that readers asked lead through the chapter: how do you use weights that don't come from
-# torchvision, and does loading take long?
+# that readers asked lead through it: how do you use weights that aren't torchvision's, and does loading
+# take long?
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # On Colab and Kaggle, this cell fetches the course. On your own machine it does nothing.
@@ -44,9 +44,9 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # - say what a state dict is, and keep a copy of one that stays as it is;
 # - look into a file before you use it, without running anything in it;
 # - load weights strictly, in part, or under other names, and read in a report what happened;
-# - bring somebody else's weights into your network, and prove that they arrived;
-# - save a training run and resume it as if it had never stopped;
-# - say what each of the six usual error messages means, and which line puts it right.
+# - bring others' weights into your network, or into a detector, and prove that they arrived;
+# - stop a run in the middle of gradual unfreezing, and resume it as if it had never stopped;
+# - say what the six usual error messages mean, and which line puts each right.
 
 # %%
 import argparse
@@ -69,9 +69,10 @@ import numpy as np
 import safetensors.torch
 import timm
 import torch
+import torchvision
 from torch import nn
 
-from course_lib import backbones, data, profile, weights
+from course_lib import backbones, data, freezing, profile, weights
 from course_lib.display import plots
 from course_lib.exercises import compare, predict
 
@@ -82,8 +83,8 @@ os.chdir(folder.name)  # all files of this chapter go there, and vanish with the
 # %% [markdown]
 # ## A state dict
 #
-# Here is a network that you can know by heart: a convolution, a BatchNorm, a linear head. What it has
-# learned, or will learn, is in its **state dict**.
+# Here is a network that you can know by heart. What it has learned, or will learn, is in its **state
+# dict**.
 
 
 # %%
@@ -108,19 +109,15 @@ for name, tensor in net.state_dict().items():
     print(f"{name:<25}{tuple(tensor.shape)!s:<15}{kind}")
 
 # %% [markdown]
-# A dictionary from names to tensors, and nothing else. The pool and the flattening have nothing to
-# remember, so they aren't there. The *architecture* isn't there either: a state dict can't tell you
-# how the layers are connected. You bring the network, the file brings the numbers, and **names** are
-# all that holds the two together.
-#
-# Parameters are what the optimizer trains. **Buffers** are what the network keeps besides: here the
-# running statistics of BatchNorm, and a count of the batches that it has seen.
+# A dictionary from names to tensors, and nothing else. The *architecture* isn't there: you bring the
+# network, the file brings the numbers, and **names** are all that holds the two together. Parameters
+# are what the optimizer trains. **Buffers** are what the network keeps besides: here BatchNorm's running
+# statistics, and a count of the batches that it has seen.
 #
 # ### It is the network, not a photograph of it
 #
-# Suppose that you keep `best = net.state_dict()` and train on.
-#
-# **Predict.** After one training step, how many of the 8 tensors in `best` have changed?
+# **Predict.** You keep `best = net.state_dict()` and take one training step. How many of the 8 tensors
+# in `best` have changed?
 
 # %%
 predict("changed in best", ...)
@@ -143,17 +140,15 @@ really_best = copy.deepcopy(best)
 train_steps(net, torch.optim.SGD(net.parameters(), lr=0.1), steps=1)
 changed = [name for name in best if not torch.equal(best[name], really_best[name])]
 compare("changed in best", len(changed), digits=0)
-print("the same memory:", best["fc.weight"].data_ptr() == net.fc.weight.data_ptr())
 
 # %% [markdown]
 # `state_dict()` doesn't copy. Its tensors are the network's own memory, so "the best weights so far"
 # quietly become the last ones. `copy.deepcopy` gives you a real copy; so does a file.
-
-# %% [markdown]
+#
 # ## What a file may hold
 #
-# `torch.save` writes whatever you hand to it. Three habits are common: the whole module, its state
-# dict, or a dictionary with a state dict somewhere inside. Let's write one of each.
+# `torch.save` writes whatever you hand to it: the whole module, its state dict, or a dictionary with
+# one or more state dicts among other things. Here is one of each, saved under four endings.
 
 # %%
 optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
@@ -164,28 +159,19 @@ contents = {
     "more": {"epoch": 3, "model": net.state_dict(), "optimizer": optimizer.state_dict()},
 }
 for kind, content in contents.items():
-    torch.save(content, f"{kind}.pth")
-
-# %% [markdown]
-# You can read that a file's ending tells which of the three it is: `.pt` the module, `.pth` the state
-# dict. **That is false.** `torch.save` writes the same file with every ending:
-
-# %%
-for kind, content in contents.items():
     written = set()
-    for ending in ("pt", "pth", "bin", "ckpt"):
-        torch.save(content, f"same.{ending}")
-        written.add(Path(f"same.{ending}").read_bytes())
+    for ending in ("pt", "bin", "ckpt", "pth"):
+        torch.save(content, f"{kind}.{ending}")
+        written.add(Path(f"{kind}.{ending}").read_bytes())
     print(f"{kind:<11} saved with four endings: {len(written)} content, byte for byte")
 
 # %% [markdown]
-# The course keeps a ledger of such claims, each tried out. For this one, C14, each of five endings was
-# given to each of the three kinds, on disk. What the ending says was right for a share
-# of <!-- evidence: C14.by the ending.right -->0.38<!-- end --> of the files; looking
-# inside was right for <!-- evidence: C14.by looking.right -->1.00<!-- end -->.
+# You can read that the ending tells which of the three it is. **That is false.** In the course's ledger
+# of claims, each tried out, this is C14: each of five endings was given to each kind, on disk. What the
+# ending says was right for a share of <!-- evidence: C14.by the ending.right -->0.38<!-- end --> of the files; looking inside was right
+# for <!-- evidence: C14.by looking.right -->1.00<!-- end -->.
 #
-# So **look before you load**. `weights.inspect` prints what is inside as a tree. It doesn't read the
-# tensors of such files, and it runs nothing.
+# So **look before you load**. `weights.inspect` prints a file as a tree, and runs nothing in it.
 
 # %%
 for kind in contents:
@@ -197,18 +183,14 @@ for kind in contents:
         print(error.wanted[1])
 
 # %% [markdown]
-# Two of the three are fine, and `inspect` says where the weights are. The file with the whole module is
-# refused: to read it, Python would have to import classes and call them. Further down you see why that
-# is a bad idea with a file from elsewhere.
+# Of several state dicts in one file, `where="ema"` would choose the one under that name. The whole module
+# is refused: to read it, Python would have to import classes and call them, a bad idea with a file from
+# elsewhere, as you will see. So save `model.state_dict()`, never `model`.
 #
-# Remember the rule for your own files: save `model.state_dict()`, never `model`.
-
-# %% [markdown]
 # ## The strict way and the matched way
 #
-# Your network has 3 classes. The file comes from a donor, a network of the same kind with 5 classes.
-# So every tensor fits but those of the head. First the strict way, which is what you get if you say
-# nothing:
+# Your network has 3 classes, the file's donor had 5, so every tensor fits but those of the head. First
+# the strict way, which is what you get if you say nothing:
 
 # %%
 donor = small_net(classes=5, seed=1)
@@ -251,55 +233,37 @@ compare("error", raised)
 compare("tensors with the donor's values", len(same_tensors(net.state_dict(), file)), digits=0)
 
 # %% [markdown]
-# Both at once: it raises, **and** the network is half loaded. `strict` is about names, missing ones and
-# unexpected ones. It never forgives another size. And `load_state_dict` copies tensor by tensor and
-# complains at the end. If you catch that error and go on, you go on with a mixture.
+# Both at once: it raises, **and** the network is half loaded. `strict` is about names; it never forgives
+# another size. And `load_state_dict` copies tensor by tensor and complains at the end.
 #
 # ### Matched, by hand
 #
 # The second usual way: keep what fits in name and shape, put it into the network's own dictionary, and
-# load that strictly. It takes four lines, and you will meet them everywhere. (Shorter: load what fits
-# with `strict=False`.)
-
-# %%
-net = small_net()
-own = net.state_dict()
-fits = {n: tensor for n, tensor in file.items() if n in own and tensor.shape == own[n].shape}
-own.update(fits)
-net.load_state_dict(own)
-print("loaded:", len(fits), "| left as they were:", sorted(set(own) - set(fits)))
-
-again = small_net()
-again.load_state_dict(fits, strict=False)  # the same without `own`: only names are missing now
-print("the short way gives the same:", len(same_tensors(again.state_dict(), net.state_dict())) == 8)
-
-# %% [markdown]
-# One text that teaches these lines says that `own` must first become a plain `dict`. Above it didn't,
-# and nothing was missing. In the course's trial of that
-# claim (<!-- evidence: C15.on -->state dicts of small networks; exact<!-- end -->) loading went well without a plain `dict` in a
-# share of <!-- evidence: C15.as it is.loaded -->1.0<!-- end --> of the runs, and a plain one changed that
-# by <!-- evidence: C15.plain -->0.0<!-- end -->. The claim, C15 in the ledger, <!-- evidence: C15.verdict -->did not hold<!-- end -->.
-#
-# The lines have a worse trait: they can't fail. Here is the same file as somebody saves it who trained
-# on several GPUs, where a wrapper puts `module.` in front of every name.
+# load that strictly. (Shorter: load what fits with `strict=False`.) Here it is with the donor's file, and
+# with that file as it is saved from several GPUs, where a wrapper puts `module.` before every name.
 
 # %%
 wrapped = {f"module.{name}": tensor for name, tensor in file.items()}
-net = small_net()
-own = net.state_dict()
-fits = {n: tensor for n, tensor in wrapped.items() if n in own and tensor.shape == own[n].shape}
-own.update(fits)
-print(net.load_state_dict(own), "| loaded from the file:", len(fits))
+for kind, state in (("as it is", file), ("wrapped", wrapped)):
+    net = small_net()
+    own = net.state_dict()
+    fits = {n: tensor for n, tensor in state.items() if n in own and tensor.shape == own[n].shape}
+    own.update(fits)
+    print(f"{kind}: {net.load_state_dict(own)}, loaded from the file: {len(fits)}")
 
 # %% [markdown]
-# "All keys matched successfully", it says, and it is true: the network's own random numbers were put
-# back into it. **Always print how many tensors came from the file.**
+# "All keys matched successfully", it says of both: the second time, the network's own random numbers were
+# put back into it. **Always print how many tensors came from the file.**
+#
+# One text that teaches them says that `own` must first become a plain `dict`. In the course's trial of
+# that claim (<!-- evidence: C15.on -->state dicts of small networks; exact<!-- end -->) loading went well without one in a share
+# of <!-- evidence: C15.as it is.loaded -->1.0<!-- end --> of the runs, and a plain one changed that
+# by <!-- evidence: C15.plain -->0.0<!-- end -->. The claim, C15, <!-- evidence: C15.verdict -->did not hold<!-- end -->.
 #
 # ### The recipe from the forum
 #
-# A reader asked how to load weights that are not torchvision's. The answer: build the same structure,
-# keep the entries whose `numel()` (number of elements) is equal, load with `strict=False`. Try it on
-# four files:
+# A reader asked how to load weights that aren't torchvision's. The answer: build the same structure,
+# keep the entries of equal `numel()` (number of elements), load with `strict=False`. Try it:
 
 # %%
 own = small_net().state_dict()
@@ -319,20 +283,17 @@ for case, state in files.items():
         print(f"{case:<27}{type(error).__name__}")
 
 # %% [markdown]
-# It works where everything fits, and where an entry has another number of elements, because the filter
-# leaves that one out. A name that your network lacks ends in a `KeyError`. A tensor of (3, 8) offered as
-# (8, 3) passes the filter, and ends in an error that `strict=False` doesn't forgive.
-# In the ledger, this is C7. The share of runs that ended with the weights loaded
+# A name that your network lacks ends in a `KeyError`; a tensor of (3, 8) offered as (8, 3) passes the
+# filter and ends in another error. In the ledger (C7), the share of runs that loaded the weights
 # was <!-- evidence: C7.same network.loaded -->1.0<!-- end --> for the same
 # network, <!-- evidence: C7.a key more.loaded -->0.0<!-- end --> with a name
 # more, <!-- evidence: C7.equal numel.loaded -->0.0<!-- end --> with equal numel and another
-# shape, <!-- evidence: C7.another size.loaded -->1.0<!-- end --> with another size. And where *no* name fits, which
-# is the real case with somebody else's file, it can't load anything.
+# shape, <!-- evidence: C7.another size.loaded -->1.0<!-- end --> with another size. And where *no* name fits, the
+# real case, it can't load anything.
 #
 # ### A loader that tells
 #
-# `weights.load_weights` does all or nothing, and reports. If something doesn't fit, the network is as it
-# was, bit for bit:
+# `weights.load_weights` does all or nothing, and reports:
 
 # %%
 net = small_net()
@@ -341,42 +302,27 @@ try:
     weights.load_weights(net, file)
 except weights.LoadError as error:
     print(error)
-print("untouched:", len(same_tensors(net.state_dict(), before)) == 8)
+print("untouched tensors:", len(same_tensors(net.state_dict(), before)))
 
 # %% [markdown]
-# The message ends with two ways on. Say which part stays as it is, and the rest has to fit:
-
-# %%
-report = weights.load_weights(net, file, keep="fc")
-print(report)
-
-# %% [markdown]
-# And the wrapper's prefix? It is found, taken off, and named in the report:
+# Say which part stays as it is, and the rest has to fit. A wrapper's prefix is taken off, and named:
 
 # %%
 report = weights.load_weights(net, wrapped, keep="fc")
-print(str(report).splitlines()[0])
+print(report)
 
 # %% [markdown]
 # ## Weights that are not torchvision's
 #
-# Now the reader's question in earnest, on a real file. A package of Python's index carries ImageNet
-# weights for EfficientNet-Lite0, from an author who is neither torchvision nor timm. The library timm
-# has the same architecture, under names of its own. Six steps.
+# Now in earnest. A package of Python's index carries ImageNet weights for EfficientNet-Lite0, from an
+# author who is neither torchvision nor timm. The library timm has the same architecture, under names
+# of its own. Six steps.
 #
-# **Step 1: look into the file.**
+# **Step 1: look into the file. Step 2: build the architecture, and compare what can be compared.**
 
 # %%
 lite0 = backbones.find_weights("efficientnet_lite0")
 print(weights.inspect(lite0, depth=1))
-
-# %% [markdown]
-# 296 tensors at the top level, so it is a state dict. The names begin with an underscore, there are
-# blocks, and `_fc` looks like the head. How many classes? Its shape will tell.
-#
-# **Step 2: build the architecture, and compare what can be compared.**
-
-# %%
 theirs = weights.read_checkpoint(lite0).tensors
 torch.manual_seed(p.seed)
 net = timm.create_model("tf_efficientnet_lite0", pretrained=False)
@@ -388,8 +334,8 @@ for side, state in (("file", theirs), ("network", mine)):
         print(f"   {name:<36}{tuple(state[name].shape)}")
 
 # %% [markdown]
-# As many tensors, as many numbers, and the first layers look alike. That is a good sign. With another
-# architecture, stop here: no loader can help.
+# As many tensors and numbers, and the first layers look alike: a good sign. With another architecture,
+# stop here: no loader can help.
 #
 # **Step 3: try what everybody tries.**
 #
@@ -411,37 +357,30 @@ changed = len(before) - len(same_tensors(net.state_dict(), before))
 compare("loaded with strict=False", changed, digits=0)
 compare("error with strict=False", raised)
 print("names of the file that it had no place for:", len(result.unexpected_keys))
-
-# %% [markdown]
-# Nothing, and not a word. `strict=False` returns two lists of names that didn't fit, and a script that
-# doesn't look at them goes on with a random network. Ours refuses, because zero matches are never what
-# you meant:
-
-# %%
 try:
     weights.load_weights(net, lite0)
 except weights.LoadError as error:
-    print(error)
+    print("load_weights:", error)
 
 # %% [markdown]
-# **Step 4: let a mapping be proposed.** You could write 296 pairs of names by hand. But two things
-# survive a renaming: the *shapes*, and usually the *order* in which the layers were registered.
-# `propose_names` uses both, and says for each pair what speaks for it.
+# Nothing, and not a word: a script that doesn't look at what `strict=False` returns goes on with a random
+# network. Ours refuses.
+#
+# **Step 4: let a mapping be proposed.** Two things survive a renaming: the *shapes*, and usually the
+# *order* of the layers. `propose_names` uses both, and says what speaks for each pair.
 
 # %%
 proposal = weights.propose_names(lite0, net)
 print(proposal)
 
 # %% [markdown]
-# 22 tensors are the only ones of their shape in both lists, so they have only one partner. They stand
-# like posts along the network. Between two posts there is only one way to pair the rest in order so
-# that every shape agrees. That is what *certain* means here: **if** both sides list the same network in
-# the same order, no other pairing is possible. The "if" remains, and step 6 is for it.
+# 22 tensors are the only ones of their shape in both lists. They stand like posts along the network, and
+# between two posts there is only one way to pair the rest in order. That is *certain*: **if** both sides
+# list the same network in the same order, no other pairing is possible. The "if" is for step 6.
 #
-# **Step 5: look at the mapping.** The strips below show the 296 entries from the first layer to the
-# last, for the ways that you have met.
+# **Step 5: look at the mapping.** The strips show the 296 entries from the first layer to the last.
 
-# %%
+# %% jupyter={"source_hidden": true}
 two_classes = timm.create_model("tf_efficientnet_lite0", num_classes=2)
 
 
@@ -474,27 +413,27 @@ for way, kinds in ways.items():
     print(f"{way:<21}", {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)})
 
 # %% [markdown]
-# The strip in the middle has a lesson. A head of two classes finds no partner, of course. But the five
-# entries before it, those of the last BatchNorm, are now a *guess* by similar names: their stretch ends
-# with a head that doesn't fit, so the order alone no longer decides. So map the names on a network with
-# the file's own number of classes, and change the head afterwards.
+# The strip in the middle has a lesson. With a head of two classes, the five entries before it, those of
+# the last BatchNorm, are a *guess* by similar names: their stretch ends with a head that doesn't fit. So
+# map the names on a network with the file's own classes, and change the head afterwards. Keep the table
+# (`proposal.to_csv`) beside the weights, as the course does.
 #
-# Write the mapping to a file with `proposal.to_csv("names.csv")`, read it, correct it if need be, and
-# keep it beside the weights. The course has done so: its own table, which `backbones.load` uses, is the
-# same.
-#
-# **Step 6: load, read the report, and prove it by behaviour.**
+# **Step 6: load, read the report, and prove it by behaviour.** Where only one pairing is possible,
+# `by_order=True` finds it without a table.
 
 # %%
-print("the same as the course's table:", proposal.table == weights.name_table("efficientnet_lite0"))
 random_net = copy.deepcopy(net).eval()
 report = weights.load_weights(net, lite0, rename=proposal.table)
 print(report)
+in_order = copy.deepcopy(random_net)
+weights.load_weights(in_order, lite0, by_order=True)
+same = same_tensors(in_order.state_dict(), net.state_dict())
+print("the same by order:", len(same), "| the course's own table:",
+      proposal.table == weights.name_table("efficientnet_lite0"))  # fmt: skip
 
 # %% [markdown]
-# All 296 arrived, says the report. Is that the proof? To see, mix the mapping up on purpose: among
-# tensors of one shape and one kind, the first gets the last one's values, and so on. Every shape still
-# agrees.
+# All 296 arrived. Is that the proof? Mix the mapping up on purpose: among tensors of one shape and one
+# kind, the first gets the last one's values, and so on. Every shape still agrees.
 #
 # **Predict.** The right network, the mixed-up one and a random one look at 16 hot dogs. Of how many
 # does each say "hotdog" at first guess, out of a thousand classes?
@@ -534,25 +473,16 @@ compare("hot dogs, random weights", named_hotdog(random_net), digits=0)
 print("loaded with the mixed-up mapping, without an error:", len(mixed_report.loaded))
 
 # %% [markdown]
-# The mixed-up network was loaded as completely as the right one, report and all, and it is worthless.
-# **That the shapes agree is evidence. That the network does what it should is the proof.** So find
-# something that the network must be able to do: name a few pictures, reach the accuracy that its author
-# states, or give the same outputs as the original program for the same input.
+# The mixed-up network was loaded as completely as the right one, and it is worthless. **That the shapes
+# agree is evidence. That the network does what it should is the proof:** name a few pictures, reach the
+# accuracy that its author states, or give the same outputs as the original program. And prepare the
+# pictures as the author did (chapter 02).
 #
-# That is the answer to the reader: look inside, build the architecture, map the names, load with a
-# report, prove it by behaviour. And prepare the pictures as the author did (chapter 02): right
-# weights with the wrong normalisation see worse.
-
-# %% [markdown]
 # ## From another framework
 #
-# TensorFlow, Keras and Flax (for JAX) keep the same numbers with their axes in another order. A
-# convolution's kernels lie there as (height, width, in, out), HWIO for short; here as (out, in,
-# height, width). A dense matrix is (in, out) there, (out, in) here.
-#
-# So renaming isn't enough. Below is a small network in that layout, as NumPy saves it, and its
-# computation in NumPy, pictures with channels last. That is our original: what it computes is true. You
-# needn't follow it line by line; look at the last three lines, which load and compare.
+# TensorFlow, Keras and Flax keep kernels as (height, width, in, out) and dense matrices as (in, out);
+# PyTorch as (out, in, height, width) and (out, in). Here NumPy plays the other side; the last lines
+# load and compare.
 
 # %%
 draw = np.random.default_rng(0)
@@ -607,49 +537,69 @@ state["hidden.weight"] = arrays["hidden/kernel"]  # (8, 8) either way, so it fit
 print("equal outputs, one square matrix not turned:", agrees(state))
 
 # %% [markdown]
-# The square matrix is the trap: (8, 8) fits whether it was turned or not. So `to_torch_layout` decides
-# by the *layer* that receives the numbers, never by the shape. And again equal outputs are the proof.
+# The square matrix is the trap: (8, 8) fits, turned or not. So `to_torch_layout` decides by the *layer*
+# that receives the numbers. Padding and BatchNorm's `eps` aren't in the weights: set them yourself.
 #
-# Two things are easily missed, since they aren't in the weights: how the framework pads, and the
-# small number in its BatchNorm (Keras 0.001, PyTorch 0.00001). Set them in your network.
-
-# %% [markdown]
 # ## Another head
 #
-# Your task has two classes, so the head of the file can't be used, and all the rest should. Two ways lead
-# to the same body. Either build the network with your head, and say that the head is to stay:
+# Your task has two classes. Two ways lead to the same body: build the network with your head and say
+# that it is to stay, or load everything and replace the head.
 
 # %%
 torch.manual_seed(p.seed)
 mine_two = timm.create_model("tf_efficientnet_lite0", num_classes=2)
 report = weights.load_weights(mine_two, lite0, rename="efficientnet_lite0", keep="classifier")
-print(str(report).splitlines()[0])
 print("kept:", *report.kept, "| left out of the file:", *report.ignored)
-
-# %% [markdown]
-# Or load everything, and replace the head afterwards:
-
-# %%
 backbones.replace_head(net, 2)
 body = [name for name in net.state_dict() if not name.startswith("classifier")]
-same = same_tensors(mine_two.state_dict(), net.state_dict())
-print("the bodies agree:", set(body) <= set(same), "| tensors in them:", len(body))
-print("the new head:", net.classifier)
+same = set(same_tensors(mine_two.state_dict(), net.state_dict()))
+print("tensors in the body:", len(body), "| equal in both:", len(same.intersection(body)))
 
 # %% [markdown]
-# Do this **before** you build the optimizer. An optimizer holds parameters, not names; one that was
-# built before holds the old head, which nobody uses any more, and never trains the new one.
-# `load_weights` itself is harmless: it writes into the parameters that are there, and they stay the
-# same objects.
+# Do this **before** you build the optimizer, or it holds the old head and never trains the new one.
+# `skip_mismatched=True` would have loaded this file too, but it forgives *every* tensor of another
+# size, also the one that you didn't think of.
 #
-# `skip_mismatched=True` would have loaded this file too. But it forgives *every* tensor of another size,
-# also the one that you didn't think of. `keep="classifier"` forgives one part, by name.
+# ## A backbone for a detector
+#
+# A detector finds the places of things, and most of it is a classifier's body, its **backbone**. Here are
+# torchvision's Faster R-CNN and a classifier's file. The file's weights are random, so that you need no
+# network; `resnet50(weights="DEFAULT")` has the real ones under the same names.
+#
+# **Predict.** How many of the file's 320 tensors belong into the detector?
+
+# %%
+predict("tensors for the detector", ...)
+
+# %%
+classifier = torchvision.models.resnet50()
+torch.save(classifier.state_dict(), "resnet50.pth")
+detector = torchvision.models.detection.fasterrcnn_resnet50_fpn(weights_backbone=None)
+report = weights.load_weights(detector.backbone.body, "resnet50.pth", drop="fc")
+compare("tensors for the detector", len(report.loaded), digits=0)
+print("in the detector's body:", report.total, "| left out:", *report.ignored)
+
+picture = torch.randn(1, 3, 64, 64)
+layers = [
+    layer for name, layer in classifier.eval().named_children() if name not in ("avgpool", "fc")
+]
+with torch.no_grad():
+    difference = nn.Sequential(*layers)(picture) - detector.eval().backbone.body(picture)["3"]
+print("largest difference of their features:", f"{difference.abs().max():.3f}")
+
+whole = weights.load_weights(detector, "resnet50.pth", strict="backbone.body", drop="fc")
+print("into the whole detector:", len(whole.loaded), "| new, still random:", len(whole.missing))
+back = weights.load_weights(classifier, detector, prefix="backbone.body.", keep="fc")
+print("and back into the classifier:", len(back.loaded))
 
 # %% [markdown]
+# All but the head. `strict="backbone.body"` says of the whole detector which part the file must fill;
+# the rest is reported as missing. `prefix=` takes a part out again. (The body's BatchNorm is frozen from
+# the start, since detectors train on one or two pictures at a time.)
+#
 # ## Saving, and going on
 #
-# **For use**, save the weights and say what they are. `save_weights` writes to a temporary file and moves
-# it into place when it is whole, so a crash leaves the old file or the new one, never half of one.
+# **For use**, save the weights and say what they are. A crash leaves the old file or the new one.
 
 # %%
 torch.manual_seed(p.seed)
@@ -660,12 +610,13 @@ print(checkpoint)
 print({key: checkpoint.metadata[key] for key in ("what", "metrics", "model")})
 
 # %% [markdown]
-# **For going on**, the weights aren't enough. What does the next training step depend on? On the weights
-# and the data; on the optimizer's momentum; on the learning rate's schedule; on the random numbers that
-# come next, for dropout and shuffling.
+# **For going on**, the weights aren't enough. The next step also depends on the optimizer's momentum, the
+# learning rate's schedule, the random numbers that come next, and what is frozen. Take a run with
+# dropout and momentum, whose body is frozen (chapter 04) and let go layer by layer (chapter 06): `bn`
+# after two steps, `conv` after four.
 #
-# **Predict.** A run of 6 steps, once in one go, once stopped after 3 and resumed. Do both end with the
-# same bits, yes or no, if you saved the weights alone? And with everything?
+# **Predict.** 6 steps in one go, or stopped after 3, between the two layers, and resumed. Do both end with
+# the same bits, yes or no, if you saved the weights alone? And with everything?
 
 # %%
 predict("same bits, weights alone", ...)
@@ -674,48 +625,57 @@ predict("same bits, everything", ...)
 
 # %%
 def new_run(seed):
-    """A network with dropout, and an optimizer with momentum."""
+    """A network with dropout, its body frozen, and an optimizer of the head, with momentum."""
     model = small_net(seed=seed)
     model.flat = nn.Sequential(nn.Flatten(), nn.Dropout(0.3))
-    return model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    freezing.freeze(model, ["conv", "bn"])
+    return model, torch.optim.SGD(model.fc.parameters(), lr=0.1, momentum=0.9)
+
+
+def go_on(model, optimizer, steps):
+    """The steps with these numbers; after steps 2 and 4, one layer more is let go."""
+    for step in steps:
+        train_steps(model, optimizer, steps=1)
+        if step in (2, 4):
+            layer = {2: "bn", 4: "conv"}[step]
+            freezing.unfreeze(model, layer, optimizer=optimizer, lr=0.01)
 
 
 model, optimizer = new_run(seed=0)
-train_steps(model, optimizer, 3)
+go_on(model, optimizer, [1, 2, 3])
 weights.save_checkpoint("run.ckpt", model, optimizer, epoch=0, step=3)
 weights.save_weights(model, "run.safetensors")
-train_steps(model, optimizer, 3)
+go_on(model, optimizer, [4, 5, 6])
 in_one_go = copy.deepcopy(model.state_dict())
 
 model, optimizer = new_run(seed=7)  # a new process would begin like this
 weights.load_weights(model, "run.safetensors")
-train_steps(model, optimizer, 3)
+go_on(model, optimizer, [4, 5, 6])
 alone = len(same_tensors(model.state_dict(), in_one_go)) == len(in_one_go)
 
 model, optimizer = new_run(seed=7)
 progress = weights.resume_checkpoint("run.ckpt", model, optimizer)
-train_steps(model, optimizer, 3)
+print("resumed after step", progress.step, "| groups added:", *progress.added)
+print("frozen again:", *freezing.frozen_names(model))
+go_on(model, optimizer, [4, 5, 6])
 everything = len(same_tensors(model.state_dict(), in_one_go)) == len(in_one_go)
 
-print("resumed after step", progress.step)
 compare("same bits, weights alone", "yes" if alone else "no")
 compare("same bits, everything", "yes" if everything else "no")
 
 # %% [markdown]
-# With everything, the run goes on as if it had never stopped, on the same kind of machine and with the
-# same order of the data. With the weights alone it goes on too, and nothing tells you that the
-# momentum is gone. A bump in the loss may be all that you see. `save_checkpoint` also keeps which
-# layers are frozen, which a state dict doesn't know (chapter 04).
+# Build everything as at the first start, then resume: what was let go is let go again, and the optimizer
+# gets the groups that came on the way (`progress.added`). With the weights alone the run goes on too,
+# and nothing tells you that the momentum is gone and `bn` is frozen. A scheduler goes in after the
+# optimizer, a running average of the weights as `averaged=`.
 
 # %% [markdown]
 # ## Why a pickle is dangerous
 #
-# A `.pth` file is a zip archive (since PyTorch 1.6). In it are the bare numbers, and a **pickle**,
-# which tells how to put them together. A pickle is a program: a list of instructions such as
-# "import this name", "call it with this". Whoever wrote the file chose the names.
-#
-# Here is a file that has weights in it, and one more object. When it is read, it wants to make a folder
-# called `surprise`. That is harmless; the name could as well be one that deletes your home.
+# A `.pth` file is a zip archive (since PyTorch 1.6) of the bare numbers and a **pickle**, which tells how
+# to put them together. A pickle is a program: "import this name", "call it with this". Whoever wrote the
+# file chose the names. Here is one that makes a folder called `surprise` when it is read. It could as
+# well delete your home.
 
 
 # %%
@@ -737,8 +697,9 @@ for step in calls[where:]:
         print(*step)
 
 # %% [markdown]
-# `GLOBAL` imports, `REDUCE` calls. We looked at the program as text, with `pickletools`; nothing of it
-# ran. Now read the file, with ours and with PyTorch's own function:
+# `GLOBAL` imports, `REDUCE` calls. We looked at the program as text; nothing ran. Now read the file. Beside
+# it, **safetensors**, a format without instructions: eight bytes say how long the header is, the header
+# is JSON (names, types, shapes, places), and then come the bare numbers.
 
 # %%
 try:
@@ -752,67 +713,25 @@ except Exception as error:
     print("torch.load:", str(error).split(".")[0])
 print("a folder was made:", Path("surprise").exists())
 
-# %% [markdown]
-# Both refuse. `weights_only=True` is what does it: it lets through the few names that tensors need, and
-# nothing else. Since PyTorch 2.6 it is what you get if you say nothing; in older programs, and in many
-# answers on the web, you find `weights_only=False`. With it, the folder would be there now. We don't run
-# that line here, and you shouldn't with a file from elsewhere.
-#
-# **safetensors** goes further: the format has no instructions at all. Eight bytes say how long the header
-# is, the header is JSON (names, types, shapes, places), and then come the bare numbers.
-
-# %%
 safetensors.torch.save_file(small_net().state_dict(), "plain.safetensors")
 raw = Path("plain.safetensors").read_bytes()
 length = int.from_bytes(raw[:8], "little")
 header = json.loads(raw[8 : 8 + length])
 print("fc.bias:", header["fc.bias"]["dtype"], header["fc.bias"]["shape"])
-try:
-    weights.save_weights({"note": Surprise()}, "offer.safetensors")
-except weights.CheckpointError as error:
-    print(error)
-
-# %%
-torch.save(small_net().state_dict(), "plain.pth")
-with zipfile.ZipFile("plain.pth") as archive:
-    members = {member.filename: member.file_size for member in archive.infolist()}
-numbers = sum(size for name, size in members.items() if "/data/" in name)
-program_size = members["plain/data.pkl"]
-rest = Path("plain.pth").stat().st_size - numbers - program_size
-plots.show(
-    plots.strips(
-        {
-            ".safetensors": [
-                ("a description (JSON)", 8 + length),
-                ("the numbers", len(raw) - 8 - length),
-            ],
-            ".pth": [
-                ("a program (pickle)", program_size),
-                ("the numbers", numbers),
-                ("the archive's own names and padding", rest),
-            ],
-        },
-        "bytes, for the small network; each part is drawn in one piece",
-    ),
-    alt="""Two strips for two files with the same weights. The .safetensors file has a description in
-    JSON and the numbers. The .pth file has a program, the same numbers, and the archive's own names
-    and padding, and is longer.""",
-)
-print("bytes of numbers:", numbers, "in the one,", len(raw) - 8 - length, "in the other")
+print("bytes: 8 + header", length, "+ numbers", len(raw) - 8 - length)
 
 # %% [markdown]
-# What safetensors doesn't change: the numbers can still be wrong. Compare the file's hash with the one
-# that the author states (`read_checkpoint(path, sha256=...)`), and prove the network by its behaviour.
+# Both refuse. `weights_only=True`, the default since PyTorch 2.6, lets through the few names that tensors
+# need. With `weights_only=False`, which you find in older programs, the folder would be there now. And no
+# format makes the numbers right: compare the file's hash with the one that the author states
+# (`read_checkpoint(path, sha256=...)`).
 
 # %% [markdown]
 # ## Does loading take long?
 #
-# One of the sources asks that in its title. It depends on what you count. We write Lite0's weights under
-# timm's names, about 19 MB, and time the steps: reading the bare bytes, building the network, loading in
-# several ways, and for comparison one training step on 8 pictures. Each is the best of five, with the
-# file already in the system's memory, in processor time, so that other programs on your machine don't
-# count. The last row, timed once, is what a script does before its first line of yours: a new
-# Python imports timm, and PyTorch with it.
+# One of the sources asks that in its title. We write Lite0's weights under timm's names, about 19 MB, and
+# time the steps, beside one training step on 8 pictures: best of five, the file in the system's memory,
+# in processor time. The last row is what a new Python needs to import timm, and PyTorch with it.
 
 # %%
 existing = timm.create_model("tf_efficientnet_lite0")
@@ -872,22 +791,16 @@ print("all", len(ready), "ways gave the same 296 tensors, bit for bit")
 print("bytes of numbers:", sum(tensor.nbytes for tensor in named.values()))
 
 # %% [markdown]
-# Read the table that your machine printed. Loading is more than reading the bytes. But set it
-# beside one training step, of which a run has thousands, and beside the imports. So no, for a
-# network of this size it doesn't take long. The first time, add the download.
-#
-# `load_weights` gives up the old values only when all new ones are read and checked, so for a moment
-# your network's numbers are in memory twice. `load_model` has no old ones: it needs them once, where
-# the file has every one of them.
-#
-# `course bench loading` measures both with files from 20 to 400 MB, with the file in memory and
-# without, beside other loaders, and the memory that each needs.
+# Loading is more than reading the bytes. But set it beside one training step, of which a run has
+# thousands, and beside the imports: no, for a network of this size it doesn't take long. The first time,
+# add the download. While `load_weights` checks, the numbers are in memory twice; `load_model`, which
+# builds the network too, needs them once.
 
 # %% [markdown]
 # ## Six errors that everyone meets
 #
-# Here they are, made on purpose: six files that a network of three classes doesn't take. For each, what
-# PyTorch says and what `load_weights` says, in their first words.
+# Six files that a network of three classes doesn't take, and the first words of what PyTorch says and
+# what `load_weights` says.
 
 # %%
 good = small_net(seed=1).state_dict()
@@ -932,15 +845,15 @@ for case in [*broken, "from a GPU"]:
 # %% [markdown]
 # | the message | the cause | the line to write |
 # |---|---|---|
-# | `Missing key(s) in state_dict: "fc.bias"` | your network has a tensor that the file lacks: a new part, a buffer of a newer version, or the wrong file | if the part is meant to stay: `load_weights(net, path, keep="fc.bias")` |
-# | `Unexpected key(s) in state_dict: "aux.weight"` | the file has more than your network: a head that is used in training only, or the wrong file | `load_weights(net, path, drop="aux")` |
-# | `size mismatch for fc.weight` | the same name, another shape: mostly another number of classes | `load_weights(net, path, keep="fc")` |
-# | all names missing, all names with `module.` unexpected | the network was wrapped (`DataParallel`, `DistributedDataParallel`) when it was saved | `load_weights(net, path)`; by hand, `name.removeprefix("module.")` |
-# | `Weights only load failed` | the file wants to import something: the script's options, a whole module, or worse | look at `error.wanted`; if you trust the author: `with torch.serialization.safe_globals([argparse.Namespace]): load_weights(net, path)` |
-# | `Attempting to deserialize object on a CUDA device` | saved on a GPU, read on a machine without one | `load_weights(net, path)`; by hand, `torch.load(path, map_location="cpu", weights_only=True)` |
+# | `Missing key(s) in state_dict: "fc.bias"` | the file lacks it: a new part of yours, or the wrong file | if the part is meant to stay: `load_weights(net, path, keep="fc.bias")` |
+# | `Unexpected key(s) in state_dict: "aux.weight"` | the file has more: a head for training only, or the wrong file | `load_weights(net, path, drop="aux")` |
+# | `size mismatch for fc.weight` | mostly another number of classes | `load_weights(net, path, keep="fc")` |
+# | all names missing, all names with `module.` unexpected | the network was wrapped when it was saved | `load_weights(net, path)`; by hand, `name.removeprefix("module.")` |
+# | `Weights only load failed` | the file wants to import something: the script's options, or worse | look at `error.wanted`; if you trust the author: `with torch.serialization.safe_globals([argparse.Namespace]): load_weights(net, path)` |
+# | `Attempting to deserialize object on a CUDA device` | saved on a GPU, read without one | `load_weights(net, path)`; by hand, `torch.load(path, map_location="cpu", weights_only=True)` |
 #
-# Don't write `strict=False` to make the first two go away, and don't write `weights_only=False` to make
-# the fifth go away. Both hide the cause. Here are the lines of the table, run:
+# `strict=False` and `weights_only=False` would only hide the causes. Here are the lines, run, then three
+# files that PyTorch takes without a word, and a transformer's for grey pictures of another size.
 
 # %%
 options = {"missing": {"keep": "fc.bias"}, "unexpected": {"drop": "aux"},
@@ -952,26 +865,38 @@ for case in [*broken, "from a GPU"]:
     kept = f", kept: {', '.join(report.kept)}" if report.kept else ""
     print(f"{case:<13}{len(report.loaded)} of 8 loaded{kept}")
 
-# %% [markdown]
-# Not in the table, because nobody is told: another *type* of number (float16 into float32, say),
-# tensors with NaN, tied weights (one tensor under two names). Print the report: it has a line for
-# each. And for another number of input channels, such as grey pictures, there is
-# `adapt_input="repeat"`.
+odd = {
+    "float16": (good["fc.bias"].half(), {"dtype": "file"}),
+    "NaN": (torch.full((3,), torch.nan), {"nonfinite": True}),
+    "too large": (torch.full((3,), 1e300, dtype=torch.float64), {"lossy": True}),
+}
+for case, (bias, option) in odd.items():
+    for said in ({}, option):
+        net = small_net()
+        try:
+            (row,) = weights.load_weights(net, {**good, "fc.bias": bias}, **said).loaded[-1:]
+            result = row.converted or f"loaded as {net.fc.bias.dtype}"
+        except weights.LoadError as error:
+            result = f"refused: {textwrap.shorten(str(error), 80, placeholder=' ...')}"
+        print(
+            f"{case:<11}{' '.join(f'{name}={value!r}' for name, value in said.items()):<16}{result}"
+        )
+vit = timm.create_model("vit_tiny_patch16_224")
+grey = timm.create_model("vit_tiny_patch16_224", img_size=96, in_chans=1)
+report = weights.load_weights(grey, vit, adapt_input="repeat", resize_positions=True)
+for each in report.adapted:
+    print(f"{each.name}: {each.adapted}")
 
 # %% [markdown]
 # ## Pitfalls
 #
-# - **No error isn't success.** `strict=False` on a file whose names all differ loads nothing. Print how
-#   many tensors came from the file.
+# - **No error isn't success.** Print how many tensors came from the file.
 # - **`state_dict()` aliases.** For "the best so far", take `copy.deepcopy` or write a file.
-# - **After a size mismatch the network is half loaded.** Build a new one, or use a loader that is all or
-#   nothing.
-# - **A complete report isn't a proof.** Tensors of equal shape can have changed places. Test what the
-#   network does.
-# - **An optimizer that was built too early** holds parameters that you replaced, and not the new
-#   ones. The order is: new head, load, freeze, then the optimizer.
-# - **Call `net.eval()`** before you test what you loaded. In training mode BatchNorm uses the batch's own
-#   statistics, and its running ones change as you look.
+# - **After a size mismatch the network is half loaded.** Build a new one.
+# - **A complete report isn't a proof.** Test what the network does.
+# - **An optimizer built too early** holds parameters that you replaced. New head, load, freeze, then the
+#   optimizer.
+# - **Call `net.eval()`** before you test: in training mode BatchNorm uses the batch's own statistics.
 
 # %% [markdown]
 # ## Exercises
@@ -979,7 +904,7 @@ for case in [*broken, "from a GPU"]:
 # Write your answer in place of the dots and run the cell. Each has hints, and a solution with reasons.
 
 # %%
-from course_lib.exercises.chapter_03 import ex3_1, ex3_2, ex3_3, ex3_4, ex3_5, ex3_6, ex3_7
+from course_lib.exercises.chapter_03 import ex3_1, ex3_2, ex3_3, ex3_4, ex3_5, ex3_6, ex3_7, ex3_8
 from course_lib.exercises.chapter_03 import q3_1, q3_2, q3_3, q3_4
 
 # %% [markdown]
@@ -1079,6 +1004,20 @@ def make_checkpoint(model, optimizer):
 
 
 ex3_7.check(make_checkpoint)
+
+# %% [markdown]
+# ### 3.8  A backbone for another task
+
+# %%
+ex3_8
+
+
+# %% tags=["exercise"]
+def load_backbone(detector, state):
+    detector.load_state_dict(state, strict=False)
+
+
+ex3_8.check(load_backbone)
 
 # %% [markdown]
 # ### Questions

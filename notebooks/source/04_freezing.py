@@ -45,6 +45,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # - ask an **audit** what a training step would touch, tensor by tensor, and why;
 # - find the fault in a freezing snippet by what it does, not by how it looks;
 # - freeze a network with BatchNorm so that nothing moves, through every `model.train()`;
+# - freeze and unfreeze by name, by several, by index and from the end, with helpers that don't misread;
 # - compare the methods in ten questions, each answered by running it;
 # - say what freezing saves in time and memory, and why.
 
@@ -147,8 +148,7 @@ print("reason:", report["fc1.bias"].reason)
 compare("moved in fc1", len(moved), digits=0)
 
 # %% [markdown]
-# The bias went on training. A linear layer has two tensors, and the snippet freezes one. The whole
-# report says the same with numbers, and gives the line to write:
+# A linear layer has two tensors, and the snippet freezes one. The whole report gives the line to write:
 
 # %% tags=["nbval-ignore-output"]
 print(report)
@@ -196,8 +196,64 @@ compare("method that stops another layer", stopper[0], digits=0)
 
 # %% [markdown]
 # All five hold `fc1`. The fourth holds `em` as well: under `no_grad` nothing is recorded, so the
-# gradient can't pass through `fc1` to what lies before it. In this model the embedding lies before it,
-# and never learns. It was meant to train, and no error says that it doesn't.
+# gradient can't pass through `fc1` to what lies before it. The embedding was meant to train, and no
+# error says that it doesn't.
+#
+# ## By name and by index
+#
+# The fifth way needs a closer look. The article's helpers walk over `model.named_children()` and ask
+# whether a child's name is in what you gave. Here is that test:
+
+
+# %%
+def freeze_if_in(model, names):
+    """Freeze each child whose name is `in` names, as the helper is passed around."""
+    for name, child in model.named_children():
+        if name in names:
+            child.requires_grad_(False)
+
+
+def frozen_children(model):
+    """Names of the children with nothing left to train."""
+    children = model.named_children()
+    return [n for n, child in children if not any(t.requires_grad for t in child.parameters())]
+
+
+# %% [markdown]
+# **Predict.** The children are `em`, `fc1`, `fc2` and `fc3`. What does `freeze_if_in(model, "embedding")`
+# freeze: `"nothing"`, `"em"` or `"everything"`?
+
+# %%
+predict("frozen by 'embedding'", ...)
+
+# %%
+model = new_model()
+freeze_if_in(model, "embedding")
+compare("frozen by 'embedding'", ", ".join(frozen_children(model)) or "nothing")
+
+model = new_model()
+for helper, which in (
+    (freezing.freeze_by_names, "em"),
+    (freezing.freeze_by_names, ["fc1", "fc2"]),
+    (freezing.unfreeze_by_names, "fc1"),
+    (freezing.freeze_by_idxs, 1),
+    (freezing.freeze_by_idxs, -1),
+    (freezing.unfreeze_by_idxs, [0, -1]),
+):
+    helper(model, which)
+    call = f"{helper.__name__}(model, {which!r})"
+    print(f"{call:<42}frozen: {', '.join(frozen_children(model))}")
+for helper, which in ((freezing.freeze_by_names, "embedding"), (freezing.freeze_by_idxs, 4)):
+    try:
+        helper(model, which)
+    except LookupError as error:
+        print("refused:", error)
+
+# %% [markdown]
+# To Python a text is a sequence of characters, and `"em" in "embedding"` asks for a part of it. So a name
+# that isn't there froze a layer that you didn't mean. The course's four helpers take one text as one
+# name, and refuse what isn't there before anything changes. An index counts the children in order, a
+# negative one from the end; both unfreezing helpers take `optimizer=`. Exercise 4.6 is yours to write.
 #
 # ## What stays behind
 #
@@ -234,14 +290,11 @@ print(
 )
 
 # %% [markdown]
-# `optimizer.add_param_group` lets the layer in, pile and all. A loop that clears the gradients *before*
-# the backward pass, as ours does, then throws the pile away. One that clears them *after* the step, as
-# many do, takes one step of that size. So clear them when you let the layer in.
+# `optimizer.add_param_group` lets the layer in, pile and all, and a loop that clears the gradients only
+# *after* the step takes one step of that size. So clear them when you let the layer in.
 # `freezing.unfreeze(model, "fc1", optimizer=optimizer)` does that, adds what is missing once, and drops
-# momentum from before the freeze.
-#
-# **A momentum that is kept**, as by method 3, moves the layer after you let it go: it was gathered
-# in steps that were taken back.
+# momentum from before the freeze. **A momentum that is kept**, as by method 3, moves the layer after you
+# let it go: it was gathered in steps that were taken back.
 #
 # ## The leak that the article misses
 #
@@ -284,8 +337,8 @@ print("reasons:", sorted({row.reason for row in leaky.leaks}))
 # Methods 2, 3 and 4 leak in just the same way; `no_grad` isn't `eval`. And calling `.eval()` on the
 # frozen part helps only until the next `model.train()`, which training loops call each epoch.
 #
-# Does it matter? The network computes with other numbers than those that you froze. What you measured
-# at the start isn't what you have at the end, and features that you cached are stale.
+# Does it matter? The network computes with other numbers than those that you froze, and features that you
+# cached are stale.
 #
 # ## Freezing that holds
 #
@@ -313,18 +366,14 @@ plots.show(
     stand still, and only the two of the head, at the far right, changed.""",
 )
 print("drawn:", len(tight.changed), "tensors that changed,", len(tight.leaks), "leaks")
-
-# %% [markdown]
-# Names are exact. A dotted name means that module, and all that is in it; patterns work as in a shell.
-# A name that doesn't exist is an error, before anything has changed:
-
-# %%
 try:
     freezing.freeze(net, "block.0")
 except LookupError as error:
     print(error)
 
 # %% [markdown]
+# A dotted name means that module, and all that is in it; patterns work as in a shell.
+#
 # ## Letting go
 #
 # `unfreeze` gives back what was there: the same parameter objects, the same flags, the mode that the
@@ -342,9 +391,8 @@ after.assert_trained("blocks.6")  # and here, what stood still
 # %% [markdown]
 # ## One table
 #
-# Here are all methods against ten questions. The sixth is the course's own `freeze`. No cell is looked
-# up: `measure_all` runs each method on a small model for each question, and says what came out. The
-# models are a letter model like yours, with `fc1` frozen, and a small convolutional network with
+# Here are all methods against ten questions; the sixth is the course's own `freeze`. `measure_all` runs
+# each one on a letter model like yours, with `fc1` frozen, and on a small convolutional network with
 # BatchNorm and dropout, with all but the head frozen.
 #
 # | question | asks |
@@ -373,18 +421,14 @@ compare("good answers of method 1", 10 - len(table.bad(1)), digits=0)
 print(table.reasons())
 
 # %% [markdown]
-# Look at the first two rows: all six hold the weights. If you check only that, the methods look
-# alike. In every other row they differ.
+# All six hold the weights. If you check only that, the methods look alike. Method 1 fails elsewhere:
+# buffers, `train()`, and the moment of loading a checkpoint. Methods 2 and 3 save no time, since every
+# gradient is computed all the same. Method 4 is as cheap as method 1, and cuts off what lies before it.
+# The fifth column equals the sixth because the course's helpers call its `freeze`; the sources' set
+# `requires_grad` and no more, as in the first.
 #
-# Method 1 fails elsewhere: buffers, `train()`, and the moment of loading a checkpoint. Methods 2
-# and 3 save no time, since every gradient is computed all the same. Method 4 is as cheap as method
-# 1, and cuts off what lies before it.
-#
-# The fifth column equals the sixth because the course's helpers by names and indices call its `freeze`.
-# The sources' helpers set `requires_grad` and no more: theirs is the first column.
-#
-# A cross isn't always a fault. Somebody who wants BatchNorm to adapt to new pictures wants its buffers
-# to move. It is a fault when you didn't know.
+# A cross isn't always a fault: somebody who wants BatchNorm to adapt to new pictures wants its buffers to
+# move. It is a fault when you didn't know.
 #
 # ## What it saves
 #
@@ -487,14 +531,9 @@ print(
 )
 
 # %% [markdown]
-# Expect the two columns to lie near each other, not on each other. Normalisation and activation
-# functions do few operations and take time all the same, since they wait for memory. A frozen BatchNorm
-# computes with its stored statistics, which is cheaper than taking those of the batch.
-#
-# `course bench freezing`, in a terminal, measures this with care: two networks, every method, the peak
-# memory of each in a fresh process, and beside them a lower bound, which is a forward pass without
-# gradients and the training of the head alone. The course's `freeze` has to stay within a tenth of that
-# bound.
+# Expect the two columns near each other. Normalisation and activation functions do few operations and
+# take time all the same, since they wait for memory; a frozen BatchNorm is cheaper than one that takes
+# the batch's statistics. `course bench freezing`, in a terminal, measures it with care.
 #
 # The third that is left gives the same for the same input in every epoch. Why compute it more than
 # once? That is chapter 05.
@@ -521,12 +560,10 @@ panels.FreezingPanel(
 )
 
 # %% [markdown]
-# With `requires_grad = False`, ticks and arithmetic stay as they were, and the running statistics of
-# every ticked BatchNorm leak. Calling `eval()` first doesn't help either: the step begins with
-# `model.train()`. And a frozen *last* part saves less than a frozen first one: the gradient has to
-# pass through it in the backward pass.
-
-# %% [markdown]
+# With `requires_grad = False`, the arithmetic stays as it was, and the running statistics of every ticked
+# BatchNorm leak. A frozen *last* part saves less than a frozen first one: the gradient has to pass
+# through it.
+#
 # ## Which one, when
 #
 # | you want | take |
@@ -541,40 +578,18 @@ panels.FreezingPanel(
 # %% [markdown]
 # ## Beside other libraries
 #
-# You won't always work with this course's helpers. Three well-known libraries were put through the
-# same behaviours on the same small network, each used as its own documentation says, and asked to
-# hold BatchNorm too where it can. `course bench peers` repeats the measurement (the two that the
-# course doesn't need come with the extra `bench`).
+# Three well-known libraries, used as their documentation says, on the same small network:
 
 # %%
 from course_lib.benchmarks import peers
 
-others = peers.table()
-others
+peers.table()
 
 # %% [markdown]
-# What each does well:
-#
-# - **timm** takes dotted names, refuses an unknown one before anything changes, and holds BatchNorm
-#   unasked; one argument lets it adapt. It *replaces* the BatchNorm layers, though: a hook or an
-#   optimizer that held the old ones goes on holding those. And it knows no optimizer.
-# - **Lightning** adds what you unfreeze to the running optimizer as a group with a learning rate of its
-#   own, and a callback does the stages for you. Its frozen BatchNorm keeps its statistics but goes on
-#   normalising by the batch; and it tells parameters apart by their values, so that of two equal layers
-#   one is left out.
-# - **fastai** fine-tunes in stages with one call, keeps every parameter in the optimizer from the start,
-#   clears old momentum, and with the callback `BnFreeze` frozen BatchNorm computes as in inference. When
-#   you freeze between two epochs, weight decay still moves the frozen weights, since its gradients are
-#   set to zero and not to `None`.
-# - **This course's** `freeze` passes what it promises, and offers less elsewhere: no switch that lets
-#   BatchNorm adapt (you name the layers to freeze), and the stages are left to the training loop.
-#
-# By their defaults, Lightning and fastai go on training BatchNorm in the frozen part. That is a choice
-# and no mistake, and it may help on pictures of another kind. It is a leak when you don't know of
-# it. Why a behaviour isn't passed, library by library:
-
-# %%
-print(others.sentences("timm", "Lightning", "fastai"))
+# timm holds BatchNorm unasked, but *replaces* its layers, so that an optimizer that held the old ones goes
+# on holding those. Lightning and fastai go on training BatchNorm in the frozen part, by default; fastai's
+# `BnFreeze` stops that. Lightning's stages come as a callback, fastai's with one call. Adapting
+# BatchNorm may help on pictures of another kind. `course bench peers` gives the reasons, cell by cell.
 
 # %% [markdown]
 # ## Pitfalls
@@ -586,8 +601,8 @@ print(others.sentences("timm", "Lightning", "fastai"))
 #   uses it. If gradients are then set to zeros and not to `None`, weight decay and momentum move it
 #   on. `freeze` drops the gradient.
 # - **A "copy" that isn't one**: `saved = layer.weight.data` shares the memory. Write `.clone()`.
-# - **Flags aren't saved**: a `state_dict` doesn't know what was frozen. Store
-#   `freezing.freeze_state(model)` beside it.
+# - **Flags aren't saved**: a `state_dict` doesn't know what was frozen. `weights.save_checkpoint` does
+#   (chapter 03); or store `freezing.freeze_state(model)` beside it.
 # - **Weight decay** doesn't move a parameter whose `.grad` is None, though you can read that it does.
 
 # %% [markdown]
@@ -690,9 +705,9 @@ ex4_6
 
 
 # %% tags=["exercise"]
-def freeze_children(model, names):
-    for name, child in model.named_children():
-        if name in names:
+def freeze_children(model, names=(), idxs=()):
+    for idx, (name, child) in enumerate(model.named_children()):
+        if name in names or idx in idxs:
             child.requires_grad_(False)
 
 

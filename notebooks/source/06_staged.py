@@ -4,12 +4,10 @@
 # A pretrained network has a body that knows something and a head that knows nothing. Train both
 # at once, at one rate, and the head's first errors go through the body like a stranger through a
 # workshop. So people train in stages, with slower steps for what is already good. This chapter
-# tries each of these rules, tells you what came out where we measured it, and ends with one call
-# that puts them together.
+# tries each of these rules, and ends with one call that puts them together.
 #
-# You need 50 minutes to read and run it, and about 55 more for the exercises. The rules come from
-# a forum article on when and how to fine-tune, from the thread under the d2l book's section, and
-# from a repost on pretraining; the numbers with intervals come from the course's claims ledger.
+# You need 50 minutes to read and run it, and about 55 more for the exercises. The numbers with
+# intervals come from the course's claims ledger.
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 # On Colab and Kaggle, this cell fetches the course. On your own machine it does nothing.
@@ -46,22 +44,24 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # - train the head first, then let the body go, and measure how far the features travelled;
 # - choose a learning rate for fine-tuning, and rates by depth;
 # - say why learning rate 0 isn't freezing;
-# - unfreeze step by step, with warm-up, a schedule and early stopping;
+# - unfreeze step by step, stop in the middle and go on, with warm-up, a schedule and early stopping;
 # - say what BatchNorm wants, and what `reduction` does to your learning rate;
 # - pull weights back to where they started;
-# - weigh larger pictures against a trained body, in accuracy and in work;
+# - weigh larger pictures against a trained body;
 # - call the recipe, read its plan, and change any number of it.
 
 # %%
 import copy
 import math
+import tempfile
+from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from course_lib import backbones, data, features, freezing, profile, recipe, training
+from course_lib import backbones, data, features, freezing, profile, recipe, training, weights
 from course_lib.display import plots
 from course_lib.evidence import digits
 from course_lib.evidence.studies import steps
@@ -72,10 +72,9 @@ p = profile.start()
 # %% [markdown]
 # ## A laboratory
 #
-# Testing the rules takes hundreds of trainings, so the network here is small: three convolutions
-# and a linear head `fc`, on scikit-learn's pictures of digits, 8 by 8 pixels. It was trained on
-# the digits 0 to 4. Its new task is to tell 5 to 9 apart, from a few pictures. One training takes
-# about a second or less.
+# Testing the rules takes hundreds of trainings, so the network is small: three convolutions and a
+# linear head `fc`, trained on scikit-learn's pictures of the digits 0 to 4, 8 by 8 pixels. Its new
+# task is to tell 5 to 9 apart, from a few pictures.
 
 # %%
 task = digits.target_task(seed=0, n=25)
@@ -87,9 +86,8 @@ print("layers:", ", ".join(digits.LAYERS))
 # %% [markdown]
 # ## Why the head first
 #
-# The gradient that reaches the body has passed through the head. If the head is random, the gradient
-# says "change a lot", and where to depends on the random weights. Compare the body's gradient with a
-# random head and with one that has been trained for 100 steps while the body was frozen.
+# The gradient that reaches the body has passed through the head. Compare it with a random head and with
+# one that was trained for 100 steps while the body was frozen.
 #
 # **Predict.** The body's gradient is how many times as large with the random head, rounded down to a
 # power of ten: 1, 10, 100 or 1000?
@@ -116,13 +114,10 @@ times = body_gradient(digits.pretrained(seed=0)) / body_gradient(warmed)
 compare("times as large, power of ten", 10 ** int(math.log10(times)), within=0, digits=0)
 
 # %% [markdown]
-# The trained head has left little error to send back: it can tell the training pictures apart with the
-# features as they are. What still comes through has passed a head that knows the task.
-#
-# So train in two stages: the head alone, then everything. The article calls it staged fine-tuning, and
-# says that otherwise the random head's errors *destroy what the layers knew*. Two things can be
-# measured: the accuracy, and how far the features before the head travelled, relative to how much
-# they vary from picture to picture.
+# The trained head has left little error to send back. So train in two stages: the head alone, then
+# everything; or else, says the article, the random head's errors *destroy what the layers knew*. Two things
+# can be measured: the accuracy, and how far the features travelled, relative to how much they vary from
+# picture to picture.
 
 # %%
 at_once = digits.tuned(lambda: digits.pretrained(seed=0), task, seed=0)
@@ -135,8 +130,7 @@ print("the features travelled less with the head first:",
       travelled["head first"] < travelled["all at once"])  # fmt: skip
 
 # %% [markdown]
-# One training is an anecdote. The ledger repeats it, with many draws of pictures and weights and four
-# learning rates for each way: the features
+# One training is an anecdote. In the ledger, with four learning rates for each way, the features
 # travel <!-- evidence: C6.all at once.drift -->1.04<!-- end --> of their spread when everything is trained at once
 # and <!-- evidence: C6.head first.drift -->0.29<!-- end --> with the head first, a difference
 # of <!-- evidence: C6.drift -->-0.75 [-0.90, -0.60]<!-- end -->. The accuracy differs
@@ -144,26 +138,23 @@ print("the features travelled less with the head first:",
 # (<!-- evidence: C6.on -->25 digits of 8 x 8 pixels to learn from, 450 to test; 16 draws<!-- end -->).
 #
 # On <!-- evidence: C6_photographs.on -->50 photographs of food at 96 pixels to learn from, 400 to test; ImageNet's weights; 5 draws<!-- end -->, the head first minus all at
-# once: <!-- evidence: C6_photographs.gain -->0.055 [-0.012, 0.123]<!-- end --> in accuracy (<!-- evidence: C6_photographs.gain.verdict -->undecided<!-- end -->). It may well pay
-# there; five draws can't tell.
+# once: <!-- evidence: C6_photographs.gain -->0.055 [-0.012, 0.123]<!-- end --> in accuracy (<!-- evidence: C6_photographs.gain.verdict -->undecided<!-- end -->): five draws
+# can't tell.
 #
 # Would a rate that starts small and rises (**warm-up**) do as well? On digits it minus a constant
 # rate: <!-- evidence: C20.warmup -->0.009 [0.004, 0.014]<!-- end --> (<!-- evidence: C20.warmup.verdict -->no difference that matters<!-- end -->); the head first minus it: <!-- evidence: C20.still -->-0.014 [-0.020, -0.007]<!-- end -->
 # (<!-- evidence: C20.still.verdict -->did not hold<!-- end -->). On the photographs: <!-- evidence: C20_photographs.warmup -->0.020 [-0.026, 0.065]<!-- end -->
 # (<!-- evidence: C20_photographs.warmup.verdict -->undecided<!-- end -->) and <!-- evidence: C20_photographs.still -->0.036 [-0.053, 0.125]<!-- end --> (<!-- evidence: C20_photographs.still.verdict -->undecided<!-- end -->).
 #
-# So what is sure is that the features travel less (their body also trains for half as many
-# steps). That this is *good* doesn't follow. It may depend on how good they were: here they come from
-# other digits, and had something to learn. Kumar and colleagues found the same pattern in large
-# networks. There, head first paid most on pictures that differ from the training pictures, where the
-# old features were the better ones.
+# So what is sure is that the features travel less (their body also trains for half as many steps). That
+# this is *good* doesn't follow. Kumar and colleagues found that in large networks head first paid most on
+# pictures unlike the training pictures.
 
 # %% [markdown]
 # ## How fast: the factor ten
 #
 # The article: take a learning rate ten times smaller than for training from scratch. The rate is a
-# **hyperparameter**: training doesn't learn it, you choose it. Here are seven rates, for new weights
-# and for pretrained ones, on 50 pictures.
+# **hyperparameter**: you choose it. Here are seven, for new and for pretrained weights, on 50 pictures.
 
 # %%
 task50 = digits.target_task(seed=0, n=50)
@@ -194,22 +185,17 @@ print("a wide top, three rates or more:", all(count >= 3 for count in flat.value
 # %% [markdown]
 # The best rate from scratch was <!-- evidence: C4.factor -->11.7 [6.0, 23.0]<!-- end --> times the best for fine-tuning
 # (<!-- evidence: C4.on -->50 digits of 8 x 8 pixels to learn from, 450 to test; 16 draws<!-- end -->), where "best" is the lowest point of a parabola through the validation losses of seven
-# rates: the best of seven jumps from draw to draw, as the top is flat. With the smallest of the seven
-# losses instead, the factor was <!-- evidence: C4.lowest -->7.0 [3.2, 15.1]<!-- end --> (<!-- evidence: C4.lowest.verdict -->held<!-- end -->); a parabola gives
-# weight to rates that are far too high. A tenth of the scratch rate
+# rates. With the smallest of the seven losses, the factor was <!-- evidence: C4.lowest -->7.0 [3.2, 15.1]<!-- end --> (<!-- evidence: C4.lowest.verdict -->held<!-- end -->). A tenth of the scratch rate
 # changed the accuracy by <!-- evidence: C4.tenth -->0.006 [-0.001, 0.013]<!-- end --> against the tuned one: <!-- evidence: C4.tenth.verdict -->held<!-- end -->, a fair place to
 # begin.
 #
-# What you can see in the picture is more useful than a factor: pretrained weights are good at
-# *small* rates, where new ones have hardly begun in the same number of steps. Here a small rate
-# is the safe side.
-
-# %% [markdown]
+# The picture says more than a factor: pretrained weights are good at *small* rates, where new ones have
+# hardly begun.
+#
 # ## A rate for each depth
 #
 # If early layers hold what most pictures have in common, they should move less than late ones. So let
-# the rate fall from the head to the first layer, in equal ratios (Howard and Ruder call it
-# discriminative fine-tuning). `training.depth_rates` spreads them:
+# the rate fall from the head to the first layer (Howard and Ruder: discriminative fine-tuning):
 
 # %%
 rates = training.depth_rates(digits.BODY, rate=0.03, depth_factor=0.1) | {"fc": 0.03}
@@ -219,9 +205,8 @@ for layer, rate in rates.items():
 # %% [markdown]
 # ## Learning rate 0 is not freezing
 #
-# The repost: set the rate of all other layers to 0, and the last layer's high. That makes the last
-# layer converge fast, it says. Does the body stand still then? Ask the audit of chapter 04, with a
-# network that has BatchNorm.
+# The repost: rate 0 for all other layers and a high one for the last makes that one converge fast. Does
+# the body stand still? Ask the audit of chapter 04, with a network that has BatchNorm.
 #
 # **Predict.** A body with two BatchNorm layers at rate 0, one step in training mode: how many of its
 # tensors move, parameters and buffers counted?
@@ -261,10 +246,9 @@ print("moved in the body:", ", ".join(moved))
 compare("tensors that move at rate 0", len(moved), digits=0)
 
 # %% [markdown]
-# No weight moved. The six buffers did, and from then on the network computes something else. Two more
-# things differ from freezing, and neither shows in the weights: every gradient of the body is computed,
-# at full price; and the optimizer collects momentum. Raise the rate after a while, and the first step
-# uses what was collected:
+# No weight moved; the six buffers did. Two more things differ from freezing: every gradient of the body is
+# computed, at full price; and the optimizer collects momentum, for the first step after you raise the
+# rate:
 
 # %%
 for _ in range(20):
@@ -287,55 +271,81 @@ print("momentum is waiting, larger than one gradient:", collected > last)
 # ## Letting go, layer by layer
 #
 # Gradual unfreezing starts with the head and lets one part more go every few epochs, from the top
-# down. Three things must be right at each of these moments: the flags, the optimizer's groups, and old
-# gradients and momentum. `freezing.unfreeze` with `optimizer=` sees to all of them. `finetune` calls you
-# after each epoch:
+# down. Flags, the optimizer's groups, old gradients and momentum must be right at each of these moments;
+# `freezing.unfreeze` with `optimizer=` sees to all of them. And if the machine goes down in the middle?
+# This run saves itself after epoch 12, with two layers of three let go, and is resumed from there.
+#
+# **Predict.** Of the network's 8 tensors, how many are equal, bit for bit, at the end of the resumed run
+# and of the one that never stopped?
+
+# %%
+predict("equal after resuming", ...)
 
 # %%
 parts = {
     name: TensorDataset(each.images, each.targets)
     for name, each in (("train", task50.train), ("val", task50.val))
 }
-model = digits.pretrained(seed=0)
-freezing.freeze(model, digits.BODY)
 order = {5: "conv3", 10: "conv2", 15: "conv1"}
+folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+saved = Path(folder.name, "staged.ckpt")
 
 
-def let_go(end):
-    """After epochs 5, 10 and 15, one layer more."""
-    if end.epoch in order:
-        freezing.unfreeze(model, order[end.epoch], optimizer=end.optimizer, lr=0.003)
+def first_start(seed):
+    """Network, optimizer and loader, and the stream that shuffles."""
+    model = digits.pretrained(seed=0)
+    freezing.freeze(model, digits.BODY)
+    optimizer = torch.optim.SGD(model.fc.parameters(), lr=0.03, momentum=0.9)
+    shuffle = torch.Generator().manual_seed(seed)
+    return model, optimizer, DataLoader(parts["train"], 16, shuffle=True, generator=shuffle)
 
 
-history = training.finetune(
-    model,
-    parts["train"],
-    val=parts["val"],
-    epochs=20,
-    optimizer=torch.optim.SGD(model.fc.parameters(), lr=0.03, momentum=0.9),
-    on_epoch_end=let_go,
-    seed=0,
-)
+def go_on(model, optimizer, loader, done=0, until=20):
+    """The epochs after those that are done; after 5, 10 and 15, one layer more."""
+
+    def after_epoch(end):
+        epoch = done + end.epoch
+        if epoch in order:
+            freezing.unfreeze(model, order[epoch], optimizer=optimizer, lr=0.003)
+        if epoch == 12:
+            streams = {"shuffle": loader.generator}
+            weights.save_checkpoint(saved, model, optimizer, epoch=epoch, generators=streams)
+
+    return training.finetune(
+        model, loader, epochs=until - done, optimizer=optimizer, on_epoch_end=after_epoch
+    )
+
+
+whole, optimizer, loader = first_start(seed=0)
+history = go_on(whole, optimizer, loader)
 for epoch in (1, 6, 11, 16):
     print(f"epoch {epoch:>2}: {len(history[epoch - 1].lr)} groups of parameters train")
 
+model, optimizer, loader = first_start(seed=1)  # a new process: frozen, one group, another order
+streams = {"shuffle": loader.generator}
+progress = weights.resume_checkpoint(saved, model, optimizer, generators=streams)
+print("resumed after epoch", progress.epoch, "| added:", *progress.added)
+print("frozen again:", *freezing.frozen_names(model))
+go_on(model, optimizer, loader, done=progress.epoch)
+ends = zip(model.state_dict().values(), whole.state_dict().values(), strict=True)
+compare("equal after resuming", sum(torch.equal(*pair) for pair in ends), digits=0)
+
 # %% [markdown]
-# **A schedule** changes the rates over time. Warm-up starts small, while momentum and Adam's
-# moments know nothing yet; then the rate falls, so that the weights settle. A scheduler is built
-# for the groups that the optimizer has at that moment. Add a group later, and some schedulers
-# stop with an error at their next step, others leave its rate off the curve; `unfreeze` warns
-# you. The simplest way out is a new optimizer and a new schedule for each stage, which is what
-# the recipe does.
+# The checkpoint knows what was frozen, which groups came on the way, the momentum, and where the streams of
+# random numbers were: the loader's own goes in as `generators=`, an average of the weights as `averaged=`.
+#
+# **A schedule** changes the rates over time. Warm-up starts small, while momentum and Adam's moments know
+# nothing yet; then the rate falls. A scheduler is built for the groups of that moment; `unfreeze` warns
+# you when one comes later. The simplest way out is to build both anew for each stage.
 
 # %%
 curve = training.warm_up_and_fall(warm_up=2, epochs=10)
 print("factor of the rate:", " ".join(f"{curve(epoch):.2f}" for epoch in range(10)))
 
 # %% [markdown]
-# **Early stopping** needs a validation part and a little patience. After a while a network may learn
-# its training pictures by heart, and get worse on others: **overfitting**. With `val=` and `patience=`,
-# `finetune` stops when so many epochs in a row brought nothing better, and gives back the weights of
-# the best epoch, not the last.
+# **Early stopping** ends **overfitting**, when a network learns its training pictures by heart and gets
+# worse on others. With `val=` and `patience=`, `finetune` stops when so many epochs in a row brought
+# nothing better, and gives back the weights of the best epoch.
 
 # %%
 model = digits.pretrained(seed=0)
@@ -349,9 +359,8 @@ print("holds the best epoch's weights:", history.kept_epoch == history.best_epoc
 # ## What BatchNorm wants
 #
 # A BatchNorm layer in training mode normalises by the *batch's* mean and variance; in evaluation
-# mode by its running statistics. With 1,000 pictures in a batch the two nearly agree. With 8 they
-# don't: each picture's features then depend on which seven others are with it. How much? The same
-# network, the same 48 pictures, in batches of 4, 16 and 48. No weight is changed.
+# mode by its running statistics. In small batches each picture's features depend on which others are
+# with it. How much? The same network, the same 48 pictures, in batches of 4, 16 and 48.
 
 # %%
 bn_net = batchnorm_network(0)
@@ -369,8 +378,7 @@ print("the smaller the batch, the farther from evaluation:", noise[4] > noise[16
 print("batches of 4 are more than twice as far as batches of 48:", noise[4] > 2 * noise[48])
 
 # %% [markdown]
-# So with small batches, let the layer do in training what it will do later: hold its statistics, and
-# let its weight and bias train. Freezing a *buffer* by name does that.
+# So with small batches, hold the layer's statistics, and let its weight and bias train:
 
 # %%
 held = training.hold_statistics(bn_net)
@@ -381,16 +389,14 @@ print("in training mode now as in evaluation:", torch.allclose(seen, expected, a
 print("its weight still trains:", bn_net[1].weight.requires_grad)
 
 # %% [markdown]
-# With large batches and many new pictures that look different, the opposite can be right: let the
-# statistics adapt.
-
-# %% [markdown]
+# With large batches of pictures that look different, the opposite can be right.
+#
 # ## Sum or mean
 #
 # The book's loop adds up the losses of a batch. A reader wrote `CrossEntropyLoss()`, the mean, and got
 # "wildly different results" at the same learning rate. The mean's gradient is the sum's, divided by the
-# batch size, so SGD's step is that much smaller. Adam divides each gradient by its own usual size, and
-# the factor cancels. Here is the first step of both, in batches of 16.
+# batch size. SGD's step follows the gradient; Adam divides each gradient by its own usual size. Here is
+# the first step of both, in batches of 16.
 #
 # **Predict.** With the sum, how many times as long is the first step of SGD? And of Adam?
 
@@ -422,18 +428,14 @@ for name, kind in (("SGD", torch.optim.SGD), ("Adam", torch.optim.Adam)):
 # accuracy changed by <!-- evidence: C10_photographs.sgd -->-0.317 [-0.386, -0.248]<!-- end -->; with the rate multiplied by the batch size,
 # by <!-- evidence: C10_photographs.rescaled -->-0.001 [-0.006, 0.002]<!-- end -->; with Adam, by <!-- evidence: C10_photographs.adam -->0.000 [-0.006, 0.007]<!-- end -->. As for "wildly different",
 # it <!-- evidence: C10_photographs.verdict -->holds when SGD keeps its learning rate<!-- end -->. On digits, at the best rate for the sum, the mean changed it
-# by <!-- evidence: C10.sgd -->-0.011 [-0.022, -0.001]<!-- end -->: there the top of the curve above is flat, and a factor of 16 falls on it.
+# by <!-- evidence: C10.sgd -->-0.011 [-0.022, -0.001]<!-- end -->: there the top of the curve above is flat. A learning rate means something only together with
+# the reduction and the batch size.
 #
-# The cause isn't the loss but the learning rate in disguise: it means something only together with the
-# reduction and the batch size.
-
-# %% [markdown]
 # ## A pull back to the start
 #
-# Weight decay pulls every weight towards zero. A pretrained weight has no business there. L2-SP (Li
-# and colleagues) pulls it towards *where it started*: free to move where the data insist, held
-# where they say nothing. `training.pull_to_start` adds that pull to any optimizer, for all that it
-# holds: here the new head too, which exercise 6.6 leaves out.
+# Weight decay pulls every weight towards zero, where a pretrained weight has no business. L2-SP (Li and
+# colleagues) pulls it to *where it started*. `training.pull_to_start` adds that to any optimizer, for all
+# that it holds: here the new head too, which exercise 6.6 leaves out.
 
 # %%
 far = {}
@@ -450,15 +452,11 @@ print("the stronger the pull, the nearer to the start:", far[1.0] < far[0.1] < f
 # %% [markdown]
 # ## Size against time
 #
-# There is one more thing to spend time on: larger pictures. With a frozen body and a linear head,
-# each picture goes through the network once, at whatever size. Training the body sends each one through
-# in every epoch, forth and back, at every rate tried. So what costs more, 224 pixels for the head or
-# training everything at 96? And what brings more?
-#
-# A convolution does the same sums at each place, so its work grows with the area. Back through a
-# network costs about twice as much as forth. Here are 100 of the drawn pictures of food from chapter
-# 02, and the network that learned on ImageNet: three heads, and all layers trained for four epochs at
-# one rate.
+# There is one more thing to spend time on: larger pictures. With a frozen body and a linear head, each
+# picture goes through the network once. Training the body sends each one through in every epoch, forth
+# and back, at every rate tried; back costs about twice as much as forth. Here are 100 of the drawn pictures
+# of food from chapter 02, and the network that learned on ImageNet: three heads, and all layers trained
+# for four epochs at one rate.
 #
 # **Predict.** How many times the work of 96 pixels is 224 pixels, for one picture? And which of the
 # four is right most often: `"head, 96"`, `"head, 160"`, `"head, 224"` or `"all layers, 96"`?
@@ -522,10 +520,9 @@ dearer = work["all layers, 96"] > work["head, 224"]
 print(f"{epochs} epochs of all layers at 96 pixels cost more than a head at 224:", dearer)
 
 # %% [markdown]
-# With three rates to choose from, all layers cost three times as much. One run ranks
-# nothing, so here is the ledger's: 100 training pictures in each of five draws; the head's penalty by
-# cross-validation on these, one rule for all sizes; for all layers three rates of Adam, four epochs
-# each, the rate by validation pictures.
+# One run ranks nothing, so here is the ledger's: 100 training pictures in each of five draws; the head's
+# penalty by cross-validation on these; for all layers three rates of Adam, four epochs each, the rate by
+# validation pictures.
 #
 # | test accuracy | drawn pictures | photographs of food |
 # |---|---|---|
@@ -537,8 +534,8 @@ print(f"{epochs} epochs of all layers at 96 pixels cost more than a head at 224:
 # | 224 minus 160 | <!-- evidence: picture_size.largest -->0.015 [-0.008, 0.038]<!-- end --> | <!-- evidence: size_photographs.largest -->0.017 [-0.006, 0.039]<!-- end --> |
 # | head at 224 minus all layers at 96 | <!-- evidence: picture_size.body -->0.062 [0.013, 0.112]<!-- end --> | <!-- evidence: size_photographs.body -->0.130 [0.101, 0.158]<!-- end --> |
 #
-# On photographs 160 pixels gained over 96; that 224 gain more was not shown. On the drawn pictures no
-# gain was shown: they may hold little that is small, which was not tested. The head at 224 was ahead
+# On photographs 160 pixels gained over 96; that 224 gain more was not shown, and on the drawn pictures no
+# gain was. The head at 224 was ahead
 # of all layers trained at 96 on both, with <!-- evidence: picture_size.head 224.work -->77<!-- end --> billion operations
 # against <!-- evidence: picture_size.body 96.work -->534<!-- end -->. That is for 100 pictures and four epochs; with more of
 # both, a trained body may catch up.
@@ -546,9 +543,8 @@ print(f"{epochs} epochs of all layers at 96 pixels cost more than a head at 224:
 # %% [markdown]
 # ## The recipe
 #
-# `recipe.fit` puts the chapter together. It measures how much data there is, and how well a
-# linear layer on the frozen features does in cross-validation: how far what the source taught
-# goes on the target. From these it makes a plan and gives its reasons. Look before you run:
+# `recipe.fit` puts the chapter together. From the amount of data, and how well a linear layer on the frozen
+# features does in cross-validation, it makes a plan and gives its reasons:
 
 # %% tags=["nbval-ignore-output"]
 sets = [
@@ -563,13 +559,12 @@ assert planned.steps == []
 print("amount:", planned.facts.amount, "| stages after the head:", len(planned.plan.stages))
 
 # %% [markdown]
-# Then it follows the plan. The head is trained on features that are computed once (chapter 05), so that
-# costs nearly nothing. Each stage starts from the best weights so far (the one with a new head, from
-# the body as it came). After each trial, the head is fitted anew on the features that came out. A
-# stage is kept only if it beats what was best before by more than chance: the **confidence interval**
-# of the difference in loss, picture by picture, lies above zero. (It holds the true difference 19 times
-# in 20.) At the end the head is fitted once more, on training and validation pictures together. The
-# test pictures are looked at once. The report numbers the digits 5 to 9 from 0 to 4.
+# Then it follows the plan. The head is trained on features that are computed once (chapter 05). Each stage
+# starts from the best weights so far (the one with a new head, from the body as it came), and is kept
+# only if it beats what was best before by more than chance: the **confidence interval** of the
+# difference in loss, picture by picture, lies above zero. (It holds the true difference 19 times in 20.)
+# At the end the head is fitted once more, on training and validation pictures. The test pictures are looked
+# at once. The report numbers the digits 5 to 9 from 0 to 4.
 
 # %% tags=["nbval-ignore-output"]
 run = recipe.fit(*sets, **settings)
@@ -582,8 +577,8 @@ print("the head was kept at first:", run.steps[0].kept)
 print("at least four in five right:", run.test.accuracy >= 0.8)
 
 # %% [markdown]
-# Every number can be changed by name, such as `stages=()` for the head alone or `pull=0.01` for L2-SP, and
-# the whole plan by `plan=`. A name that doesn't exist is refused before anything is trained:
+# Every number can be changed by name, such as `stages=()` for the head alone or `pull=0.01` for L2-SP. A
+# name that doesn't exist is refused:
 
 # %%
 try:
@@ -592,10 +587,9 @@ except LookupError as error:
     print(str(error)[:30], "...", str(error)[-26:])
 
 # %% [markdown]
-# On a folder of your own pictures it also tries several sizes of the pictures, as far as two minutes
-# allow. Every class counts the same, however many pictures it has (`class_weight=None` switches that
-# off; chapter 05 shows what it gives). The scores are scaled by a **temperature**, so that of the answers
-# given 0.8, about eight in ten are right (**calibration**). Train, look at the report, predict:
+# On a folder of your own pictures it also tries several sizes, as far as two minutes allow. Every class
+# counts the same (`class_weight=None` switches that off; chapter 05). The scores are scaled by a
+# **temperature**, so that of the answers given 0.8, about eight in ten are right (**calibration**):
 #
 # ```python
 # mine = recipe.fit("my_pictures", save_to="mine.safetensors")
@@ -603,16 +597,14 @@ except LookupError as error:
 # recipe.load("mine.safetensors").predict("photo.jpg")
 # ```
 #
-# Is it better than what it replaces? In the ledger it was set against plain fine-tuning and
-# against the frozen head, on five tasks: digits, few and more, as they are and turned, inverted
-# and noisy; and the bundled pictures with the ImageNet network. It trained on no more pictures than
-# plain fine-tuning did, and all ended with training and validation pictures together. On average over
-# the tasks and ten draws, its test
+# Is it better than what it replaces? In the ledger it was set against plain fine-tuning and the frozen
+# head, on five tasks: digits, few and more, as they are and turned, inverted and noisy; and the bundled
+# pictures with the ImageNet network. On average over the tasks and ten draws, its test
 # accuracy minus plain fine-tuning's was <!-- evidence: recipe.plain -->0.030 [0.023, 0.038]<!-- end -->,
 # and minus that of a frozen head trained to its optimum <!-- evidence: recipe.frozen -->0.003 [-0.001, 0.007]<!-- end -->.
 # It is better than the first (<!-- evidence: recipe.plain.verdict -->held<!-- end -->); against the second there
-# is <!-- evidence: recipe.frozen.verdict -->no difference that matters<!-- end -->. Of its earlier forms, two had been run on these draws; the rule
-# for the penalty and the scaling of the features were changed after that, because of photographs.
+# is <!-- evidence: recipe.frozen.verdict -->no difference that matters<!-- end -->. (Two earlier forms had been run on
+# these draws.)
 #
 # Look at the tasks one by one before you believe an average: the gain over plain fine-tuning
 # is <!-- evidence: recipe.plain_hot_dogs -->0.150 [0.103, 0.197]<!-- end --> on the hot dogs, and on the four digit tasks
@@ -621,24 +613,17 @@ except LookupError as error:
 # reached <!-- evidence: recipe.hot dogs: plain.test_accuracy -->0.784<!-- end -->, the frozen
 # head <!-- evidence: recipe.hot dogs: frozen head.test_accuracy -->0.934<!-- end -->, the
 # recipe <!-- evidence: recipe.hot dogs: recipe.test_accuracy -->0.934<!-- end -->:
-# a large network, few pictures, and not much time. On 200 of the turned, inverted and noisy digits, the
-# frozen head had <!-- evidence: recipe.more odd digits: frozen head.test_accuracy -->0.913<!-- end -->,
-# plain fine-tuning <!-- evidence: recipe.more odd digits: plain.test_accuracy -->0.924<!-- end -->,
-# the recipe <!-- evidence: recipe.more odd digits: recipe.test_accuracy -->0.924<!-- end -->. A frozen
-# head is a strong **baseline**, the simple thing that what costs more has to beat. So train it first: it
-# tells you what the rest is worth.
+# a large network, few pictures, and not much time. A frozen head is a strong **baseline**, the simple thing
+# that what costs more has to beat. Train it first.
 
 # %% [markdown]
 # ## Pitfalls
 #
-# - **Unfrozen, but not in the optimizer**: the flag is on, gradients come, nothing moves.
-# - **A scheduler that doesn't know the new group**: build both anew for each stage.
-# - **A rate from a paper** without its reduction, batch size and optimizer is no information.
-# - **Rate 0 for freezing**: full price, BatchNorm moves, momentum waits.
+# - **Unfrozen, but not in the optimizer**: gradients come, nothing moves.
+# - **Resuming with the weights alone**: the stage, the groups and the momentum are gone.
 # - **Choosing the stage by the test pictures**: they were the last honest number you had.
-# - **A validation part of 20 pictures**: one picture is five points. Small gains there are noise.
+# - **A validation part of 20 pictures**: one picture is five points.
 # - **BatchNorm in training mode with batches of 4**: hold its statistics.
-# - **Training the body at a small size** before a head at a larger one was tried.
 
 # %% [markdown]
 # ## Exercises
@@ -841,7 +826,7 @@ hosting.take_home()
 # ## Summary
 #
 # 1. A random head sends the body large gradients; train the head first, and the features travel
-#    less. That gained no accuracy on digits; on photographs it is open.
+#    less. No accuracy was gained on digits; on photographs it is open.
 # 2. Pretrained weights are good at small learning rates. A tenth is a fair start; the top is flat.
 # 3. Learning rate 0 keeps the weights and nothing else: time, BatchNorm and momentum go on.
 # 4. A learning rate means something together with reduction, batch size and optimizer only.
@@ -856,9 +841,8 @@ hosting.take_home()
 # - A. Kumar, A. Raghunathan, R. Jones, T. Ma, P. Liang: *Fine-Tuning can Distort Pretrained Features
 #   and Underperform Out-of-Distribution*, ICLR 2022, arXiv:2202.10054.
 # - J. Howard, S. Ruder: *Universal Language Model Fine-tuning for Text Classification*, ACL 2018,
-#   arXiv:1801.06146: rates by depth and gradual unfreezing.
+#   arXiv:1801.06146.
 # - X. Li, Y. Grandvalet, F. Davoine: *Explicit Inductive Bias for Transfer Learning with
 #   Convolutional Networks*, ICML 2018, arXiv:1802.01483: L2-SP.
-# - M. Wortsman and others: *Robust fine-tuning of zero-shot models*, CVPR 2022, arXiv:2109.01903: the
-#   averages of first and last weights that the recipe tries.
+# - M. Wortsman and others: *Robust fine-tuning of zero-shot models*, CVPR 2022, arXiv:2109.01903.
 # - S. Ioffe, C. Szegedy: *Batch Normalization*, ICML 2015, arXiv:1502.03167.

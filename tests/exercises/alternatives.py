@@ -123,6 +123,22 @@ def rate_for_mean(rate_for_sum, batch_size):
 }
 
 ALTERNATIVES |= {
+    "3.8": [
+        """
+from course_lib import weights
+
+def load_backbone(detector, state):
+    weights.load_weights(detector.backbone.body, state, drop="fc")
+""",
+        """
+def load_backbone(detector, state):
+    head = set(state) - set(detector.backbone.body.state_dict())
+    assert head == {"fc.weight", "fc.bias"}, head
+    inside = {f"backbone.body.{n}": t for n, t in state.items() if n not in head}
+    detector.load_state_dict(detector.state_dict() | inside)
+    assert set(inside) == {n for n in detector.state_dict() if n.startswith("backbone.body.")}
+""",
+    ],
     "4.1": [
         """
 def freeze_fc1(model):
@@ -189,14 +205,23 @@ def scores_with_fc1_frozen(model, text):
     ],
     "4.6": [
         """
-def freeze_children(model, names):
+def freeze_children(model, names=(), idxs=()):
     wanted = {names} if isinstance(names, str) else set(names)
-    found = {name: child for name, child in model.named_children() if name in wanted}
-    assert len(found) == len(wanted), "unknown name"
-    for child in found.values():
-        for parameter in child.parameters():
+    every = [name for name, _ in model.named_children()]
+    wanted |= {every[idx] for idx in (idxs if hasattr(idxs, "__iter__") else [idxs])}
+    assert wanted <= set(every), "unknown name"
+    for name in wanted:
+        for parameter in getattr(model, name).parameters():
             parameter.requires_grad = False
     return model
+""",
+        """
+from course_lib import freezing
+
+def freeze_children(model, names=(), idxs=()):
+    freezing.freeze_by_names(copy.deepcopy(model), names)  # refuses before the model is touched
+    freezing.freeze_by_idxs(model, idxs)
+    freezing.freeze_by_names(model, names)
 """,
     ],
     "4.7": [

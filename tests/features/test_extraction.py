@@ -341,6 +341,17 @@ def test_statistics_of_the_batch_are_refused(net, data, cache_dir, make, named, 
     assert layer.values.shape == (11, 4)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 11])
+def test_one_picture_is_no_way_out_where_it_cannot_be_normalised(data, batch_size):
+    """BatchNorm1d has one value a channel then, and torch refuses."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(3, track_running_stats=False)
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), norm, nn.ReLU(), nn.Linear(3, 2))
+    with pytest.raises(FeaturesError, match="without running statistics") as caught:
+        features.extract(net, data, batch_size=batch_size, layer="2", cache=False)
+    assert "batch_size=1" not in str(caught.value)
+
+
 def test_one_by_one_they_are_the_pictures_own(net, data, cache_dir):
     net.stem[1] = nn.BatchNorm2d(4, track_running_stats=False)
     net.stem[1].weight.data.uniform_(0.5, 1.5)

@@ -97,3 +97,42 @@ def test_bad_states_change_nothing(small, spoil, error, says):
 def test_not_a_state_at_all(small):
     with pytest.raises(FreezingError, match="no freeze state"):
         restore_freeze_state(small, small.state_dict())
+
+
+WRAPPERS = {
+    "none": lambda model: model,
+    "DataParallel": nn.DataParallel,
+    "compiled": torch.compile,
+    "both": lambda model: torch.compile(nn.DataParallel(model)),
+    "a part": lambda model: model.set_submodule("body", torch.compile(model.body)) or model,
+}
+
+
+class Parts(nn.Module):
+    """With a child whose name is that of a wrapper's."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        self.module = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 2)
+
+
+@pytest.mark.parametrize("back", WRAPPERS)
+@pytest.mark.parametrize("there", WRAPPERS)
+def test_wrappers_leave_no_trace(there, back):
+    model, other = Parts(), Parts()
+    freeze(model, ["body", "module.bias"])
+    state = freeze_state(WRAPPERS[there](model))
+    assert state == freeze_state(model) | {"modules": ["body", "body.0", "body.1"]}
+    assert set(state["parameters"]) == {
+        "body.0.weight", "body.0.bias", "body.1.weight", "body.1.bias", "module.bias",
+    }  # fmt: skip
+    restore_freeze_state(WRAPPERS[back](other), json.loads(json.dumps(state)))
+    assert freeze_state(other) == state
+    other.train()
+    assert not other.body.training
+    assert other.module.training
+    assert [n for n, p in other.named_parameters() if p.requires_grad] == [
+        "module.weight", "head.weight", "head.bias"
+    ]  # fmt: skip

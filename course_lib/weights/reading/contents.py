@@ -90,6 +90,7 @@ def inspect(path: str | Path, depth: int | None = 2) -> Contents:
         places = tuple(each.where for each in locate.find(tree, str(path))[1])
     except CheckpointError:
         places = tuple(each.where for each in locate.places(tree))
+    tree = locate.opened(tree)
     nested = _nest(tree if isinstance(tree, Mapping) else {"(the object)": tree})
     if metadata:
         nested["(metadata)"] = metadata
@@ -101,6 +102,7 @@ def _nest(tree: Mapping[Any, Any]) -> dict[str, Any]:
     """Dictionaries as they are, dotted names cut into levels, tensors described."""
     nested: dict[str, Any] = {}
     for key, value in tree.items():
+        value = locate.opened(value)
         if plain(value):
             value = TensorInfo.of(value)
         elif isinstance(value, Mapping):

@@ -98,8 +98,14 @@ def find(tree: Any, label: str, where: str | None = None) -> tuple[Place, tuple[
     return _best(found, label), found
 
 
+def opened(tree: Any) -> Any:
+    """A whole module, whose classes somebody allowed to be read, as its state dict."""
+    return tree.state_dict() if isinstance(tree, torch.nn.Module) else tree
+
+
 def places(tree: Any, path: tuple[str, ...] = ()) -> Iterator[Place]:
     """Dictionaries of tensors; of two inside each other, the one with more tensors."""
+    tree = opened(tree)
     if not isinstance(tree, Mapping) or len(path) > _DEEPEST:
         return
     tensors = [key for key, each in tree.items() if plain(each)]
@@ -162,6 +168,7 @@ def outline(tree: Any, depth: int = 0, *, whole: bool = False) -> Any:
     """
     if plain(tree):
         return f"tensor {str(tree.dtype).removeprefix('torch.')} {tuple(tree.shape)}"
+    tree = opened(tree)
     if isinstance(tree, Mapping):
         if depth >= 2 and len(tree) > 8 and not whole:
             return f"dictionary of {len(tree)}"

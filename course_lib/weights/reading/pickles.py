@@ -246,6 +246,7 @@ def refusal(where: str, program: bytes, reason: str) -> UnsafeCheckpointError:
         reason: what torch said.
     """
     wanted = wanted_names(program)
+    wanted = (*wanted, *_array_types(program, wanted))
     if not wanted:
         return UnsafeCheckpointError(
             f"{where} was refused: it holds instructions that weights don't need, or it is "
@@ -256,20 +257,38 @@ def refusal(where: str, program: bytes, reason: str) -> UnsafeCheckpointError:
     usual = [f"{name} is {what}" for name in wanted for start, what in _USUAL.items()
              if name == start or name.startswith(f"{start}.")]  # fmt: skip
     if len(usual) == len(wanted):
-        classes = ", ".join((*map(_expression, wanted), *_array_types(program, wanted)))
+        classes = ", ".join(map(_expression, wanted))
         usual = usual[:5]
         cause = f"Such names are common in honest files ({'; '.join(usual)}). "
     elif any(word in shown for word in (".models.", ".nn.modules.", "__main__", "_Module")):
-        cause = "It looks like a whole model saved with torch.save(model): a pickle of classes. "
+        cause = (
+            "It looks like a whole model saved with torch.save(model): a pickle of classes, all "
+            "named in error.wanted. "
+        )
     else:
         cause = "Weights never need that; if you don't know exactly why it is there, delete it. "
+    third = (
+        "(3) only if you wrote the file or trust its author as you trust a program, name the "
+        f"classes: with torch.serialization.safe_globals([{classes}]): read_checkpoint(path)."
+    )
+    if _has_old_modules(program):
+        third = "(Naming the classes doesn't help: torch before 1.6 wrote their source code along.)"
     return UnsafeCheckpointError(
         f"{where} was refused: to be read it wants to import and use {shown}, which may run any "
         f"code on your machine. Nothing of it was run. {cause}Safe ways on: (1) look for the same "
         "weights as .safetensors; (2) ask the author for torch.save(model.state_dict(), path); "
-        "(3) only if you wrote the file or trust its author as you trust a program, name the "
-        f"classes: with torch.serialization.safe_globals([{classes}]): read_checkpoint(path).",
+        f"{third}",
         wanted,
+    )
+
+
+def _has_old_modules(program: bytes) -> bool:
+    """Whether torch before 1.6 wrote a whole module, which ``weights_only=True`` never reads."""
+    steps = [each for each in _instructions(program) if not each[0].endswith(("PUT", "MEMOIZE"))]
+    ends = zip(steps, steps[1:], steps[5:], strict=False)  # ("module", class, file, source)
+    return any(
+        first[1] == "module" and second[0] == "GLOBAL" and last[0] == "BINPERSID"
+        for first, second, last in ends
     )
 
 

@@ -9,9 +9,9 @@ from torch import nn
 from torch.optim import LBFGS, Optimizer
 
 from course_lib.freezing.select import Inventory
+from course_lib.freezing.wrappers import PlainNames
 from course_lib.text import few
 from course_lib.weights.errors import CheckpointError, LoadError
-from course_lib.weights.saving.wrappers import PlainNames
 
 
 def names_of(optimizer: Optimizer, model: nn.Module) -> list[list[str]]:

@@ -14,10 +14,10 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter, is_l
 
 from course_lib.freezing.hold import hold_of, is_whole
 from course_lib.freezing.select import Inventory
-from course_lib.freezing.state import freeze_state, restore_freeze_state
+from course_lib.freezing.state import freeze_exactly, freeze_state
+from course_lib.freezing.wrappers import PlainNames
 from course_lib.text import counted, few
 from course_lib.weights.errors import LoadError
-from course_lib.weights.saving.wrappers import PlainNames
 
 State = dict[str, Any]
 _AS_SAVED = "Build the model as in the saved run."
@@ -48,8 +48,8 @@ def take(model: nn.Module) -> tuple[State, State]:
         "frozen": [name for name, each in parameters.items() if not each.requires_grad],
         "gradients": {name: p.grad for name, p in parameters.items() if p.grad is not None},
         "modules": {name: list(map(_mode, layers)) for name, layers in names.layers.items()},
-        "held_parameters": {names.of_name(n): flag for n, flag in frozen["parameters"].items()},
-        "held_buffers": [names.of_name(name) for name in frozen["buffers"]],
+        "held_parameters": frozen["parameters"],
+        "held_buffers": frozen["buffers"],
     }
 
 
@@ -194,17 +194,12 @@ def _freeze(model: nn.Module, names: PlainNames, inventory: Inventory, beside: S
         if len(saved) != len(layers):  # in other wrappers: all are as the innermost was
             saved = saved[-1:] * len(layers)
         records += zip(layers, saved, strict=False)
-    held = {id(module) for module, (_, is_held, _) in records if is_held}
-    whole = [name for name, module in inventory.modules.items() if id(module) in held]
     parameters, buffers = names.real(inventory.parameters), names.real(inventory.buffers)
-    restore_freeze_state(
+    freeze_exactly(
         model,
-        {
-            "version": 1,
-            "modules": whole,
-            "parameters": {parameters[n]: flag for n, flag in beside["held_parameters"].items()},
-            "buffers": [buffers[name] for name in beside["held_buffers"]],
-        },
+        [module for module, (_, is_held, _) in records if is_held],
+        {parameters[name]: flag for name, flag in beside["held_parameters"].items()},
+        [buffers[name] for name in beside["held_buffers"]],
     )
     for module, (training, _, mode) in records:
         record = hold_of(module)
