@@ -607,7 +607,7 @@ def on_the_way(start, end, share):
 q9_1 = Question(
     "9.1",
     "LoRA trains 94 thousand of 3.4 million numbers of EfficientNet-Lite0. Why does a step keep "
-    "about nine tenths of the memory for the way back?",
+    "about nine tenths of the memory for the backward pass?",
     (
         Option(
             "The frozen weights need gradients too.",

@@ -141,7 +141,7 @@ def _split_before_figure(cell: NotebookNode) -> list[NotebookNode]:
 def predicted(source: str) -> list[str]:
     """The names of the quantities that a cell notes predictions of."""
     return [
-        node.value.args[0].value
+        str(node.value.args[0].value)
         for node in _parsed(source)
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Call)

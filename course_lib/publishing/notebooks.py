@@ -111,6 +111,7 @@ class _Client(NotebookClient):
                 nbformat.v4.new_code_cell(check), cell_index, store_history=False
             )
             self.code_cells_executed = counted
+            self.nb.cells[cell_index] = ran  # where nbclient puts what it ran last
         return ran
 
 

@@ -91,13 +91,12 @@ plots.show(
 print("drawn: train from scratch | fine-tune | freeze all but the head")
 
 # %% [markdown]
-# Two questions tell the three apart. *Where did the weights come from*, random or copied? And *do they
-# move?*
+# Two questions tell them apart. *Where did the weights come from?* And *do they move?*
 #
 # ## What the early layers know
 #
-# Look into a real network. EfficientNet-Lite0 was trained on ImageNet: more than a million
-# photographs, in a thousand classes. Its first layer has 32 **filters**. A filter is a tiny pattern of
+# EfficientNet-Lite0 was trained on ImageNet: more than a million photographs, in a thousand classes. Its
+# first layer has 32 **filters**. A filter is a tiny pattern of
 # 3 by 3 pixels in three colours. It is laid on one place of the picture after another, and answers
 # strongly where the picture looks like the pattern. A layer that works so is called a
 # **convolution**, and the map of one filter's answers is a **channel**.
@@ -288,9 +287,8 @@ compare("random network reaches 0.8", "yes" if max(untrained) >= 0.8 else "no")
 # ## How far do the weights travel?
 #
 # Now fine-tune: a new head, all layers learn, the head ten times as fast as the body. Then compare
-# each part with what it was: how long is the change, as a share of the part's length? (A part with
-# many numbers is seen as one long list of coordinates; its length is the root of the sum of the
-# squares.)
+# each part with what it was: how long is the change, as a share of the part's length, the root of the
+# sum of its squares?
 #
 # **Predict.** Which moves farthest, as a share: "early", "middle", "late" or "head"?
 
@@ -630,8 +628,7 @@ assert read["dark for bright"] < 0.1
 # have? There are ten labelled pictures for "yes" and ten for "no". The network that reads digits was
 # never asked this. Are its features still better than the pixels?
 #
-# **Unsupervised.** You have seen it above: k-means found groups in pictures without any label, and
-# with a few labels afterwards the groups from all digits beat the pixels.
+# **Unsupervised.** You have seen it above: the groups of k-means were found without any label.
 
 # %%
 with torch.no_grad():
@@ -654,25 +651,22 @@ print(
 # ## A transfer project, step by step
 #
 # 1. **Write down the question**, the classes, and what a mistake costs.
-# 2. **Look at the pictures.** Set a test part aside, then a validation part. Touch the test once.
-# 3. **Set up the simple baselines**: guessing, and a small model from scratch (or the bare pixels).
-# 4. **Choose a source** near to your pictures, with a licence that lets you. Note its preprocessing.
+# 2. **Look at the pictures.** Set a test part and a validation part aside.
+# 3. **Set up the simple baselines**: guessing, and a small model from scratch.
+# 4. **Choose a source** near to your pictures, with a licence that lets you.
 # 5. **Load the weights, and check that they were loaded** (chapter 03).
-# 6. **Freeze the body and train a head** on its features. It takes seconds (chapters 04 and 05).
-# 7. **Fine-tune**: small learning rate, head faster than body (chapters 02 and 06). Choose by
-#    validation.
+# 6. **Freeze the body and train a head** on its features (chapters 04 and 05).
+# 7. **Fine-tune**: small learning rate, head faster than body (chapters 02 and 06).
 # 8. **Compare over seeds**, with intervals. Keep the simplest that isn't worse.
-# 9. **Look at the mistakes**, then at the test part, once. Save weights, preprocessing and numbers.
+# 9. **Look at the mistakes**, then at the test part, once.
 #
 # ## Pitfalls
 #
 # - **No baseline**: without scratch or pixels, negative transfer can't be seen.
-# - **Fine-tuned or frozen?** Say which layers were copied, and which moved. The words alone are used
-#   in both senses.
+# - **Fine-tuned or frozen?** Say which layers were copied, and which moved.
 # - **One run is one run.** Many effects on this page are smaller than the difference between seeds.
-# - **"Undecided" isn't "no effect".** Look at the ends of the interval: what do they still allow?
+# - **"Undecided" isn't "no effect".** What do the ends of the interval still allow?
 # - **Choosing by the test part** makes every strategy look better than it is, the luckiest most.
-# - **The rule of the four cases** is a place to begin. It was not confirmed here.
 
 # %% [markdown]
 # ## Exercises

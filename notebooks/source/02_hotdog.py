@@ -3,8 +3,8 @@
 #
 # A network that learned a thousand classes from a million pictures has learned to see. This chapter
 # takes such a network and teaches it, with a few dozen pictures and in seconds, to tell hot dogs
-# from other food. Then it asks what made that work, by taking one thing away at a time; and at the end
-# it does the same with a folder of yours.
+# from other food. Then it asks what made that work; and at the end it does the same with a folder of
+# yours.
 #
 # You need 60 minutes to read and run it, and about an hour more for the exercises. The example comes
 # from *Dive into Deep Learning* (d2l), section 14.2; the experiments follow the exercises there.
@@ -97,8 +97,7 @@ print(
 )
 
 # %% [markdown]
-# The negatives are hard on purpose: the same plates, tables and sauces, even a sausage without a
-# bun and a bun without a sausage.
+# The other food is hard on purpose: even a sausage without a bun and a bun without a sausage.
 
 # %% [markdown]
 # ## What the network sees
@@ -173,9 +172,8 @@ assert shares["its own"] >= 0.5
 # drawn pictures. The wrong numbers cost most where nothing is trained; on photographs they cost
 # something even then.
 #
-# Training shows the network each picture in a new form every time: a random crop, now and then
-# mirrored. That is **augmentation**: it says to the network what doesn't matter. For testing, the
-# middle of each picture is taken, always the same.
+# Training shows each picture in a new form every time: a random crop, now and then mirrored. That is
+# **augmentation**: it says what doesn't matter. For testing, it is always the middle.
 
 # %%
 one = pictures["train"][shown.indices[order[0]]][0]
@@ -485,10 +483,9 @@ print("changed by the training:", *changed)
 # it was <!-- evidence: C8_photographs.held_200 -->-0.014 [-0.048, 0.020]<!-- end --> on 200, <!-- evidence: C8_photographs.held_200.verdict -->undecided<!-- end -->. On 96 drawn pictures it was <!-- evidence: C8.accuracy -->0.052 [-0.001, 0.109]<!-- end -->,
 # and the head alone <!-- evidence: C8.speed -->4.4 [3.7, 5.2]<!-- end --> times as fast.
 #
-# In that table another thing looks odd: accuracy on the training pictures stands *below* that on the
-# test pictures. It is measured while the network learns, on pictures that were cropped and mirrored at
-# random; the test comes after the epoch, on whole pictures. Measured after training and without
-# augmentation, it is the other way round (C21, <!-- evidence: C21_photographs.on -->10, 50 or 200 photographs of food at 96 pixels to learn from, 400 to test; ImageNet's weights; 5 draws<!-- end -->): with all layers trained,
+# In the book's run accuracy on the training pictures stands *below* that on the test pictures. It is
+# measured while the network learns, on augmented pictures. Measured afterwards on whole ones, it is
+# the other way round (C21, <!-- evidence: C21_photographs.on -->10, 50 or 200 photographs of food at 96 pixels to learn from, 400 to test; ImageNet's weights; 5 draws<!-- end -->): with all layers trained,
 # a network was better on its own photographs than on others by <!-- evidence: C21_photographs.10: all layers.gap -->0.436<!-- end --> with
 # 10 of them, by <!-- evidence: C21_photographs.50: all layers.gap -->0.322<!-- end --> with 50 and by <!-- evidence: C21_photographs.200: all layers.gap -->0.196<!-- end --> with
 # 200; with the head only by <!-- evidence: C21_photographs.10: head only.gap -->0.295<!-- end -->, <!-- evidence: C21_photographs.50: head only.gap -->0.185<!-- end -->
@@ -579,8 +576,7 @@ assert matrix.trace() > 0.6 * matrix.sum()
 print("test pictures:", int(matrix.sum()))
 
 # %% [markdown]
-# And these are the mistakes that it was surest of. Look at each: would you have known? Would another
-# crop have helped?
+# And these are the mistakes that it was surest of. Would you have known?
 
 # %%
 look = pictures["test"]

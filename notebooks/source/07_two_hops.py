@@ -529,7 +529,7 @@ plots.show(
 # - **A new layer behind the old one**: print what it sees. `in_features=10` on a ResNet is a fault.
 # - **`requires_grad = False` and `model.train()`**: ask the audit.
 # - **"Pretrained on X"** without saying what it was before X.
-# - **The hop without its rival**: direct transfer gets the same pictures, head and tuning.
+# - **The hop without its baseline**: direct transfer gets the same pictures, head and tuning.
 # - **More for the hop**: two hops has seen more pictures in all. If it wins, say so.
 # - **Forgetting measured with a new head**: then you measure what can be learned again. Keep the old one.
 

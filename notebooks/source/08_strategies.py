@@ -575,7 +575,7 @@ same = closest(asked, means) == fewshot.nearest(asked, ours)
 print(f"the same answers to {int(same.sum())} of {len(same)} queries")
 
 # %% [markdown]
-# Its rivals: the nearest labelled picture, a linear head on the same features, and fine-tuning of all
+# Its baselines: the nearest labelled picture, a linear head on the same features, and fine-tuning of all
 # layers. One episode with 1 and with 10 pictures a class:
 
 

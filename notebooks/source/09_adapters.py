@@ -263,9 +263,9 @@ for way in digit_vit.WAYS:
 #
 # The transformer is too small to matter. Take a network of the size you will use, EfficientNet-Lite0
 # with two classes, and count one training step (`cost_of_step`, chapter 04): work, and bytes kept
-# for the way back. LoRA of rank 4 stands beside every convolution of one pixel.
+# for the backward pass. LoRA of rank 4 stands beside every convolution of one pixel.
 #
-# **Predict.** LoRA trains 3 % of the numbers. What share of full training's memory for the way back
+# **Predict.** LoRA trains 3 % of the numbers. What share of full training's memory for the backward pass
 # does its step keep?
 
 # %%
@@ -310,7 +310,7 @@ plots.show(
     plots.strips(
         {
             way: [
-                ("kept for the way back", each.activations / 1e6),
+                ("kept for the backward pass", each.activations / 1e6),
                 ("gradients", each.gradients / 1e6),
                 ("Adam's moments", each.moments / 1e6),
             ]
@@ -318,8 +318,8 @@ plots.show(
         },
         "megabytes beyond the weights, eight pictures of 96 x 96",
     ),
-    alt="""Strips of memory for five ways of training EfficientNet-Lite0. What is kept for the way
-    back is the longest part for all layers, norms and LoRA, and nearly the same for the three; the
+    alt="""Strips of memory for five ways of training EfficientNet-Lite0. What is kept for the
+    backward pass is the longest part for all layers, norms and LoRA, and nearly the same for the three; the
     head and the last block keep next to nothing. Gradients and Adam's moments are visible for all
     layers only, and short for the last block.""",
 )
@@ -332,7 +332,7 @@ print(f"gradients and moments that LoRA spares: {spared / 1e6:.0f} megabytes")
 # weights. LoRA and the norms spare the last third, and LoRA's thin matrices cost a little. Both stand
 # in *all* depths, so that the gradient has to pass through the whole network, and what a layer needs
 # to pass it on is kept: activation functions, norms, and for each `down` its input. The last block
-# ends the way back early, and that is what saves memory.
+# ends the backward pass early, and that is what saves memory.
 #
 # So where does LoRA's fame come from? Large language models: there the weights are so many that
 # gradients and Adam's moments outgrow the rest, three more numbers a weight, and those LoRA does
@@ -727,7 +727,7 @@ hosting.take_home()
 #
 # 1. LoRA is a change of low rank beside a frozen weight: scaled by alpha over the rank, merged or
 #    taken out without a trace.
-# 2. What trains in all depths needs the way back through all depths: it saves work, gradients and
+# 2. What trains in all depths needs the backward pass through all depths: it saves work, gradients and
 #    files, and hardly any of the memory that the forward pass keeps.
 # 3. LoRA and the norms beat the head here, and all layers beat LoRA; each with its own learning rate.
 # 4. Whether a probe first or one layer alone helps depends on what the old features are worth and on

@@ -107,9 +107,9 @@ def test_a_letter_means_what_the_learner_was_shown(question, learner, capsys):
         for letter in unseen.options:
             unseen.answer(letter)
             assert f"Run the cell `{unseen.name}` first" in capsys.readouterr().out
-    shown = repr(unseen)
+    shown = " ".join(repr(unseen).split())
     for letter, option in unseen.options.items():
-        assert f"{letter})  {option.text[:20]}" in shown
+        assert f"- {letter}) {' '.join(option.text.split())}" in shown
         unseen.answer(letter)
         word = "right" if option.right else "not right"
         assert f"{letter}: {word}." in capsys.readouterr().out

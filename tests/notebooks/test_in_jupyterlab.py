@@ -16,7 +16,6 @@ pytestmark = [
 ]
 
 TEXT = "document.querySelector('.jp-Notebook').innerText"
-SCROLL = "document.querySelector('.jp-Notebook .jp-WindowedPanel-outer')"
 
 
 def photograph(page, name):
@@ -30,19 +29,14 @@ def photograph(page, name):
 def test_what_happened_shows_after_a_click(name, tmp_path):
     shutil.copy(notebooks.notebook_path(name), tmp_path)
     with browser.lab(tmp_path, f"{name}.ipynb") as page:
-        page.js(
-            "document.querySelector('.jp-Notebook .jp-WindowedPanel-outer, .jp-Notebook').scrollTop"
-            " = 0"
-        )
-        shown = page.until(
-            "(() => { const all = [...document.querySelectorAll('.jp-MarkdownCell')];"
-            "const found = all.find(e => e.innerText.includes('What happened:'));"
-            "if (!found) { const box = document.querySelector('.jp-WindowedPanel-outer');"
-            "box.scrollTop += 400; return false; }"
-            "found.scrollIntoView({block: 'center'}); return found.innerText; })()",
+        hidden = page.until(
+            "(() => { const found = document.querySelector('.jp-showHiddenCellsButton');"
+            "if (!found) { document.querySelector('.jp-WindowedPanel-outer').scrollTop += 300;"
+            "return ''; } found.scrollIntoView({block: 'center'}); return found.innerText; })()",
             "the first prediction",
         )
-        assert "cells hidden" in shown
+        assert "hidden" in hidden
+        assert "What happened: " in page.js(TEXT)
         assert "You wrote down no prediction" not in page.js(TEXT)
         photograph(page, f"{name}_folded")
         page.click(".jp-showHiddenCellsButton")
