@@ -56,7 +56,7 @@ unit: install
 
 check-notebooks: install ## run every notebook and compare its outputs with the stored ones
 	$(OFFLINE) $(CLOSED) $(BIN)/pytest -n $(JOBS) --dist loadscope \
-		--nbval --nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider notebooks
+		-p asserted --nbval --nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider notebooks
 
 notebooks: install ## rebuild and execute the notebooks whose source changed
 	@$(OFFLINE) $(BIN)/course notebooks build

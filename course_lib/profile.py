@@ -15,8 +15,8 @@ import os
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import UnknownNameError, suggest
 
@@ -65,6 +65,16 @@ class Profile:
     workers: int
     amp: bool
     seed: int = 0
+
+
+def _refuse(self: Profile, name: str, value: object) -> None:
+    raise FrozenInstanceError(
+        f"A profile stays as it was started: the cells above have used it. Write "
+        f"p = profile.start({name}={value!r}) in the chapter's first cell, and run on from there."
+    )
+
+
+Profile.__setattr__ = _refuse  # type: ignore[assignment, method-assign]
 
 
 def current() -> Profile:
@@ -155,7 +165,7 @@ def best_device() -> str:
     return "cpu"
 
 
-def start(profile: Profile | None = None) -> Profile:
+def start(profile: Profile | None = None, **numbers: Any) -> Profile:
     """Fix threads and seeds for a chapter, so that a rerun gives the same bits.
 
     Every chapter calls this once, in its first cell. Equal bits need an equal thread count and
@@ -163,13 +173,23 @@ def start(profile: Profile | None = None) -> Profile:
 
     Args:
         profile: the profile to start; by default the one that is active.
+        numbers: of the profile that are to be others, such as ``epochs=5, seed=1``.
 
     Returns:
         The profile.
+
+    Raises:
+        UnknownNameError: a profile has no number of that name.
     """
     import torch
 
-    profile = profile or current()
+    known = [each.name for each in fields(Profile)]
+    for name in numbers:
+        if name not in known:
+            raise UnknownNameError(
+                f"A profile has no {name!r}; it has {', '.join(known)}.{suggest(name, known)}"
+            )
+    profile = replace(profile or current(), **numbers)
     torch.set_num_threads(profile.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False

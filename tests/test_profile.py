@@ -3,12 +3,14 @@
 import os
 import random
 from contextlib import suppress
+from dataclasses import FrozenInstanceError
 
 import numpy
 import pytest
 import torch
 
 from course_lib import profile
+from course_lib.errors import UnknownNameError
 
 
 def drawn():
@@ -57,3 +59,13 @@ def test_an_environment_variable_is_as_it_was(before, monkeypatch):
     with profile.environment("COURSE_TEST", "new"):
         del os.environ["COURSE_TEST"]
     assert os.environ.get("COURSE_TEST") == before
+
+
+def test_a_chapter_starts_with_other_numbers_and_says_so_when_one_is_set_later():
+    started = profile.start(profile.named("tiny"), epochs=5, seed=2)
+    assert (started.epochs, started.seed, started.name) == (5, 2, "tiny")
+    with pytest.raises(FrozenInstanceError, match=r"p = profile\.start\(epochs=7\)"):
+        started.epochs = 7
+    assert started.epochs == 5
+    with pytest.raises(UnknownNameError, match="Did you mean 'epochs'"):
+        profile.start(epoch=5)

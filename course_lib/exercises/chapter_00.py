@@ -90,7 +90,7 @@ q0_1 = Question(
     "A page of this course shows an accuracy of 0.91, and your run prints 0.89. What now?",
     (
         Option(
-            "Something is broken: run the tests.",
+            "Something on this machine is broken: run the tests until they pass.",
             """Not yet. On another kind of processor, or with another number of threads, sums are
             rounded in another order, and training can drift apart.""",
         ),
@@ -101,7 +101,7 @@ q0_1 = Question(
             right=True,
         ),
         Option(
-            "Change the seed until it fits.",
+            "Change the seed until your run prints what the page does.",
             "Then you would choose the result and not measure it.",
         ),
     ),

@@ -100,9 +100,14 @@ words = ["fine-tune", "fine-tune", "scratch"]
 
 
 def _judge_count(answer: Any) -> Verdict:
-    children = [name for name, _ in SmallResNet().named_children()]
-    for frozen in (["conv1", "bn1"], ["fc"], [], children[:-1]):
+    def with_two_heads() -> SmallResNet:
         model = SmallResNet(classes=3)
+        model.add_module("fc_more", nn.Linear(3, 2))  # its name begins with another's
+        return model
+
+    children = [name for name, _ in with_two_heads().named_children()]
+    for frozen in (["conv1", "bn1"], ["fc"], [], children[:-1]):
+        model = with_two_heads()
         before = copied_tensors(model)
         mine = number(answer(model, frozen), "a whole number")
         if moved(before, model) or not all(each.requires_grad for each in model.parameters()):
@@ -116,6 +121,8 @@ def _judge_count(answer: Any) -> Verdict:
             return mistake("tensors")
         if close(mine, sum(each.numel() for each in held)):
             return mistake("the_frozen")
+        if close(mine, sum(each.numel() for _, each in named)):
+            return mistake("flags")
         rest = [each for n, each in before.items() if n.split(".")[0] not in frozen]
         if close(mine, sum(each.numel() for each in rest)):
             return mistake("buffers")
@@ -175,6 +182,15 @@ def numbers_that_learn(model, frozen):
             """That is how many numbers are frozen. Asked is the other part: those that learn.""",
         ),
         Wrong(
+            "flags",
+            """
+def numbers_that_learn(model, frozen):
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+""",
+            """That is how many numbers have `requires_grad`. Nobody has set a flag here: `frozen`
+            is a list of names, and the model is as it was made. Go by the names.""",
+        ),
+        Wrong(
             "buffers",
             """
 def numbers_that_learn(model, frozen):
@@ -192,7 +208,7 @@ def numbers_that_learn(model, frozen):
     )
 """,
             """With "fc" frozen you leave out too much: `"fc" in name` is true for `gate_fc.weight`
-            as well. Compare whole names, not pieces of text.""",
+            as well, and `fc_more.weight` begins with it. Compare whole names, not pieces.""",
         ),
     ),
     judge=_judge_count,
@@ -839,7 +855,7 @@ q1_1 = Question(
     "How do transfer learning and fine-tuning go together?",
     (
         Option(
-            "They are two words for one thing.",
+            "They are two words for one thing: going on with somebody else's weights.",
             """One is an aim, the other a means. Features of a frozen network with a new head are
             transfer learning too, and nothing is tuned in the network.""",
         ),
@@ -850,7 +866,7 @@ q1_1 = Question(
             right=True,
         ),
         Option(
-            "Fine-tuning is what you do when transfer learning has failed.",
+            "Fine-tuning is what you do to all layers when transfer learning alone has failed you.",
             "Fine-tuning is one way to do transfer learning; there is nothing to wait for.",
         ),
     ),
@@ -891,12 +907,12 @@ q1_3 = Question(
             right=True,
         ),
         Option(
-            "Inductive: there are labels, after all.",
+            "Inductive: there are labels, after all, and they tell good from bad there.",
             """The labels are those of the source. Inductive means another task on the target, and
             some labels for it.""",
         ),
         Option(
-            "Unsupervised: the target has no labels.",
+            "Unsupervised: the reviews that you want to sort have no labels at all.",
             "Unsupervised means no labels on either side. The product reviews have some.",
         ),
     ),
@@ -937,7 +953,7 @@ q1_5 = Question(
             right=True,
         ),
         Option(
-            "Fine-tune everything for as long as you can afford.",
+            "Fine-tune everything for as long as you can afford, and keep the best of the epochs.",
             """Perhaps later. Without a cheap number to compare with, you won't know whether the
             hours brought anything.""",
         ),

@@ -916,91 +916,6 @@ def head_from_row(old, row, scale=1.0):
     judge=_judge_row_head,
 )
 
-# --- 2.8 ------------------------------------------------------------------------------------------
-
-
-def _one_step(rate: float, reduction: str, size: int) -> torch.Tensor:
-    """The weights after one step of plain SGD from the same start, on the same batch."""
-    torch.default_generator.manual_seed(size)
-    layer, x = nn.Linear(4, 3), torch.randn(size, 4)
-    loss = nn.functional.cross_entropy(layer(x), torch.arange(size) % 3, reduction=reduction)
-    start = layer.weight.detach().clone()
-    loss.backward()
-    torch.optim.SGD(layer.parameters(), lr=rate).step()
-    return layer.weight.detach() - start
-
-
-def _judge_equal_steps(answer: Any) -> Verdict:
-    for rate, size in ((0.001, 8), (0.05, 3), (0.002, 1)):
-        mine = number(answer(rate, size), "a learning rate")
-        if size > 1 and close(mine, rate / size):
-            return mistake("divided")
-        if size > 1 and close(mine, rate):
-            return mistake("unchanged")
-        if not close(_one_step(mine, "mean", size), _one_step(rate, "sum", size), 1e-3):
-            return not_yet(
-                f"With batches of {size} and {rate:g} for the sum, you gave {mine:g} for the mean; "
-                "the two steps differ."
-            )
-    return passed("One step with either loss now moves the weights equally far.")
-
-
-ex2_8 = Exercise(
-    "2.8",
-    "Sum or mean",
-    minutes=5,
-    question="""
-        d2l's loop adds up the losses of a batch before `backward()`. Most other code takes their
-        mean, which is what `nn.CrossEntropyLoss()` gives. Somebody swapped one for the other, kept
-        the learning rate, and got "wildly different results".
-
-        Given the learning rate that worked with the sum, and the batch size, return the one with
-        which plain SGD takes the same steps on the mean.
-    """,
-    answer="rate_for_mean",
-    stub="""
-def rate_for_mean(rate_for_sum, batch_size):
-    return ...
-""",
-    solution="""
-def rate_for_mean(rate_for_sum, batch_size):
-    return rate_for_sum * batch_size
-""",
-    why="""
-        The mean is the sum divided by the batch size, so its gradient is that much smaller, and
-        the rate must be that much larger. In an odd last batch of n pictures the two still differ,
-        by n over the batch size: the sum steps less far. Adam divides the gradient by its own size,
-        so a factor in front cancels, but for the tiny eps: there the two hardly differ.
-    """,
-    hints=(
-        "By which factor do the sum and the mean of a batch's losses differ?",
-        "The gradient differs by the same factor. A step of SGD is rate times gradient.",
-        "The mean's gradient is smaller by the batch size. So the rate has to be ...",
-    ),
-    wrongs=(
-        Wrong(
-            "divided",
-            """
-def rate_for_mean(rate_for_sum, batch_size):
-    return rate_for_sum / batch_size
-""",
-            """The other way round. The mean's gradient is already smaller by the batch size; you
-            made the step smaller a second time.""",
-        ),
-        Wrong(
-            "unchanged",
-            """
-def rate_for_mean(rate_for_sum, batch_size):
-    return rate_for_sum
-""",
-            """With the same rate, the steps on the mean are smaller by the batch size: 128 times
-            smaller with batches of 128. At the book's numbers that is the difference between
-            learning and not: the ledger tried it on photographs (C10).""",
-        ),
-    ),
-    judge=_judge_equal_steps,
-)
-
 # --- questions ------------------------------------------------------------------------------------
 
 q2_1 = Question(
@@ -1034,7 +949,7 @@ q2_2 = Question(
     "Why does the new head get a learning rate ten times that of the rest?",
     (
         Option(
-            "Because it has more parameters.",
+            "Because it has more parameters than each of the layers that were copied before it.",
             """It has few: two rows of features. The number of parameters says nothing about how
             far each has to go.""",
         ),
@@ -1045,7 +960,7 @@ q2_2 = Question(
             right=True,
         ),
         Option(
-            "Because gradients get smaller on the way to the last layer.",
+            "Because gradients get smaller on the way from the first layer to the last one.",
             """They come from there: the last layer is the first that the gradient reaches. What
             vanishes does so towards the input.""",
         ),
@@ -1064,7 +979,7 @@ q2_3 = Question(
     """,
     (
         Option(
-            "Nothing: that is what freezing means.",
+            "Nothing: that is what freezing a layer means.",
             "It is what freezing should mean. `requires_grad` speaks of gradients only.",
         ),
         Option(
@@ -1111,7 +1026,7 @@ q2_5 = Question(
     """,
     (
         Option(
-            "Fine-tuning everything, by one point.",
+            "Fine-tuning everything, by about one point.",
             """On 800 pictures, chance alone moves such an accuracy by about two points either way,
             and another seed moves it again.""",
         ),
@@ -1122,11 +1037,11 @@ q2_5 = Question(
             right=True,
         ),
         Option(
-            "They are equally good.",
+            "Neither: a difference of one point is none.",
             "Not having seen a difference isn't having seen that there is none.",
         ),
     ),
 )
 
-EXERCISES = (ex2_1, ex2_2, ex2_3, ex2_4, ex2_5, ex2_6, ex2_7, ex2_8)
+EXERCISES = (ex2_1, ex2_2, ex2_3, ex2_4, ex2_5, ex2_6, ex2_7)
 QUESTIONS = (q2_1, q2_2, q2_3, q2_4, q2_5)

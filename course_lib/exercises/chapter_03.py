@@ -925,7 +925,8 @@ q3_4 = Question(
             right=True,
         ),
         Option(
-            "Because otherwise the optimizer's state is loaded as well.",
+            "Because otherwise the optimizer's state and the training's settings are loaded "
+            "as well.",
             """What you use of what you read is up to you. `weights_only` is about what reading may
             do, and it lets an optimizer's state through.""",
         ),

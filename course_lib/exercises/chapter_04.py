@@ -1138,7 +1138,7 @@ q4_4 = Question(
     "You save a model with frozen layers by `state_dict()` and load it elsewhere. What is frozen?",
     (
         Option(
-            "The same layers.",
+            "The same layers as in the model that was saved.",
             "A state dict holds numbers only. Neither flags nor modes are in it.",
         ),
         Option(

@@ -1004,7 +1004,7 @@ q5_1 = Question(
             right=True,
         ),
         Option(
-            "The features are averages over the crops.",
+            "The features are averages over all the crops that came up in training.",
             "Nobody averages: one crop goes in, one row of features comes out.",
         ),
     ),
@@ -1021,7 +1021,7 @@ q5_2 = Question(
             and the file knows nothing of it.""",
         ),
         Option(
-            "Yes, if the key of the cache is right.",
+            "Yes, if the key of the cache says that it is the same body.",
             """A right key makes sure that you are not handed stale features. It can't make a
             changing body's features constant.""",
         ),

@@ -615,7 +615,7 @@ q7_1 = Question(
     "A new linear layer stands on the ten scores of the first task. What is lost?",
     (
         Option(
-            "Nothing: the scores are made of the features.",
+            "Nothing: the ten scores are made of the features, all of them.",
             "They are ten weighted sums of them. 512 numbers can't be had back from ten.",
         ),
         Option(
@@ -642,7 +642,8 @@ q7_2 = Question(
             right=True,
         ),
         Option(
-            "Which optimizer the second hop used.",
+            "Which optimizer and which rate the second hop used, and for how many epochs it "
+            "was trained.",
             "Of use, if it was the same for both. It doesn't tell if the difference is real.",
         ),
         Option(

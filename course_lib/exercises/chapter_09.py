@@ -607,7 +607,7 @@ def on_the_way(start, end, share):
 q9_1 = Question(
     "9.1",
     "LoRA trains 94 thousand of 3.4 million numbers of EfficientNet-Lite0. Why does a step keep "
-    "about nine tenths of the memory for the way back?",
+    "about nine tenths of the memory for the backward pass?",
     (
         Option(
             "The frozen weights need gradients too.",
@@ -636,7 +636,11 @@ q9_2 = Question(
             keep alpha beside the weights, as `peft` does in its `adapter_config.json`.""",
             right=True,
         ),
-        Option("Loading stops with an error.", "Alpha is in no shape and no name."),
+        Option(
+            "Loading stops with an error that names the layers whose alpha differs from the "
+            "code's.",
+            "Alpha is in no shape and no name.",
+        ),
         Option(
             "Nothing changes, since alpha only matters in training.",
             "It multiplies the change in every forward pass.",
@@ -647,15 +651,16 @@ q9_3 = Question(
     "9.3",
     "When can the weights of two fine-tuned networks be averaged?",
     (
-        Option("Whenever their architectures agree.", "Two networks from different starts have "
-               "agreed on nothing: channel 7 of one is not channel 7 of the other."),
+        Option("Whenever their architectures and the names of their layers agree.",
+               "Two networks from different starts have agreed on nothing: channel 7 of one is not "
+               "channel 7 of the other."),
         Option(
             "When both were trained from the same start and didn't go too far.",
             """Then they usually lie in one valley. That is an observation, not a law: one run with
             too large a rate left it, and spoiled the soup of four in this chapter.""",
             right=True,
         ),
-        Option("Only if their accuracies are equal.",
+        Option("Only if their accuracies are equal, or nearly so, on the same test.",
                "Equal scores say nothing about the weights."),
     ),
 )  # fmt: skip
@@ -669,7 +674,7 @@ q9_4 = Question(
             "That adds directions. It may help later; but it isn't what differs most here.",
         ),
         Option(
-            "Conclude that LoRA is worse.",
+            "Conclude that LoRA is worse for networks as small as this one.",
             "You compared two methods at a rate that suits one of them.",
         ),
         Option(
@@ -698,7 +703,8 @@ q9_5 = Question(
             "It had the same 200 steps for all layers, and the probe's on top.",
         ),
         Option(
-            "Its learning rate was not tuned.",
+            "Its learning rate was not tuned as carefully as those of the ways beside it, as "
+            "it is in most such comparisons.",
             "It had the same four rates, the best by validation, as everything else.",
         ),
     ),

@@ -191,7 +191,7 @@ class Exercise:
                 mine = answer if isinstance(answer, FunctionType) else _copied(answer)
                 verdict = self._judge(mine)
             except Unfinished as reply:
-                return Verdict(NOT_YET, str(reply))
+                return Verdict(NOT_YET, str(reply) if self.function else reply.of_value)
             except NotImplementedError as error:
                 if learner_line(error.__traceback__) is None:
                     return self._stopped(error)

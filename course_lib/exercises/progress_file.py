@@ -8,14 +8,16 @@ kept.
 """
 
 import contextlib
+import getpass
 import json
 import os
+import platform
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from course_lib.paths import alone, cache_dir, lasting_dir, write_file
+from course_lib.paths import alone, cache_dir, host, lasting_dir, write_file
 
 ENVIRONMENT_VARIABLE = "COURSE_PROGRESS"
 FILE = "progress.json"
@@ -32,6 +34,20 @@ def location() -> Path | None:
     if chosen.lower() == "off":
         return None
     return Path(chosen).expanduser() if chosen else (lasting_dir() or cache_dir()) / FILE
+
+
+def learner() -> str:
+    """Who learns here, to shuffle by; it is kept and sent nowhere.
+
+    Empty where ``COURSE_PROGRESS`` says where progress goes, as when a notebook is built, and on a
+    host, where the machine is another one tomorrow: there the printed order stays.
+    """
+    if os.environ.get(ENVIRONMENT_VARIABLE, "").strip() or host() is not None:
+        return ""
+    try:
+        return f"{getpass.getuser()}@{platform.node()}"
+    except (OSError, KeyError, ImportError):  # a user without a name
+        return platform.node()
 
 
 def set_aside() -> list[Path]:

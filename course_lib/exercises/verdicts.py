@@ -47,7 +47,16 @@ class Verdict:
 
 
 class Unfinished(Exception):  # noqa: N818 (a reply, no fault of the program)
-    """Raised by a judge's helper to end the judging: the message is for the learner."""
+    """Raised by a judge's helper to end the judging: the message is for the learner.
+
+    Args:
+        message: what the learner reads.
+        of_value: that, where the answer is a value and no function; by default the same.
+    """
+
+    def __init__(self, message: str, of_value: str = "") -> None:
+        super().__init__(message)
+        self.of_value = of_value or message
 
 
 def passed(message: str) -> Verdict:
@@ -78,13 +87,17 @@ def returned(value: Any, expected: type | tuple[type, ...], what: str) -> Any:
     """
     if isinstance(value, expected):
         return value
+    if value is ...:
+        raise Unfinished(
+            "Your function still returns `...`: put your result in its place.",
+            "There is still `...` in your answer: put your result in its place.",
+        )
+    of_value = f"Your answer has {named(value)}; expected {what}."
     if value is None:
         raise Unfinished(
-            f"Your function returns None; it should return {what}. Is there a `return`?"
+            f"Your function returns None; it should return {what}. Is there a `return`?", of_value
         )
-    if value is ...:
-        raise Unfinished("Your function still returns `...`: put your result in its place.")
-    raise Unfinished(f"Your function returns {named(value)}; it should return {what}.")
+    raise Unfinished(f"Your function returns {named(value)}; it should return {what}.", of_value)
 
 
 def number(value: Any, what: str) -> float:

@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 
 from course_lib.errors import CourseError, UnknownNameError, suggest
 from course_lib.paths import repo_root, write_file
+from course_lib.publishing import learner
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LEFT_OUT = {  # a notebook's own shell has the first, hosts the next two, people the others
@@ -44,20 +45,25 @@ def notebook_path(name: str) -> Path:
     return notebooks_dir() / f"{name}.ipynb"
 
 
-def from_source(path: Path) -> NotebookNode:
+def from_source(path: Path, checked: bool = False) -> NotebookNode:
     """The notebook that a percent script describes, not yet executed.
 
     The same script always gives the same notebook: cell ids come from position and text.
+
+    Args:
+        path: the script.
+        checked: leave what a cell's assertions were in its metadata, for :func:`execute`.
     """
     text = path.read_text(encoding="utf-8")
     notebook = jupytext.reads(text, fmt="py:percent")
-    for position, cell in enumerate(notebook.cells):
-        cell.id = hashlib.sha256(f"{position}\0{cell.source}".encode()).hexdigest()[:12]
+    notebook.cells = learner.prepared(notebook.cells)
     notebook.metadata = NotebookNode(
         kernelspec=NotebookNode(KERNEL),
         language_info=NotebookNode(name="python"),
         course=NotebookNode(source_sha256=hashlib.sha256(text.encode()).hexdigest()),
     )
+    if not checked:
+        learner.finished(notebook)
     return notebook
 
 
@@ -92,12 +98,29 @@ def closed_environment() -> dict[str, str]:
     return kept | SETTLED
 
 
+class _Client(NotebookClient):
+    """Runs a cell, and then what is asserted about it: uncounted, and its output isn't kept."""
+
+    async def async_execute_cell(
+        self, cell: NotebookNode, cell_index: int, *args: Any, **settings: Any
+    ) -> NotebookNode:
+        ran = await super().async_execute_cell(cell, cell_index, *args, **settings)
+        if check := cell.metadata.get(learner.CHECK):
+            counted = self.code_cells_executed
+            await super().async_execute_cell(
+                nbformat.v4.new_code_cell(check), cell_index, store_history=False
+            )
+            self.code_cells_executed = counted
+            self.nb.cells[cell_index] = ran  # where nbclient puts what it ran last
+        return ran
+
+
 def execute(notebook: NotebookNode) -> NotebookNode:
     """Run all cells in ``notebooks/`` as a new learner would; change the notebook in place.
 
-    In the tiny profile, at one thread, with no exercise solved.
+    In the tiny profile, at one thread, with no exercise solved. What a source asserts is asserted.
     """
-    client = NotebookClient(
+    client = _Client(
         notebook, timeout=CELL_TIMEOUT, kernel_name=KERNEL["name"], record_timing=False,
         coalesce_streams=True, resources={"metadata": {"path": str(notebooks_dir())}},
     )  # fmt: skip
@@ -136,11 +159,12 @@ def build(names: Iterable[str] = (), everything: bool = False) -> Iterator[tuple
         if not wanted and not everything and in_step(name):
             yield name, False
             continue
-        notebook = from_source(known[name])
+        notebook = from_source(known[name], checked=True)
         try:
             execute(notebook)
         except Exception as error:
             raise CourseError(f"{name} was not stored, since it failed: {error}") from error
+        learner.finished(notebook)
         write(notebook, notebook_path(name))
         yield name, True
 

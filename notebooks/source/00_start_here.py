@@ -88,13 +88,16 @@ for chapter in CHAPTERS:
 # ## How a chapter works
 #
 # - It begins with **what you will be able to do**, and how long it takes.
-# - Before an important cell stands **Predict**. Put your guess in place of the dots, or on paper,
-#   and only then run on. A guess that turns out wrong is worth more than a page read quickly.
-# - After it, the text explains what happened, and your guess is set beside it.
+# - Before an important cell stands **Predict**. Put your guess in place of the dots, or on paper.
+#   A guess that turns out wrong is worth more than a page read quickly.
+# - The result is folded away below **What happened**: click on the arrow beside it, or on "cells
+#   hidden". Your guess is set beside it, and the text explains. Code that only draws is folded away,
+#   too; three dots, or *Show code*, bring it.
 # - **Pitfalls** lists what goes wrong in practice.
 # - **Exercises** and questions are for you; a **summary** of five lines closes the chapter.
 #
-# Change whatever you like. *File → Revert Notebook to Checkpoint* brings a page back as you last
+# Change whatever you like: a number in a cell, or all of a chapter's at once in its first lines, as in
+# `profile.start(epochs=5, seed=1)`. The text stays about the printed run. *File → Revert Notebook to Checkpoint* brings a page back as you last
 # saved it; `git checkout notebooks`, in a terminal in the course's folder, all pages as they came.
 #
 # Here is an exercise to warm up. Run the first cell to see what is asked. Then put your answer in
@@ -164,12 +167,9 @@ print(report.verdict)
 # Each chapter runs in one of two **profiles**. They differ in settings, never in code.
 
 # %%
-from dataclasses import fields
-
-rows = ("backbone", "data", "image_size", "batch_size", "epochs", "amp")
 tiny, full = profile.named("tiny"), profile.named("full")
 print(f"{'':<12}{'tiny':<20}full")
-for row in [field.name for field in fields(tiny) if field.name in rows and field.name != "amp"]:
+for row in ("backbone", "data", "image_size", "batch_size", "epochs"):
     print(f"{row:<12}{getattr(tiny, row)!s:<20}{getattr(full, row)}")
 print(f"\nThis notebook runs in the profile {active.name!r}.")
 

@@ -547,7 +547,11 @@ print(
 #
 # **Predict.** Keep the ticks, and change the way to `requires_grad = False`. Which verdict will the
 # audit give? And when only the *last* layers are frozen, `blocks.6` to `bn2`: does a step get much
-# cheaper?
+# cheaper, `"yes"` or `"no"`?
+
+# %%
+predict("verdict with requires_grad = False", ...)
+predict("much cheaper with the last layers frozen", ...)
 
 # %%
 from course_lib.display import panels
@@ -558,6 +562,11 @@ panels.FreezingPanel(
     train_step,
     frozen=["conv_stem", "bn1", "blocks"],
 )
+
+# %%
+compare("verdict with requires_grad = False", "leak" if leaky.leaks else "frozen")
+cheap = costs["the last layers"].flops < 0.6 * full.flops
+compare("much cheaper with the last layers frozen", "yes" if cheap else "no")
 
 # %% [markdown]
 # With `requires_grad = False`, the arithmetic stays as it was, and the running statistics of every ticked

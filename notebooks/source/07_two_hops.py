@@ -63,7 +63,7 @@ from course_lib.evidence.studies import hops
 from course_lib.exercises import compare, predict
 from course_lib.strategies import averages, hop_data, two_hops
 
-p = profile.start()
+p = profile.start()  # with other numbers: profile.start(epochs=5, seed=1)
 tasks, n_first, n_second = {
     "bundled": ("digits", 240, 50), "d2l": ("cifar", 5000, 1000)
 }[p.data]  # fmt: skip
@@ -195,7 +195,6 @@ compare("worst draw of ten scores", min(drawn), within=0.05)
 
 # %%
 assert max(drawn) < from_features
-print("each draw is worse than the features:", max(drawn) < from_features)
 
 # %% [markdown]
 # In the ledger (<!-- evidence: logits.on -->25 or 100 digits of 8 x 8 pixels to learn from, 450 to test; 10 draws<!-- end -->), with a small network that was trained on ten classes of digits, and
@@ -274,12 +273,8 @@ for name in firsts:
 compare("left of ImageNet after Adam", left["ImageNet, Adam"], within=0.05)
 
 # %%
-assert on_first["ImageNet, SGD"] > on_first["random, SGD"]
-worst = max(left["ImageNet, Adam"], left["ImageNet, SGD"])
-assert worst < from_features - 0.1
-print("the first task is learned better from ImageNet:",
-      on_first["ImageNet, Adam"] > on_first["random, SGD"])  # fmt: skip
-print("each hop from ImageNet cost more than 0.1 on the hot dogs:", worst < from_features - 0.1)
+assert on_first["ImageNet, Adam"] > on_first["random, SGD"]
+assert max(left["ImageNet, Adam"], left["ImageNet, SGD"]) < from_features - 0.1
 
 # %% [markdown]
 # One run each, and two lessons. The accuracy on the first task is ImageNet's merit as much as the hop's: say what a
@@ -311,8 +306,8 @@ torch.manual_seed(p.seed)
 second = two_hops.TransferModel(loaded, second_task.classes)
 pictures = torch.stack([later[i][0] for i in range(8)])
 with torch.no_grad():
-    agree = torch.equal(by_hand.train()(pictures), second.train()(pictures))
-print("by hand and from the library, the same scores:", agree)
+    equal = by_hand.train()(pictures) == second.train()(pictures)
+print(f"by hand and from the library: {int(equal.sum())} of {equal.numel()} scores are the same")
 print("the head sees", second.head.in_features, "features and has", second.head.out_features,
       "outputs")  # fmt: skip
 
@@ -340,11 +335,11 @@ training.finetune(second, later, epochs=8, lr=0.01, head_lr_factor=1, momentum=0
 second.save(folder / "second.safetensors", source="first.safetensors")
 again = two_hops.TransferModel.load(folder / "second.safetensors").to(p.device)
 with torch.no_grad():
-    same = torch.equal(again(pictures.to(p.device)), second.eval()(pictures.to(p.device)))
-print("saved and loaded, the same scores:", same)
+    same = again(pictures.to(p.device)) == second.eval()(pictures.to(p.device))
+print(f"saved and loaded: {int(same.sum())} of {same.numel()} scores are the same")
 second_test = data.balanced_subset(second_task.test, 100, seed=p.seed)
 reached = training.evaluate(second, second_test).accuracy
-print("better than twice guessing:", reached > 2 / len(second_task.classes))
+assert reached > 2 / len(second_task.classes)
 
 # %% [markdown]
 # ## Is the hop worth it?
@@ -470,8 +465,8 @@ with torch.no_grad():
     ):
         mean.copy_((old.double() + new.double()) / 2)
 library = averages.interpolate(before, after, 0.5)
-equal = all(map(torch.equal, halfway.parameters(), library.parameters()))
-print("by hand and from the library, the same weights:", equal)
+equal = list(map(torch.equal, halfway.parameters(), library.parameters()))
+print(f"by hand and from the library: {sum(equal)} of {len(equal)} tensors are the same")
 
 # %%
 shares = [each / 10 for each in range(11)]
@@ -494,7 +489,7 @@ for axis, (seed, (before, after, old_head, first, second)) in zip(
     axis.set_ylim(0.15, 1.02)
     axis.get_legend().set_loc((0.4, 0.2))
     meet = max(min(pair) for pair in zip(*both.values(), strict=True))
-    print(f"seed {seed}: a place where both tasks stand above 0.85:", meet > 0.85)
+    print(f"seed {seed}: at the best place, the worse of the two tasks stands at about {meet:.1f}")
 plots.show(
     figure,
     alt="""Test accuracy over the part of the way from the weights before to those after the second
@@ -536,7 +531,7 @@ plots.show(
 # - **A new layer behind the old one**: print what it sees. `in_features=10` on a ResNet is a fault.
 # - **`requires_grad = False` and `model.train()`**: ask the audit.
 # - **"Pretrained on X"** without saying what it was before X.
-# - **The hop without its rival**: direct transfer gets the same pictures, head and tuning.
+# - **The hop without its baseline**: direct transfer gets the same pictures, head and tuning.
 # - **More for the hop**: two hops has seen more pictures in all. If it wins, say so.
 # - **Forgetting measured with a new head**: then you measure what can be learned again. Keep the old one.
 

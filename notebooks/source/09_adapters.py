@@ -64,7 +64,7 @@ from course_lib.exercises import compare, predict
 from course_lib.freezing.costs import cost_of_step
 from course_lib.strategies import adapters, averages, inserts, lora, probing, prompts, subsets
 
-p = profile.start()
+p = profile.start()  # with other numbers: profile.start(epochs=5, seed=1)
 
 # %% [markdown]
 # ## A laboratory with tokens
@@ -141,7 +141,7 @@ for model in (hand, ours):
 x = task.test.images
 with torch.no_grad():
     scores = ours(x)
-    print("by hand and from the library, the same:", torch.allclose(hand(x), scores, atol=1e-5))
+    print(f"by hand and from the library, apart by {(hand(x) - scores).abs().max():.4f}")
 share = sum(ours.get_parameter(each).numel() for each in trains) / inserts.count(vit.parameters())
 print(f"{len(trains)} tensors train: {100 * share:.0f} % of the network's numbers")
 
@@ -175,8 +175,8 @@ later = freezing.audit(
 thin = [name for name in first.changed if not name.startswith("head")]
 compare("thin matrices that move", len(thin), digits=0)
 print("these are:", {name.split(".")[-2] for name in thin})
-print("after training, all twelve:", sum(not n.startswith("head") for n in later.changed) == 12)
-print("anything else:", [n for n in later.changed if n not in trains])
+print("after training:", sum(not name.startswith("head") for name in later.changed))
+assert set(later.changed) <= set(trains)
 
 # %% [markdown]
 # The gradient of `down` passes through `up`, and `up` is zero. So in the first step only `up` moves,
@@ -193,8 +193,9 @@ print("anything else:", [n for n in later.changed if n not in trains])
 merged = copy.deepcopy(ours)
 print("merged:", len(lora.merge(merged)), "layers")
 with torch.no_grad():
-    print("  the same answers:", torch.allclose(merged(x), scores, atol=1e-4))
-print("  the same names as at first:", list(merged.state_dict()) == list(vit.state_dict()))
+    print(f"  its scores differ by {(merged(x) - scores).abs().max():.3f}")
+names = sum(name in vit.state_dict() for name in merged.state_dict())
+print(f"  {names} of {len(vit.state_dict())} names are those of the start")
 
 saved = inserts.trained_state(ours)
 inserts.remove(ours, lora.LoRA)
@@ -245,12 +246,13 @@ layer, h = model.get_submodule("blocks.0.mlp.fc2"), torch.randn(2, 17, 96)
 nn.init.normal_(layer.up.weight)
 with torch.no_grad():
     behind = adapted(layer.base(h), layer.down, layer.up)
-    print("adapter, the same:", torch.allclose(layer(h), behind, atol=1e-5))
+    print(f"adapter, by hand and from the library: apart by {(layer(h) - behind).abs().max():.4f}")
     seen = torch.randn(2, 17, 48)
     both = with_tokens(seen, model.norm_pre.tokens)
-    print("prompts, the same:", torch.equal(model.norm_pre(seen), both), tuple(both.shape))
+    print(f"prompts: apart by {(model.norm_pre(seen) - both).abs().max():.4f}", tuple(both.shape))
 biases = [name for name, _ in vit.named_parameters() if name.endswith("bias")]
-print("biases, the same:", biases == subsets.biases(vit))
+print(f"biases: {len(biases)} by hand, {len(subsets.biases(vit))} from the library")
+assert biases == subsets.biases(vit)
 
 # %%
 for way in digit_vit.WAYS:
@@ -263,9 +265,9 @@ for way in digit_vit.WAYS:
 #
 # The transformer is too small to matter. Take a network of the size you will use, EfficientNet-Lite0
 # with two classes, and count one training step (`cost_of_step`, chapter 04): work, and bytes kept
-# for the way back. LoRA of rank 4 stands beside every convolution of one pixel.
+# for the backward pass. LoRA of rank 4 stands beside every convolution of one pixel.
 #
-# **Predict.** LoRA trains 3 % of the numbers. What share of full training's memory for the way back
+# **Predict.** LoRA trains 3 % of the numbers. What share of full training's memory for the backward pass
 # does its step keep?
 
 # %%
@@ -310,7 +312,7 @@ plots.show(
     plots.strips(
         {
             way: [
-                ("kept for the way back", each.activations / 1e6),
+                ("kept for the backward pass", each.activations / 1e6),
                 ("gradients", each.gradients / 1e6),
                 ("Adam's moments", each.moments / 1e6),
             ]
@@ -318,8 +320,8 @@ plots.show(
         },
         "megabytes beyond the weights, eight pictures of 96 x 96",
     ),
-    alt="""Strips of memory for five ways of training EfficientNet-Lite0. What is kept for the way
-    back is the longest part for all layers, norms and LoRA, and nearly the same for the three; the
+    alt="""Strips of memory for five ways of training EfficientNet-Lite0. What is kept for the
+    backward pass is the longest part for all layers, norms and LoRA, and nearly the same for the three; the
     head and the last block keep next to nothing. Gradients and Adam's moments are visible for all
     layers only, and short for the last block.""",
 )
@@ -332,7 +334,7 @@ print(f"gradients and moments that LoRA spares: {spared / 1e6:.0f} megabytes")
 # weights. LoRA and the norms spare the last third, and LoRA's thin matrices cost a little. Both stand
 # in *all* depths, so that the gradient has to pass through the whole network, and what a layer needs
 # to pass it on is kept: activation functions, norms, and for each `down` its input. The last block
-# ends the way back early, and that is what saves memory.
+# ends the backward pass early, and that is what saves memory.
 #
 # So where does LoRA's fame come from? Large language models: there the weights are so many that
 # gradients and Adam's moments outgrow the rest, three more numbers a weight, and those LoRA does
@@ -368,7 +370,8 @@ plots.show(
     where it is nearest to them, and falls at 0.01; the head stays low and nearly flat.""",
 )
 compare("best at the smallest rate", max(curves, key=lambda way: curves[way][1][0]))
-print("LoRA is better at 0.003 than at 0.0003:", curves["LoRA"][1][2] > curves["LoRA"][1][0])
+assert curves["LoRA"][1][2] > curves["LoRA"][1][0]
+print("learning rates:", *curves["LoRA"][0])
 
 # %% [markdown]
 # `up` begins at zero and has to grow: at small rates LoRA has hardly left its start when everything
@@ -430,7 +433,8 @@ training.finetune(hand, pictures, **tune, seed=0)
 ours = digits.pretrained(seed=0)
 probing.probe_then_tune(ours, pictures, "fc", probe=probe, tune=tune, seed=0)
 pairs = zip(hand.parameters(), ours.parameters(), strict=True)
-print("by hand and from the library, the same bits:", all(torch.equal(a, b) for a, b in pairs))
+equal = [torch.equal(a, b) for a, b in pairs]
+print(f"by hand and from the library: {sum(equal)} of {len(equal)} tensors are the same")
 
 # %% [markdown]
 # In the ledger, the body had been pretrained on clean and noisy digits, and was tuned on 25 clean
@@ -491,7 +495,7 @@ half = copy.deepcopy(tuned)
 with torch.no_grad():
     for mine, first in zip(half.parameters(), four.start.parameters(), strict=True):
         mine.copy_(0.5 * first + 0.5 * mine)
-print("by hand and from the library, the same:", shift.in_and_out(half, four) == line[5])
+assert shift.in_and_out(half, four) == line[5]
 
 # %%
 plots.show(
@@ -505,7 +509,8 @@ plots.show(
     distribution is highest about a third of the way; the one out of it falls towards the fine-tuned
     end, the faster the nearer.""",
 )
-print("best in distribution before the end:", max(line, key=lambda each: each["in"]) != line[-1])
+assert max(line, key=lambda each: each["in"]) != line[-1]
+print("places along the line:", len(line))
 compare("out, half way", "above the end" if line[5]["out"] > line[-1]["out"] else "below the end")
 
 # %% [markdown]
@@ -548,11 +553,10 @@ compare(
     "the average of all four",
     "close to the best" if accuracy["all four"] > worst else "worse than the worst of the three",
 )
-print("three good runs, within 0.02 of the best:",
-      accuracy["three"] > max(each.test for each in runs) - 0.02)  # fmt: skip
-print(
-    "a greedy soup of all four, too:", accuracy["greedy"] > max(each.test for each in runs) - 0.02
-)
+best = max(each.test for each in runs)
+assert min(accuracy["three"], accuracy["greedy"]) > best - 0.02
+for name in ("three", "greedy"):
+    print(f"test accuracy of the soup of {name}: {accuracy[name]:.1f}")
 
 # %% [markdown]
 # The mean takes in everything, the noise too: a network that diverged lies in no valley with the
@@ -725,7 +729,7 @@ hosting.take_home()
 #
 # 1. LoRA is a change of low rank beside a frozen weight: scaled by alpha over the rank, merged or
 #    taken out without a trace.
-# 2. What trains in all depths needs the way back through all depths: it saves work, gradients and
+# 2. What trains in all depths needs the backward pass through all depths: it saves work, gradients and
 #    files, and hardly any of the memory that the forward pass keeps.
 # 3. LoRA and the norms beat the head here, and all layers beat LoRA; each with its own learning rate.
 # 4. Whether a probe first or one layer alone helps depends on what the old features are worth and on

@@ -62,6 +62,21 @@ def test_lines_differ_in_more_than_colour():
     assert len(cues) == 6
 
 
+def test_a_start_looks_the_same_in_every_figure():
+    def looks(*names):
+        drawn = plots.lines({name: ([0, 1], [0, 1]) for name in names}, "x", "y").axes[0]
+        return {line.get_label(): line.get_color() for line in drawn.get_lines()}
+
+    one = looks("fine-tuned", "from scratch", "head only")
+    other = looks("LoRA", "head only", "from scratch", "fine-tuned")
+    assert {name: other[name] for name in one} == one
+    assert len(set(other.values())) == 4
+    assert looks("scratch", "all layers") == {
+        "scratch": one["from scratch"], "all layers": one["fine-tuned"]
+    }  # fmt: skip
+    assert list(looks("a", "b").values()) == plots.CYCLE[:2]
+
+
 def test_strips_lie_end_to_end_and_name_each_kind_once():
     axis = plots.strips({"a": [("x", 2), ("y", 1)], "b": [("y", 3)]}, "bytes").axes[0]
     bars = [(bar.get_x(), bar.get_width(), round(bar.get_y() + 0.35)) for bar in axis.patches]

@@ -114,12 +114,6 @@ def head_from_row(old, row, scale=1.0):
     return new
 """,
     ],
-    "2.8": [
-        """
-def rate_for_mean(rate_for_sum, batch_size):
-    return torch.tensor(batch_size) * rate_for_sum
-""",
-    ],
 }
 
 ALTERNATIVES |= {

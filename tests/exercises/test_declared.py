@@ -173,3 +173,20 @@ def test_plain_text_fits_the_page(exercise, capsys):
         exercise.check(exercise.answer_from(wrong.code))
     for line in capsys.readouterr().out.splitlines():
         assert len(line) <= 100, line
+
+
+def test_names_that_only_begin_alike_are_told_apart():
+    (each,) = (each for each in exercises.exercises_of("01") if each.number == "1.2")
+    code = """
+def numbers_that_learn(model, frozen):
+    kept = [p for n, p in model.named_parameters() if not n.startswith(tuple(frozen))]
+    return sum(p.numel() for p in kept)
+"""
+    assert each.verdict(each.answer_from(code)).mistake == "substring"
+
+
+@pytest.mark.parametrize("number", ["0.1", "1.1"])
+def test_a_value_is_not_called_a_function(number):
+    (each,) = (each for each in ALL if each.number == number)
+    for answer in (torch.nn.ReLU(), {}, {1: 2}, b"x"):
+        assert "function" not in each.verdict(answer).message

@@ -17,7 +17,7 @@ from PIL import Image
 
 import course_lib
 from course_lib import evidence
-from course_lib.publishing import notebooks
+from course_lib.publishing import learner, notebooks
 
 NAMES = list(notebooks.sources())
 IGNORED = "nbval-ignore-output"
@@ -95,13 +95,20 @@ def test_kernel(notebook):
     assert notebook.metadata.language_info.name == "python"
 
 
-def test_ignored_outputs_are_few_and_each_is_followed_by_an_assertion(notebook):
-    cells = code_cells(notebook)
+def test_ignored_outputs_are_few_and_each_is_followed_by_an_assertion(name):
+    cells = code_cells(notebooks.from_source(notebooks.sources()[name], checked=True))
     ignored = [index for index, cell in enumerate(cells) if IGNORED in tags(cell)]
     assert len(ignored) <= MOST_IGNORED
     for index in ignored:
-        assert "assert " in cells[index + 1].source, cells[index].source
+        held = (learner.CHECK in each.metadata for each in cells[index : index + 2])
+        assert any(held), cells[index].source
         assert IGNORED not in tags(cells[index + 1])
+
+
+def test_nothing_is_asserted_in_a_learners_way(notebook):
+    for cell in code_cells(notebook):
+        if not learner.UNTOUCHED & tags(cell):
+            assert not any(isinstance(each, ast.Assert) for each in ast.parse(cell.source).body)
 
 
 def test_tags_are_known(notebook):

@@ -140,9 +140,9 @@ class _Maker:
         self.asked.append(question)
         options = tuple(
             (letter, markdown.little_line(option.text))
-            for letter, option in question.options.items()
+            for letter, option in question.printed.items()
         )
-        right = question.right if self.teacher else None
+        right = _right(question) if self.teacher else None
         title = f"Question {question.number}"
         inside = (*markdown.read_little(question.text), doc.Choices(options, right))
         found: list[Block] = [doc.Box("question", title, inside)]
@@ -221,13 +221,18 @@ def _solution(exercise: Exercise) -> doc.Box:
     return doc.Box("teacher", f"Solution of exercise {exercise.number}", tuple(inside))
 
 
+def _right(question: Question) -> str:
+    """The letter of the right option on paper."""
+    return next(letter for letter, option in question.printed.items() if option.right)
+
+
 def _explained(question: Question) -> tuple[Block, ...]:
     items = []
-    for letter, option in question.options.items():
+    for letter, option in question.printed.items():
         verdict = bold(f"{letter}) {'right' if option.right else 'wrong'}: ")
         why = markdown.little_line(f"{option.text} ({option.why.strip()})")
         items.append((Paragraph((*verdict, *why)),))
-    return (Paragraph((*line("Right: "), *bold(question.right))), doc.Bullets(tuple(items)))
+    return (Paragraph((*line("Right: "), *bold(_right(question)))), doc.Bullets(tuple(items)))
 
 
 def _lines_to_write(exercise: Exercise) -> int:
