@@ -23,7 +23,8 @@ endif
 # What a notebook prints hangs on none of the variables of the shell that runs it: not on those of a
 # notebook's own shell, of a host or of a person's settings.
 CLOSED = env -u JPY_SESSION_NAME -u COLAB_RELEASE_TAG -u KAGGLE_KERNEL_RUN_TYPE -u COURSE_DATA \
-	-u PYTHONWARNINGS -u PYTHONOPTIMIZE -u COLUMNS -u FORCE_COLOR \
+	-u PYTHONWARNINGS -u PYTHONDEVMODE -u PYTHONOPTIMIZE -u COLUMNS -u FORCE_COLOR \
+	-u MPLBACKEND -u MKL_NUM_THREADS \
 	COURSE_PROFILE=tiny COURSE_PROGRESS_BAR=0 COURSE_PANELS=static
 OFFLINE = OMP_NUM_THREADS=1 COURSE_PROGRESS=off PYTHONPATH=tests/offline
 

@@ -1,5 +1,6 @@
 """Names of classes travel with their numbers: two sets that meet must mean the same by them."""
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,21 +36,25 @@ def class_names(data: Any) -> tuple[str, ...] | None:
 def check_same_classes(parts: Mapping[str, Any]) -> None:
     """Refuse sets that don't have the same classes in the same order, as far as they have names.
 
+    How an accent is encoded, which differs from system to system, makes no other name.
+
     Args:
         parts: name of each, for the error -> what :func:`class_names` takes; None is left out.
 
     Raises:
         DataError: with both lists.
     """
-    first = None
+    first: tuple[str, tuple[str, ...]] | None = None
+    wanted: list[str] = []
     for name, part in parts.items():
         names = None if part is None else class_names(part)
         if names is None:
             continue
+        plain = [unicodedata.normalize("NFC", each) for each in names]
         if first is None:
-            first = name, names
-        elif names != first[1]:
-            same = sorted(names) == sorted(first[1])
+            first, wanted = (name, names), plain
+        elif plain != wanted:
+            same = sorted(plain) == sorted(wanted)
             order = "in another order, so that a number means two things" if same else "differ"
             raise DataError(
                 f"The classes of the {name} data {order}: {few(names, len(names))}; the "

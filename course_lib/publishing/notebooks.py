@@ -23,7 +23,8 @@ from course_lib.publishing import learner
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LEFT_OUT = {  # a notebook's own shell has the first, hosts the next two, people the others
     "JPY_SESSION_NAME", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "COURSE_DATA",
-    "PYTHONWARNINGS", "PYTHONOPTIMIZE", "COLUMNS", "FORCE_COLOR",
+    "PYTHONWARNINGS", "PYTHONDEVMODE", "PYTHONOPTIMIZE", "COLUMNS", "FORCE_COLOR",
+    "MPLBACKEND", "MKL_NUM_THREADS",
 }  # fmt: skip
 SETTLED = {"COURSE_PROFILE": "tiny", "COURSE_PROGRESS_BAR": "0", "COURSE_PANELS": "static"}
 CELL_TIMEOUT = 600  # seconds; a cell of the full profile never runs here

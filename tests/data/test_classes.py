@@ -80,6 +80,13 @@ def test_features_know_the_classes_of_their_pictures(tmp_path):
     assert features.extract(body, Named(None), cache=False).classes is None
 
 
+def test_the_encoding_of_an_accent_makes_no_other_class():
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    data.check_same_classes({"training": Named([composed, "tea"]), "test": Named([apart, "tea"])})
+    with pytest.raises(DataError, match="in another order"):
+        data.check_same_classes({"one": Named([composed, "tea"]), "two": Named(["tea", apart])})
+
+
 def test_names_are_found_in_wrappers_and_circles_end():
     named = Named(["ants", "bees"])
     assert data.class_names(DataLoader(Subset(Subset(named, [0, 1]), [0]))) == ("ants", "bees")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -100,29 +101,49 @@ def test_pages_are_built_as_for_a_new_learner(monkeypatch, tmp_path):
 
 HOSTILE = {
     "JPY_SESSION_NAME": "/a.ipynb", "COLAB_RELEASE_TAG": "r", "KAGGLE_KERNEL_RUN_TYPE": "Batch",
-    "COURSE_DATA": "/nowhere", "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2", "COLUMNS": "20",
-    "FORCE_COLOR": "1", "COURSE_PROFILE": "full", "COURSE_PROGRESS_BAR": "1",
+    "COURSE_DATA": "/nowhere", "PYTHONWARNINGS": "error::UserWarning", "PYTHONDEVMODE": "1",
+    "PYTHONOPTIMIZE": "2", "COLUMNS": "20", "FORCE_COLOR": "1", "MPLBACKEND": "agg",
+    "MKL_NUM_THREADS": "2", "COURSE_PROFILE": "full", "COURSE_PROGRESS_BAR": "1",
     "COURSE_PANELS": "live",
 }  # fmt: skip
 
 
-@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
-def test_the_check_closes_the_environment_as_the_build_does(monkeypatch):
-    """What ``make check-notebooks`` puts before pytest, run in a hostile shell."""
-    root = notebooks.repo_root()
+def check_command():
+    """What ``make check-notebooks`` puts before its Python."""
     shown = subprocess.run(
-        ["make", "-n", "-o", "install", "check-notebooks"], cwd=root, text=True,
+        ["make", "-n", "-o", "install", "check-notebooks"], cwd=notebooks.repo_root(), text=True,
         capture_output=True, check=True,
     ).stdout.replace("\\\n", " ")  # fmt: skip
-    before = next(line for line in shown.splitlines() if "--nbval" in line).split(".venv")[0]
-    code = "import json, os; print(json.dumps(dict(os.environ)))"
+    return next(line for line in shown.splitlines() if "--nbval" in line).split(".venv")[0]
+
+
+def without(command, name):
+    """The same, with a variable of the shell let in."""
+    changed = re.sub(rf"-u {name}\b|\b{name}=\S+", "", command)
+    assert changed != command
+    return changed
+
+
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+
+
+@needs_make
+def test_the_check_closes_the_environment_as_the_build_does(monkeypatch):
+    """In a hostile shell."""
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
-    told = subprocess.run(
-        ["sh", "-c", f"{before} {sys.executable} -S -c '{code}'"], cwd=root, text=True,
-        capture_output=True, check=True, env={**os.environ, "PYTHONPATH": ""},
-    )  # fmt: skip
-    checked, built = json.loads(told.stdout), notebooks.closed_environment()
-    for found in (checked, built):
+    built = notebooks.closed_environment()
+
+    def environment(command):
+        code = "import json, os; print(json.dumps(dict(os.environ)))"
+        told = subprocess.run(
+            ["sh", "-c", f"{command} {sys.executable} -S -c '{code}'"], text=True,
+            capture_output=True, check=True, env={**os.environ, "PYTHONPATH": ""},
+        )  # fmt: skip
+        return json.loads(told.stdout)
+
+    for found in (environment(check_command()), built):
         assert HOSTILE.keys() & found.keys() == notebooks.SETTLED.keys()
         assert {name: found[name] for name in notebooks.SETTLED} == notebooks.SETTLED
+    for name, value in HOSTILE.items():
+        assert environment(without(check_command(), name))[name] == value
