@@ -9,6 +9,7 @@ import secrets
 import stat
 import sys
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -154,7 +155,7 @@ def alone(path: Path | str, seconds: float) -> Iterator[bool | None]:
         held.release()
 
 
-def file_hash(path: Path | BinaryIO, algorithm: str = "sha256") -> str:
+def file_hash(path: Path | BufferedReader, algorithm: str = "sha256") -> str:
     """A file's hash in hexadecimal digits; the file may be open, and larger than the memory."""
     if not isinstance(path, Path):
         path.seek(0)

@@ -5,8 +5,8 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import psutil
 
@@ -44,7 +44,7 @@ class Held:
     """
 
     path: Path
-    file: BinaryIO
+    file: BufferedReader
     before: os.stat_result
 
     def __str__(self) -> str:

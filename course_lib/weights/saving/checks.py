@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.optim import LBFGS, Adafactor, Optimizer, SparseAdam
 
+from course_lib.freezing.wrappers import PlainNames
 from course_lib.weights.errors import CheckpointError, LoadError
-from course_lib.weights.saving.wrappers import PlainNames
 
 VERSION = 2
 Test = Callable[[Any], bool]
@@ -44,18 +44,18 @@ def upgraded(content: dict[str, Any], label: str, model: nn.Module) -> dict[str,
     names = PlainNames.of(model)
     evaluating = set(map(names.of_name, content["eval"]))
     modes = {name: name not in evaluating for name in names.layers}
-    beside = {
+    beside: dict[str, Any] = {
         "lazy": {}, "buffers": {}, "gradients": {}, "held_parameters": {}, "held_buffers": [],
         "frozen": list(map(names.of_name, content["frozen"])),
         "modules": {n: [(mode, False, mode)] * len(names.layers[n]) for n, mode in modes.items()},
     }  # fmt: skip
-    tensors = content.get("model")
+    tensors: Any = content.get("model")
     if isinstance(tensors, dict):
         versions = getattr(tensors, "_metadata", None)
         tensors = type(tensors)((names.of_name(str(n)), each) for n, each in tensors.items())
         if versions is not None:
             tensors._metadata = {names.of_name(n): each for n, each in versions.items()}
-    groups = content.get("optimizer_names")
+    groups: Any = content.get("optimizer_names")
     if _list_of(_list_of(_text))(groups):
         groups = [[names.of_name(name) for name in group] for group in groups]
     return {**content, "model": tensors, "model_config": beside, "averaged": None,
