@@ -285,7 +285,7 @@ def test_each_pickle_of_a_row_has_a_memo_of_its_own():
 @pytest.mark.parametrize("value", [
     {"a": np.float64(3)}, [np.arange(3), {1, 2}], (1, (2, [3, {4: 5}])), frozenset([b"x", None]),
     {"t": torch.nn.Linear(2, 2), "n": slice(1, 2), "c": 1j},
-], ids=str)  # fmt: skip
+], ids=lambda each: type(each).__name__)  # fmt: skip
 def test_the_names_are_those_that_python_imports(value, protocol):
     """Python's own machine, which imports them, says the same, in the same order."""
     asked = []

@@ -84,7 +84,9 @@ DAMAGE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("where", "value"), DAMAGE, ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize(
+    ("where", "value"), DAMAGE, ids=lambda each: "gone" if each is GONE else str(each)[:40]
+)
 def test_one_part_is_missing_or_wrong(tmp_path, whole, where, value):
     content = torch.load(whole, weights_only=True)
     content["random"]["numpy"] = list(content["random"]["numpy"])
