@@ -73,7 +73,8 @@ ex6_1 = Exercise(
     question="""
         The model has the layers `em`, `fc1`, `fc2`, `fc3`, in this order. Return a list of
         parameter groups, one a layer, for an optimizer: `fc3` learns at `rate`, and each layer
-        before it `factor` times slower than the layer behind it.
+        before it `factor` times slower than the layer behind it. (The chapter's `depth_factor`
+        multiplies; it is one over this factor.)
     """,
     answer="groups_by_depth",
     stub="""
@@ -102,6 +103,20 @@ def groups_by_depth(model, rate, factor):
         "Divide the rate by the factor after each layer.",
     ),
     wrongs=(
+        Wrong(
+            "generator",
+            """
+def groups_by_depth(model, rate, factor):
+    groups = []
+    for layer in reversed(model.children()):
+        groups.append({"params": list(layer.parameters()), "lr": rate})
+        rate = rate / factor
+    return groups
+""",
+            """`children()` gives one layer after the other and doesn't know its end, so it can't be
+            turned round. Make it a list first.""",
+            raises="not reversible",
+        ),
         Wrong(
             "upside_down",
             """

@@ -27,7 +27,7 @@ def in_sight(notebook, collapsed):
     shown, hidden_below = [], 7
     for cell in notebook.cells:
         level = level_of(cell)
-        if level <= hidden_below and level < 7:
+        if level <= hidden_below < 7:
             hidden_below = 7
             assert cell.source.startswith("#"), "nothing of what happened stands before it"
         shown.append(hidden_below == 7)
@@ -53,7 +53,18 @@ def calls(cell, name):
 
 @pytest.fixture(params=NAMES)
 def notebook(request):
-    return notebooks.read(request.param)
+    return notebooks.from_source(notebooks.sources()[request.param])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_stored_is_folded_as_it_was_built(name):
+    books = notebooks.read(name), notebooks.from_source(notebooks.sources()[name])
+    keys = ("jp-MarkdownHeadingCollapsed", "id", "jupyter", "cellView")
+    stored, built = (
+        [[cell.metadata.get(key) for key in keys] for cell in book.cells] for book in books
+    )
+    assert stored == built
+    assert books[0].metadata.get("colab") == books[1].metadata.get("colab")
 
 
 def test_no_result_of_a_prediction_is_in_sight(notebook):
@@ -91,8 +102,9 @@ def test_every_prediction_can_be_seen_before_its_result(notebook):
             assert shown[place], cell.source
 
 
-def test_alt_text_is_in_the_output_and_its_code_is_folded_away(notebook):
-    for cell in notebook.cells:
+@pytest.mark.parametrize("name", NAMES)
+def test_alt_text_is_in_the_output_and_its_code_is_folded_away(name):
+    for cell in notebooks.read(name).cells:
         if cell.cell_type != "code":
             continue
         told = [
