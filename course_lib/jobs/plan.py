@@ -59,7 +59,7 @@ def build(config: JobConfig, classes: tuple[str, ...]) -> nn.Module:
     model = backbones.load(config.model, count, config.pretrained and not config.weights)
     if config.weights:
         head = backbones.head_name(model)
-        theirs = weights.read_checkpoint(config.weights).state_dict
+        theirs = weights.read_checkpoint(config.weights).tensors
         fitting = theirs.get(f"{head}.weight")
         if fitting is None or len(fitting) == count:
             weights.load_weights(model, config.weights)
