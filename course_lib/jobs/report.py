@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 import course_lib
-from course_lib.display.plots import new_axes
+from course_lib.display.plots import CYCLE, new_axes
 from course_lib.jobs.config import JobConfig, as_plain
 from course_lib.jobs.data import Splits
 from course_lib.jobs.measuring import Measured, Worst
@@ -29,6 +30,7 @@ h1 { margin-bottom: .2rem; } h2 { margin-top: 2.5rem; }
 table { border-collapse: collapse; } th, td { padding: .2rem .6rem; text-align: right;
        border-bottom: 1px solid #ccc; } th:first-child, td:first-child { text-align: left; }
 .matrix td { min-width: 2.5rem; } .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
+caption { white-space: nowrap; text-align: left; }
 figure { margin: 0; width: 9rem; font-size: .8rem; overflow-wrap: anywhere; }
 figure img { width: 100%; } .curves { display: flex; flex-wrap: wrap; } svg { max-width: 100%;
        height: auto; } pre { overflow-x: auto; background: #f4f4f4; padding: 1rem; }
@@ -95,11 +97,13 @@ def _curves(history: Sequence[Mapping[str, Any]], best: int) -> str:
     drawn = []
     for what in ("loss", "accuracy"):
         figure, ((axes,),) = new_axes(4.4, 3)
-        for split, mark in (("train", "o-"), ("val", "s--")):
+        for split, mark, colour in (("train", "o-", CYCLE[0]), ("val", "s--", CYCLE[1])):
             values = [row[f"{split}_{what}"] for row in history]
-            axes.plot(epochs, values, mark, label={"train": "training", "val": "validation"}[split])
+            label = {"train": "training", "val": "validation"}[split]
+            axes.plot(epochs, values, mark, color=colour, label=label)
         axes.axvline(best, color="0.6", linewidth=1, label="kept")
         axes.set(xlabel="epoch", ylabel=what)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
         ends = f"{history[-1][f'train_{what}']:.3f} and {history[-1][f'val_{what}']:.3f}"
         drawn.append(_svg(figure, f"{what} by epoch: training and validation end at {ends}"))
@@ -162,9 +166,11 @@ def _calibration(val: Measured, test: Measured | None, temperature: float) -> st
     )
     figure, ((axes,),) = new_axes(4.4, 3.6)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="as it should be")
-    for each, label, mark in ((1.0, "before", "s--"), (temperature, "after", "o-")):
+    for each, label, mark, colour in (
+        (1.0, "before", "s--", CYCLE[1]), (temperature, "after", "o-", CYCLE[0])
+    ):  # fmt: skip
         x, y = _reliability((shown.logits.double() / each).softmax(1), shown.targets, bins)
-        axes.plot(x, y, mark, label=label)
+        axes.plot(x, y, mark, color=colour, label=label)
     axes.set(xlabel="probability of the answer", ylabel="share that is right", ylim=(0, 1.02))
     axes.legend()
     told = (
