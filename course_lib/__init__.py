@@ -19,6 +19,7 @@ _ROOMS = (
     "exercises",
     "features",
     "freezing",
+    "jobs",
     "paths",
     "profile",
     "publishing",

@@ -78,6 +78,10 @@ CHAPTERS = (
         "weights do you keep in the end?", 50, ("06",), (4, 1),
     ),
     Chapter(
+        "10_job", "A job", "How does a notebook become a job on many machines, and a network leave "
+        "it?", 50, ("06",), (4, 2),
+    ),
+    Chapter(
         "11_claims", "The claims\nledger", "What is said about fine-tuning, and what came out when "
         "it was tried?", 20, ("06",), (3, 2),
     ),

@@ -13,7 +13,7 @@ from course_lib.text import printable
 
 FIRST_NOTEBOOK = "00_start_here.ipynb"
 Run = Callable[[argparse.Namespace], int | None]  # None: all went well
-BENCHMARKS = ("features", "freezing", "loading", "peers", "recipe", "training")
+BENCHMARKS = ("features", "freezing", "gpu", "loading", "peers", "recipe", "training")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.run not in (_lab, _bench):
+    if rest and options.run not in (_lab, _bench) and not (options.run is _train and _job(options)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
     try:
@@ -51,10 +51,17 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "lab", _lab, "open JupyterLab; options are passed on to it")
     _command(commands, "doctor", _doctor, "check this machine: versions, weights, data")
 
-    learn = _command(commands, "train", _train, "a network for the pictures in a folder")
-    learn.add_argument("folder", metavar="FOLDER", help="one folder inside it for each class")
+    learn = _command(commands, "train", _train, "a network for a folder of pictures, or a job")
+    learn.add_argument(
+        "folder", nargs="?", metavar="FOLDER|CONFIG.toml",
+        help="one folder inside it for each class; or what a job is to do (each key of it is an "
+        "option as well; --keys lists them)",
+    )  # fmt: skip
+    learn.add_argument("--config", metavar="CONFIG.toml", help="the same as the second")
+    learn.add_argument("--dry-run", action="store_true", help="tell what a job would do and cost")
+    learn.add_argument("--keys", action="store_true", help="list the keys of a job")
     learn.add_argument("--out", metavar="FILE", help="where to save it; else mine.safetensors")
-    learn.add_argument("--minutes", type=_minutes, default=2.0, help="to spend; by default 2")
+    learn.add_argument("--minutes", type=_minutes, help="to spend; by default 2")
     learn.add_argument("--model", metavar="NAME", help="another backbone, such as resnet18")
     learn.add_argument("--size", type=int, help="side of the pictures; by default it is measured")
 
@@ -65,6 +72,19 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="instead of a table")
     form.add_argument("--csv", action="store_true", help="instead of a table")
     ask.add_argument("--threshold", type=_share, metavar="P", help="below it: not sure")
+
+    out = _command(commands, "export-model", _export_model, "a trained network for other engines")
+    out.add_argument("file", metavar="FILE", help="what `course train` has saved")
+    out.add_argument("--to", choices=("onnx", "pt2"), default="onnx", help="by default onnx")
+    out.add_argument("--out", metavar="FILE", help="where to; else FILE with another ending")
+    out.add_argument("--int8", choices=("dynamic", "static"), help="8 bits as well, measured")
+    out.add_argument("--calibrate", metavar="FOLDER", help="pictures that fix the static ranges")
+    out.add_argument("--pictures", metavar="FOLDER", help="to compare on; else drawn ones")
+
+    page = _command(commands, "serve", _serve, "a page that answers about a photograph")
+    page.add_argument("file", metavar="FILE", help="what `course train` has saved")
+    page.add_argument("--host", default="127.0.0.1", help="by default this machine alone")
+    page.add_argument("--port", type=int, default=8000, help="by default 8000; 0: any that is free")
 
     data = commands.add_parser("data", help="the pictures").add_subparsers(required=True)
     render = _command(data, "render", _data_render, "draw the bundled pictures again")
@@ -153,16 +173,44 @@ def _share(text: str) -> float:
     return _number(text, 0, 1, "a probability from 0 to 1")
 
 
-def _train(options: argparse.Namespace) -> None:
+def _job(options: argparse.Namespace) -> bool:
+    """Whether it is a job, not the recipe, that is to train."""
+    return options.folder is None or options.folder.endswith(".toml") or bool(options.config)
+
+
+def _train(options: argparse.Namespace) -> int | None:
+    if _job(options):
+        if options.minutes is not None:
+            raise CourseError("--minutes is the recipe's; a job ends after its stages' epochs.")
+        if options.config and options.folder:
+            raise CourseError(f"Name one: {options.folder}, or --config {options.config}.")
+        from course_lib.jobs import command as jobs
+
+        return jobs.run(options)
+    if options.dry_run or options.keys:
+        raise CourseError("--dry-run and --keys are for a job: course train CONFIG.toml --dry-run")
     from course_lib.recipe import command
 
     command.train(options)
+    return None
 
 
 def _predict(options: argparse.Namespace) -> int:
     from course_lib.recipe import command
 
     return command.predict(options)
+
+
+def _export_model(options: argparse.Namespace) -> None:
+    from course_lib.jobs import export
+
+    export.export(options)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from course_lib.jobs import serve
+
+    serve.command(options)
 
 
 def _lab(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from torch import nn
 from course_lib import profile
 from course_lib.backbones.catalogue import (
     HOTDOG_CLASS,
+    TIMM,
     Card,
     card,
     check_name,
@@ -40,7 +41,7 @@ from course_lib.backbones.sources import (
     read_packaged,
 )
 from course_lib.backbones.transforms import Preprocessing, prepared_by
-from course_lib.errors import DataError
+from course_lib.errors import DataError, OfflineError
 from course_lib.paths import file_hash
 from course_lib.weights.matching.names import name_table
 
@@ -75,6 +76,8 @@ def load(name: str, num_classes: int | None = None, pretrained: bool = True) -> 
         check_num_classes(num_classes)  # before a download, not after it
     if name in PACKAGED:
         model = _load_packaged(name, pretrained)
+    elif name.startswith(TIMM):
+        model = _load_timm(name, pretrained)
     else:
         model = _load_torchvision(name, pretrained)
     return model if num_classes is None else replace_head(model, num_classes)
@@ -117,6 +120,8 @@ def find_weights(name: str) -> Path | None:
     check_name(name)
     if name in PACKAGED:
         return packaged_path(name)
+    if name.startswith(TIMM):
+        return None  # timm's own cache
     path = cached_path(default_weights(name).url)
     return path if path.is_file() else None
 
@@ -134,6 +139,22 @@ def _load_packaged(name: str, pretrained: bool) -> nn.Module:
         # every one of them finds its place.
         model.load_state_dict({table[key]: weights[key] for key in weights}, strict=True)
     return model
+
+
+def _load_timm(name: str, pretrained: bool) -> nn.Module:
+    import timm
+
+    bare = name.removeprefix(TIMM)
+    try:
+        return timm.create_model(bare, pretrained=pretrained)
+    except (OSError, RuntimeError) as problem:
+        if not pretrained:
+            raise
+        raise OfflineError(
+            f"The weights of timm's {bare} aren't on this machine and can't be fetched "
+            f"({str(problem).splitlines()[0]}). Load it with pretrained=False, and give it a file "
+            "that you have: weights.load_weights."
+        ) from problem
 
 
 def _load_torchvision(name: str, pretrained: bool) -> nn.Module:

@@ -18,6 +18,9 @@ LITE = {
     "efficientnet_lite1": ("EfficientNet-Lite1", 5_416_680, 76.7, 240),
 }
 
+TIMM = "timm/"
+"""How the name of a model of timm begins, such as ``timm/resnet50.a1_in1k``."""
+
 #: ImageNet's class "hotdog": row 934 of a thousand-class output layer, counted from 0.
 HOTDOG_CLASS = 934
 
@@ -69,7 +72,8 @@ class Card:
         licence: of the weights.
         reference: the paper that describes the network.
         params: parameters of the whole network, its thousand-class head included.
-        top1: accuracy on ImageNet's validation pictures in per cent, as its source states it.
+        top1: accuracy on ImageNet's validation pictures in per cent, as its source states it;
+            None if it doesn't.
         input_size: side of the pictures it was tested with, in pixels.
         min_size: the smallest side it can take.
         fixed_size: it takes pictures of ``input_size`` only.
@@ -85,7 +89,7 @@ class Card:
     licence: str
     reference: str
     params: int
-    top1: float
+    top1: float | None
     input_size: int
     min_size: int
     fixed_size: bool
@@ -102,7 +106,10 @@ class Card:
             ("licence", self.licence),
             ("reference", self.reference),
             ("parameters", f"{self.params:,}"),
-            ("ImageNet top-1", f"{self.top1:.1f} %, as its source states it"),
+            (
+                "ImageNet top-1",
+                f"{self.top1:.1f} %, as its source states it" if self.top1 else "not stated",
+            ),
             ("input", f"{self.input_size} x {self.input_size} pixels{only}"),
             ("normalisation", normalisation),
             ("weights", self.how_to_get),
@@ -112,16 +119,29 @@ class Card:
 
 
 def names() -> tuple[str, ...]:
-    """Every backbone's name: those that are always there first, then torchvision's by alphabet."""
+    """Every backbone's name: those that are always there first, then torchvision's by alphabet.
+
+    Beside them, ``timm/NAME`` is a model of timm, for each in ``timm.list_models()``.
+    """
     return (*PACKAGED, *torchvision.models.list_models(module=torchvision.models))
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that no backbone has.
+    """Refuse a name that no backbone has. ``timm/NAME`` is a model of timm.
 
     Raises:
         UnknownNameError: there is none; the message offers the nearest names.
     """
+    if name.startswith(TIMM):
+        import timm  # here, not above: it takes a second
+
+        bare = name.removeprefix(TIMM)
+        if not timm.is_model(bare):
+            near = suggest(bare, timm.list_models())
+            raise UnknownNameError(
+                f"timm has no model {bare!r}.{near} timm.list_models() lists all."
+            )
+        return
     known = names()
     if name not in known:
         shown = ", ".join([*PACKAGED, "resnet18", "alexnet", "vgg16", "mobilenet_v3_small"])
@@ -138,6 +158,8 @@ def card(name: str) -> Card:
         UnknownNameError: there is no such backbone.
     """
     check_name(name)
+    if name.startswith(TIMM):
+        return _timm_card(name)
     return _lite_card(name) if name in PACKAGED else _torchvision_card(name)
 
 
@@ -193,6 +215,30 @@ def _torchvision_card(name: str) -> Card:
         min_size=max(*meta["min_size"], SMALLEST_SIZE), fixed_size=name.startswith(FIXED_SIZE),
         mean=tuple(preset.mean), std=tuple(preset.std), interpolation=preset.interpolation.value,
         how_to_get=f"downloaded from {weights.url} when first used, then kept in torch.hub's cache",
+    )  # fmt: skip
+
+
+@cache
+def _timm_card(name: str) -> Card:
+    import timm
+
+    bare = name.removeprefix(TIMM)
+    facts = timm.get_pretrained_cfg(bare)
+    if facts is None:  # an architecture without published weights
+        facts = timm.create_model(bare).pretrained_cfg
+        facts = type("Facts", (), {"license": None, "hf_hub_id": None, "url": "", **facts})
+    least = getattr(facts, "min_input_size", None) or (3, SMALLEST_SIZE, SMALLEST_SIZE)
+    return Card(
+        name=name, title=f"timm's {bare}",
+        source=f"timm, {facts.hf_hub_id or facts.url or 'no published weights'}",
+        licence=facts.license or "not stated by timm: see the model's own page",
+        reference=getattr(facts, "paper_name", None) or "see timm",
+        params=sum(each.numel() for each in timm.create_model(bare).parameters()),
+        top1=None, input_size=facts.input_size[1], min_size=least[1],
+        fixed_size=bool(getattr(facts, "fixed_input_size", False)), mean=tuple(facts.mean),
+        std=tuple(facts.std),
+        interpolation="bilinear" if facts.interpolation == "bilinear" else "bicubic",
+        how_to_get="downloaded by timm when first used, then kept in its cache",
     )  # fmt: skip
 
 

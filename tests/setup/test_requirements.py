@@ -25,7 +25,9 @@ LOCKED = {canonicalize_name(entry.name): entry for entry, _ in ENTRIES}
 def wanted():
     """What pyproject.toml asks for: the course, its tools, what installs and builds them."""
     lines = [*PYPROJECT["project"]["dependencies"], *PYPROJECT["build-system"]["requires"]]
-    lines += PYPROJECT["project"]["optional-dependencies"]["dev"]
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    lines += extras["dev"] + extras["jobs"]  # the former asks for the latter
+    lines.remove(f"{PYPROJECT['project']['name']}[jobs]")
     lines += [line for group in PYPROJECT["dependency-groups"].values() for line in group]
     return [Requirement(line) for line in lines]
 

@@ -191,8 +191,8 @@ class _Machine:
             self.sizes[id(made)] = 1 + sum(self.sizes.get(id(each), 1) for each in made)
             self.made.append(made)  # so that no other one gets its id
             return [made]
-        if name == "PERSID":
-            return [None]
+        if name in ("PERSID", "BINPERSID"):  # a storage; in old files of whole modules also a class
+            return [_Name("what the file keeps apart")]
         if taken:  # it goes into the first of these: a list, a dictionary, an object
             return [taken[0]] if not isinstance(taken[0], tuple) else [None]
         return [argument]

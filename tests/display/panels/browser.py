@@ -103,24 +103,44 @@ class Page:
 
 
 @contextmanager
-def _process(command, said, log, **options):
+def process(command, said, log, **options):
     """A program that has written a line that matches; the match; it is ended afterwards."""
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=stream, **options)
+        child = subprocess.Popen(command, stdout=stream, stderr=stream, **options)
     try:
         end = time.monotonic() + PATIENCE
         while not (found := re.search(said, log.read_text(errors="replace"))):
-            assert process.poll() is None, log.read_text()
+            assert child.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.1)
         yield found
     finally:
-        process.terminate()
+        child.terminate()
         try:
-            process.wait(20)
+            child.wait(20)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            child.kill()
+            child.wait()
+
+
+@contextmanager
+def tab(folder):
+    """A tab of a browser with a profile of its own, in ``folder``."""
+    browser = [
+        CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
+        "--remote-allow-origins=*", f"--user-data-dir={folder / 'chromium'}", "--no-first-run",
+        "--disable-background-networking", "--window-size=1100,1300", "about:blank",
+    ]  # fmt: skip
+    log = folder / "chromium.log"
+    with process(browser, r"ws://127\.0\.0\.1:(\d+)/", log) as debugging:
+        listed = f"http://127.0.0.1:{debugging[1]}/json/list"
+        with urllib.request.urlopen(listed) as answer:
+            tabs = json.load(answer)
+        page = Page(next(tab for tab in tabs if tab["type"] == "page")["webSocketDebuggerUrl"])
+        try:
+            yield page
+        finally:
+            page.close()
 
 
 @contextmanager
@@ -136,22 +156,13 @@ def lab(folder, notebook):
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
         "--ServerApp.ip=127.0.0.1", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}",
     ]  # fmt: skip
-    browser = [
-        CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
-        "--remote-allow-origins=*", f"--user-data-dir={folder / 'chromium'}", "--no-first-run",
-        "--disable-background-networking", "--window-size=1100,1300", "about:blank",
-    ]  # fmt: skip
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, **home, "PYTHONPATH": path}
     with (
-        _process(server, r"http://127\.0\.0\.1:(\d+)/lab", folder / "lab.log", env=environment)
+        process(server, r"http://127\.0\.0\.1:(\d+)/lab", folder / "lab.log", env=environment)
         as at,
-        _process(browser, r"ws://127\.0\.0\.1:(\d+)/", folder / "chromium.log") as debugging,
+        tab(folder) as page,
     ):  # fmt: skip
-        listed = f"http://127.0.0.1:{debugging[1]}/json/list"
-        with urllib.request.urlopen(listed) as answer:
-            tabs = json.load(answer)
-        page = Page(next(tab for tab in tabs if tab["type"] == "page")["webSocketDebuggerUrl"])
         address = f"http://127.0.0.1:{at[1]}/lab/tree/{notebook}?reset"
         page.do("Page.navigate", url=address)
         run = '.jp-NotebookPanel-toolbar jp-button[data-command*="notebook:run-cell"]'
@@ -163,7 +174,4 @@ def lab(folder, notebook):
             page.click(".jp-Notebook .jp-InputPrompt")  # the first cell's
             page.click(run)
             time.sleep(1)
-        try:
-            yield page
-        finally:
-            page.close()
+        yield page

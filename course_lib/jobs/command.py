@@ -1,0 +1,48 @@
+"""``course train CONFIG.toml``: a job from the command line."""
+
+import argparse
+import warnings
+from typing import Any
+
+from course_lib.jobs.config import described, read_config
+from course_lib.jobs.plan import dry_run
+from course_lib.jobs.run import STOPPED, train
+from course_lib.text import ruled
+
+SHARED = ("out", "model", "size")  # keys that are options of the recipe, too
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do a job, or tell what it would do.
+
+    Returns:
+        0 when it is finished, ``STOPPED`` (75) when it was asked to stop and has saved.
+
+    Raises:
+        CourseError: what :func:`course_lib.jobs.train` raises.
+    """
+    if options.keys:
+        print(ruled([("key", "what it is (by default)"), *described()]))
+        return 0
+    words: list[str] = list(options.rest)
+    for name in SHARED:
+        if (value := getattr(options, name)) is not None:
+            words += [f"--{name}", str(value)]
+    config = read_config(options.config or options.folder, words)
+    with warnings.catch_warnings():
+        warnings.showwarning = _tell
+        if options.dry_run:
+            print(dry_run(config))
+            return 0
+        done = train(config, say=_say)
+    return 0 if done.finished else STOPPED
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # a job's output is read while it runs
+
+
+def _tell(message: Any, *_: Any, **__: Any) -> None:
+    import sys
+
+    print(f"course: {message}", file=sys.stderr)

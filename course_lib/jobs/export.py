@@ -1,0 +1,329 @@
+"""Out of the notebook: ONNX or torch.export, from pixels to probabilities in one file.
+
+>>> from course_lib.jobs import export
+>>> export.export_model("mine.safetensors", "mine.onnx")  # doctest: +SKIP
+"""
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from course_lib import recipe
+from course_lib.data.images import open_image
+from course_lib.data.manifest import bundled_folder
+from course_lib.errors import CourseError, suggest
+from course_lib.jobs.data import library
+from course_lib.jobs.resampling import Prepare, Whole
+from course_lib.recipe.prediction import Predictor, pictures_in
+
+CLOSE = 1e-4
+"""So much may a score differ from torch's, as a share of the largest."""
+
+OPSET = 18
+FORMATS = {"onnx": ".onnx", "pt2": ".pt2"}
+INPUT, SCORES, PROBABILITIES = "pixels", "scores", "probabilities"
+CHECKED, CALIBRATED = 8, 64  # pictures
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: the file.
+        bytes: its size.
+        difference: the largest difference of a score from torch's, as a share of the largest
+            score, on the pictures that it was compared on.
+        pictures: how many these were.
+        same: share of them with the same answer as torch's.
+    """
+
+    path: Path
+    bytes: int
+    difference: float
+    pictures: int
+    same: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {self.bytes / 1e6:.1f} MB; on {self.pictures} pictures the scores "
+            f"differ from torch's by at most {self.difference:.1e} of the largest, and "
+            f"{self.same:.0%} of the answers are the same."
+        )
+
+
+def export_model(
+    source: str | Path | Predictor, to: str | Path, pictures: str | Path | None = None
+) -> Exported:
+    """Write a trained network as one file that other engines run.
+
+    It takes pixels (N, H, W, 3) of uint8, RGB and upright, of any number and size (one size a
+    batch), and gives ``scores`` (N, C) and ``probabilities`` (N, C). The metadata hold the classes.
+    It is compared with torch on pictures, and only kept if it is equal to 1e-4.
+
+    Args:
+        source: what ``course train`` has saved, or a predictor.
+        to: a file that ends in ``.onnx`` or ``.pt2``.
+        pictures: a folder to compare on; by default the course's drawn pictures.
+
+    Raises:
+        CourseError: another ending, a network without known preparation, a network that the
+            exporter can't take, or outputs that differ. Nothing is written then.
+    """
+    to = Path(to)
+    kind = _kind(to)
+    predictor = recipe.load(source, device="cpu") if not isinstance(source, Predictor) else source
+    whole, about = _whole(predictor), describe(predictor)
+    samples = _pixels(pictures, CHECKED)
+    with _temporary(to) as draft:
+        if kind == "onnx":
+            _write_onnx(whole, samples[0], draft, about)
+        else:
+            _write_pt2(whole, samples[0], draft, about)
+        made = compare(draft, predictor, samples)
+        if made.difference > CLOSE:
+            raise CourseError(
+                f"{to} isn't written: its scores differ from torch's by {made.difference:.1e} of "
+                f"the largest; expected at most {CLOSE:.0e}. Export it in the other format "
+                f"({', '.join(FORMATS)}), or report the network's name."
+            )
+        draft.replace(to)
+    return Exported(to, made.bytes, made.difference, made.pictures, made.same)
+
+
+def quantise(
+    path: str | Path, to: str | Path, source: str | Path | Predictor,
+    calibration: str | Path | None = None, pictures: str | Path | None = None,
+) -> Exported:  # fmt: skip
+    """An exported ONNX file with weights of 8 bits: a quarter of the size.
+
+    Args:
+        path: what :func:`export_model` has written.
+        to: the file for it.
+        source: the network, to compare with.
+        calibration: a folder of pictures by whose values the ranges of the activations are fixed
+            beforehand (static); None: each time anew (dynamic).
+        pictures: a folder to compare on, another than for calibration.
+
+    Raises:
+        CourseError: the file isn't an exported one, or can't be quantised.
+    """
+    quantization = library("onnxruntime.quantization")
+    model = library("onnx").load(str(path))
+    names = [node.name for node in model.graph.node if node.op_type == "MatMul"][:2]
+    to = Path(to)
+    predictor = recipe.load(source, device="cpu") if not isinstance(source, Predictor) else source
+    with (
+        _temporary(to) as draft,
+        tempfile.TemporaryDirectory() as folder,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        ready = Path(folder) / "ready.onnx"
+        quantization.quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
+        same: dict[str, Any] = {"nodes_to_exclude": names, "per_channel": True}
+        if calibration is None:
+            quantization.quantize_dynamic(
+                str(ready), str(draft), weight_type=quantization.QuantType.QUInt8, **same
+            )
+        else:
+            quantization.quantize_static(
+                str(ready), str(draft), _Reader(_pixels(calibration, CALIBRATED)),
+                op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8, **same,
+            )  # fmt: skip
+        made = compare(draft, predictor, _pixels(pictures, CHECKED * 4))
+        draft.replace(to)
+    return Exported(to, made.bytes, made.difference, made.pictures, made.same)
+
+
+def compare(path: Path, predictor: Predictor, samples: Sequence[np.ndarray[Any, Any]]) -> Exported:
+    """How far an exported file is from the network, picture by picture."""
+    run = runner(path)
+    whole = _whole(predictor)
+    differences, same = [], 0
+    for each in samples:
+        with torch.no_grad():
+            expected = whole(torch.from_numpy(each)[None])[0][0].numpy()
+        found = run(each[None])[0][0]
+        differences.append(float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max())))
+        same += int(found.argmax() == expected.argmax())
+    size = path.stat().st_size
+    return Exported(path, size, max(differences), len(samples), same / len(samples))
+
+
+def runner(path: str | Path, threads: int = 1) -> Any:
+    """A function from pixels (N, H, W, 3) to (scores, probabilities), of an exported file."""
+    path = Path(path)
+    if _kind(path) == "onnx":
+        runtime = library("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        session = runtime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+        return lambda pixels: session.run([SCORES, PROBABILITIES], {INPUT: pixels})
+    module = torch.export.load(str(path)).module()
+
+    def run(pixels: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+        with torch.no_grad():
+            return [each.numpy() for each in module(torch.from_numpy(pixels))]
+
+    return run
+
+
+def metadata(path: str | Path) -> dict[str, Any]:
+    """What an exported file says about itself: classes, backbone, licence, size, what was measured.
+
+    Raises:
+        CourseError: it is none of the course's.
+    """
+    path = Path(path)
+    if _kind(path) == "onnx":
+        found = {each.key: each.value for each in library("onnx").load(str(path)).metadata_props}
+    else:
+        found = {"course": ""}
+        torch.export.load(str(path), extra_files=found)
+    if not found.get("course"):
+        raise CourseError(f"{path} says nothing of its classes; course export-model writes them.")
+    return json.loads(found["course"])  # type: ignore[no-any-return]
+
+
+def describe(predictor: Predictor) -> dict[str, Any]:
+    """What is written into an exported file's metadata."""
+    about = predictor.about
+    assert predictor.preparation is not None
+    return {
+        "classes": list(predictor.classes), "backbone": about.get("backbone", ""),
+        "licence": about.get("licence", ""), "size": predictor.preparation.size,
+        "threshold": predictor.threshold, "result": about.get("result", {}),
+        "input": "pixels: uint8 (N, H, W, 3), RGB, upright, any size",
+        "outputs": "scores (N, C); probabilities (N, C)",
+    }  # fmt: skip
+
+
+def _kind(path: Path) -> str:
+    kinds = {ending: name for name, ending in FORMATS.items()}
+    if path.suffix not in kinds:
+        near = suggest(path.suffix, kinds)
+        raise CourseError(f"{path} must end in {' or '.join(kinds)}.{near}")
+    return kinds[path.suffix]
+
+
+def _whole(predictor: Predictor) -> Whole:
+    if predictor.preparation is None:
+        raise CourseError(
+            "How pictures are prepared for this network isn't known, so it can't be a part of what "
+            "is exported. Train it on a folder, or with a backbone of the course."
+        )
+    model = predictor.model.cpu().to(memory_format=torch.contiguous_format)
+    return Whole(Prepare(predictor.preparation), model, predictor.temperature).eval()
+
+
+def _write_onnx(
+    whole: Whole, sample: np.ndarray[Any, Any], path: Path, about: dict[str, Any]
+) -> None:
+    onnx = library("onnx")
+    library("onnxscript")
+    n, high, wide = (torch.export.Dim.DYNAMIC,) * 3
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = torch.onnx.export(
+                whole, (_example(sample),), dynamo=True, opset_version=OPSET, verbose=False,
+                input_names=[INPUT], output_names=[SCORES, PROBABILITIES],
+                dynamic_shapes={"pixels": {0: n, 1: high, 2: wide}},
+            )  # fmt: skip
+    except Exception as error:  # whatever the exporter finds in somebody's network
+        raise CourseError(_cant(error)) from error
+    assert made is not None
+    model = made.model_proto
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "course", json.dumps(about)
+    onnx.save(model, str(path))
+
+
+def _write_pt2(
+    whole: Whole, sample: np.ndarray[Any, Any], path: Path, about: dict[str, Any]
+) -> None:
+    free = torch.export.Dim.DYNAMIC
+    try:
+        with torch.no_grad():
+            program = torch.export.export(
+                whole, (_example(sample),), dynamic_shapes={"pixels": {0: free, 1: free, 2: free}}
+            )
+    except Exception as error:
+        raise CourseError(_cant(error)) from error
+    torch.export.save(program, str(path), extra_files={"course": json.dumps(about)})
+
+
+def _cant(error: Exception) -> str:
+    first = str(error).strip().splitlines()
+    return (
+        f"The exporter can't take this network ({type(error).__name__}: "
+        f"{first[0] if first else 'no reason given'}). Try the other format, or a newer torch."
+    )
+
+
+def _example(sample: np.ndarray[Any, Any]) -> torch.Tensor:
+    return torch.from_numpy(np.stack([sample, sample]))  # of 2: a batch of 1 would be fixed at 1
+
+
+def _pixels(folder: str | Path | None, limit: int) -> list[np.ndarray[Any, Any]]:
+    """Pixels (H, W, 3) of pictures, spread over the files of a folder."""
+    root = Path(folder) if folder is not None else bundled_folder() / "test"
+    if not root.is_dir():
+        raise CourseError(f"There is no folder {root} with pictures to compare on.")
+    files, _ = pictures_in(root)
+    if not files:
+        raise CourseError(f"There is no picture in {root} to compare on.")
+    chosen = files[:: max(1, len(files) // limit)][:limit]
+    return [np.array(open_image(each)) for each in chosen]
+
+
+class _Reader:
+    """Pictures as onnxruntime wants them for calibration."""
+
+    def __init__(self, samples: Sequence[np.ndarray[Any, Any]]) -> None:
+        self.left: Iterator[np.ndarray[Any, Any]] = iter(samples)
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next input; None at the end."""
+        each = next(self.left, None)
+        return None if each is None else {INPUT: each[None]}
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """A name beside the target that is gone afterwards, if nothing was moved from it."""
+    path = target.with_name(f".{os.getpid()}-{target.name}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def export(options: Any) -> None:
+    """``course export-model``."""
+    source = Path(options.file)
+    to = Path(options.out) if options.out else source.with_suffix(FORMATS[options.to])
+    predictor = recipe.load(source, device="cpu")
+    print(export_model(predictor, to, options.pictures))
+    if options.int8:
+        if _kind(to) != "onnx":
+            raise CourseError("--int8 goes with --to onnx.")
+        if options.int8 == "static" and not options.calibrate:
+            raise CourseError("--int8 static needs pictures: --calibrate FOLDER")
+        small = to.with_name(f"{to.stem}-int8.onnx")
+        folder = options.calibrate if options.int8 == "static" else None
+        print(quantise(to, small, predictor, folder, options.pictures))
