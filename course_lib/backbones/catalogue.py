@@ -6,6 +6,7 @@ torchvision's classification models, with the weights that torchvision recommend
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torchvision
 
@@ -223,10 +224,10 @@ def _timm_card(name: str) -> Card:
     import timm
 
     bare = name.removeprefix(TIMM)
-    facts = timm.get_pretrained_cfg(bare)
+    facts: Any = timm.get_pretrained_cfg(bare)
     if facts is None:  # an architecture without published weights
-        facts = timm.create_model(bare).pretrained_cfg
-        facts = type("Facts", (), {"license": None, "hf_hub_id": None, "url": "", **facts})
+        preset: Any = timm.create_model(bare).pretrained_cfg
+        facts = type("Facts", (), {"license": None, "hf_hub_id": None, "url": "", **preset})
     least = getattr(facts, "min_input_size", None) or (3, SMALLEST_SIZE, SMALLEST_SIZE)
     return Card(
         name=name, title=f"timm's {bare}",

@@ -81,7 +81,7 @@ def _step(
     with profile.own_streams(0):
         model = backbones.load(backbone, 2, pretrained=False)
     layout = torch.channels_last if way.channels_last else torch.contiguous_format
-    model.to(device, memory_format=layout).train()
+    model.to(device).to(memory_format=layout).train()
     head = backbones.head_name(model)
     images = images.to(memory_format=layout)
     if way.frozen:

@@ -144,14 +144,18 @@ def as_plain(config: JobConfig) -> dict[str, Any]:
             return {key: plain(each) for key, each in value.items()}
         return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
-    return plain(dataclasses.asdict(config))  # type: ignore[no-any-return]
+    made: dict[str, Any] = plain(dataclasses.asdict(config))
+    return made
 
 
 def from_plain(plain: Mapping[str, Any]) -> JobConfig:
     """The way back from :func:`as_plain`."""
-    values = {key: tuple(each) if isinstance(each, list) else each for key, each in plain.items()}
+    values: dict[str, Any] = {
+        key: tuple(each) if isinstance(each, list) else each for key, each in plain.items()
+    }
     stages = tuple(StageConfig(**{**each, "thaw": tuple(each["thaw"])}) for each in plain["stages"])
-    return JobConfig(**{**values, "stages": stages})
+    values["stages"] = stages
+    return JobConfig(**values)
 
 
 def read_config(path: str | Path | None = None, options: Sequence[str] = ()) -> JobConfig:
@@ -299,7 +303,12 @@ class _Problems:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not kind:
-            words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+            words: dict[Any, str] = {
+                str: "a text",
+                int: "a whole number",
+                float: "a number",
+                bool: "true or false",
+            }
             return self.add(place, f"expected {words[kind]}; got {value!r}")
         check, expected = about.metadata["check"], about.metadata["expected"]
         if check and not check(value):

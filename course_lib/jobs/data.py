@@ -10,7 +10,7 @@ import importlib
 import itertools
 import random
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,12 +164,12 @@ def _listed(path: Path, classes: tuple[str, ...], joined: bool) -> dict[str, Sou
     problems = []
     known = classes or tuple(sorted({row["label"] for row in rows if row["label"]}))
     for number, row in enumerate(rows, start=2):
-        file = path.parent / row["path"] if row["path"] else None
+        picture = path.parent / row["path"] if row["path"] else None
         if row["label"] not in known:
             hint = suggest(str(row["label"]), known)
             problems.append(f"line {number}: there is no class {row['label']!r}.{hint}")
-        elif file is None or not file.is_file():
-            problems.append(f"line {number}: there is no file {file}")
+        elif picture is None or not picture.is_file():
+            problems.append(f"line {number}: there is no file {picture}")
         elif row.get("split", "train") not in ("train", "val", "test"):
             problems.append(f"line {number}: split {row['split']!r}; expected train, val or test")
     if problems or not rows:
@@ -331,7 +331,7 @@ def steps_of(source: Source, batch: int) -> int:
 
 def training_batches(
     splits: Splits, transform: Transform, config: JobConfig, ranks: Ranks, epoch: int, start: int
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """The batches (pictures, class numbers, names) of an epoch, from a step on.
 
     Args:
@@ -352,7 +352,7 @@ def training_batches(
         yield from itertools.islice(loader, steps_of(source, config.batch_size) - start)
         return
     order = Order(len(source), config.batch_size, seed, ranks, start)
-    yield from DataLoader(SeededItems(Files(source, transform)), batch_sampler=order, **workers)  # type: ignore[arg-type]
+    yield from DataLoader(SeededItems(Files(source, transform)), batch_sampler=order, **workers)
 
 
 def measuring_batches(
@@ -365,7 +365,7 @@ def measuring_batches(
         yield from DataLoader(Stream(source, transform, ranks, None), batch_size=own, **workers)
         return
     mine = range(ranks.rank, len(source), ranks.world)
-    yield from DataLoader(Files(source, transform), batch_size=own, sampler=list(mine), **workers)  # type: ignore[arg-type]
+    yield from DataLoader(Files(source, transform), batch_size=own, sampler=list(mine), **workers)
 
 
 def _workers(config: JobConfig, source: Source, ranks: Ranks) -> dict[str, Any]:

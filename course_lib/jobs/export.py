@@ -195,7 +195,8 @@ def metadata(path: str | Path) -> dict[str, Any]:
         torch.export.load(str(path), extra_files=found)
     if not found.get("course"):
         raise CourseError(f"{path} says nothing of its classes; course export-model writes them.")
-    return json.loads(found["course"])  # type: ignore[no-any-return]
+    said: dict[str, Any] = json.loads(found["course"])
+    return said
 
 
 def describe(predictor: Predictor) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +125,7 @@ def try_orders() -> list[Outcome]:
         port = free.getsockname()[1]
         free.close()
         # A fork has torch already; elsewhere than on Linux it isn't safe.
-        start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        start: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         path = str(Path(folder) / "outcomes.pt")
         children = [start.Process(target=_child, args=(rank, port, path)) for rank in range(2)]
         with warnings.catch_warnings():
@@ -183,4 +184,4 @@ def _step(wrapped: nn.Module, model: nn.Module, inputs: Tensor) -> None:
     with torch.no_grad():
         for each in model.parameters():
             if each.grad is not None:
-                each -= 0.1 * each.grad
+                each.sub_(each.grad, alpha=0.1)

@@ -137,7 +137,7 @@ class Job:
                                               if place.first else None)  # fmt: skip
         if config.sync_batchnorm and place.world > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self.model = model.to(place.device, memory_format=layout_of(config, place.device))
+        self.model = model.to(place.device).to(memory_format=layout_of(config, place.device))
         self.precision: Precision = precision_of(config, place.device)
         self.weights = self._class_weights()
         self.optimizer: Optimizer = enter(self.model, self.stages[0], config)
@@ -357,7 +357,7 @@ class Job:
 
     def _save(self) -> None:
         """A checkpoint of now, on rank 0; the others wait."""
-        if self.saved_step == (now := (self.at.total, self.at.stage)):  # type: ignore[comparison-overlap]
+        if self.saved_step == (now := (self.at.total, self.at.stage)):
             return
         if not all(map(math.isfinite, self.at.sums)):
             self._refuse(self.at.sums[0])
