@@ -10,6 +10,7 @@ from course_lib.errors import UnknownNameError
 from course_lib.evidence import EvidenceError, situations, table
 from course_lib.evidence.design import Contrast
 from course_lib.evidence.ledger import Effect, Entry
+from course_lib.evidence.prose import bare_numbers
 
 
 @pytest.fixture
@@ -135,6 +136,19 @@ def test_documents(done, tmp_path):
     ]
     book.write_text(json.dumps({"cells": cells}))
     assert len(evidence.check_document(book)) == 1
+
+
+def test_numbers_from_nowhere_are_seen(tmp_path):
+    """In prose a measured number is cited, given by others, or printed by the page itself."""
+    cells = [
+        {"cell_type": "markdown", "source": [
+            "It was <!-- given -->0.922<!-- end --> there, <!-- evidence: C1.x -->0.31 [0.20, "
+            "0.42]<!-- end --> in the ledger, 0.75 above, 0.5 by guessing, and 0.867 of late."]},
+        {"cell_type": "code", "source": ["print(score)"], "outputs": [{"text": ["0.75"]}]},
+    ]  # fmt: skip
+    book = tmp_path / "book.ipynb"
+    book.write_text(json.dumps({"cells": cells}))
+    assert bare_numbers(book) == ["0.867"]
 
 
 def test_a_stranger_in_the_folder_is_named(done):

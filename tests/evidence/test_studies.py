@@ -7,7 +7,7 @@ import torch
 
 from course_lib import evidence
 from course_lib.evidence import pools, table
-from course_lib.evidence.prose import prose_of
+from course_lib.evidence.prose import bare_numbers, prose_of
 from course_lib.paths import repo_root
 from course_lib.publishing import notebooks
 
@@ -53,6 +53,7 @@ def test_numbers_in_the_chapters_and_the_readme_are_those_of_the_results():
         assert evidence.check_document(page) == []
         cited += len(evidence.citations(prose_of(page)))
     assert cited
+    assert {page.stem: found for page in pages if (found := bare_numbers(page))} == {}
 
 
 def test_every_design_names_data_arms_measure_and_prediction():

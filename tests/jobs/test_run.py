@@ -442,7 +442,9 @@ def test_weights_of_a_file_and_a_new_head(pictures, tmp_path, unhurt):
 
 def test_a_model_of_timm_trains_and_predicts(pictures, tmp_path):
     stages = (StageConfig(epochs=1), StageConfig(thaw=("layer4",), epochs=1))
-    config = job(pictures, tmp_path, model="timm/test_resnet", size=64, stages=stages)
+    config = job(
+        pictures, tmp_path, model="timm/test_resnet", size=64, stages=stages, pretrained=False
+    )
     assert train(config, quiet).finished
     predictor = recipe.load(tmp_path / "model.safetensors")
     assert predictor.about["backbone"] == "timm/test_resnet"
@@ -451,7 +453,9 @@ def test_a_model_of_timm_trains_and_predicts(pictures, tmp_path):
 
 
 def test_the_recipes_plan_becomes_stages(pictures, tmp_path):
-    config = job(pictures, tmp_path, plan="recipe", stages=(), model="squeezenet1_1")
+    config = job(
+        pictures, tmp_path, plan="recipe", stages=(), model="squeezenet1_1", pretrained=False
+    )
     model = backbones.load("squeezenet1_1", 2, False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

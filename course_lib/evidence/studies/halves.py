@@ -245,8 +245,8 @@ def halves(seed: int) -> Outcome:
 
 
 @experiment(
-    "C4_photographs", seeds=10, arms=steps.C4_ARMS, measures=steps.C4_MEASURES,
-    contrasts=steps.C4_CONTRASTS, photographs=CIFAR, minutes=12,
+    "C4_photographs", seeds=5, arms=steps.C4_ARMS, measures=steps.C4_MEASURES,
+    contrasts=steps.C4_CONTRASTS, photographs=CIFAR, minutes=7,
 )  # fmt: skip
 def a_tenth_of_the_rate(seed: int) -> Outcome:
     """The same on photographs: does fine-tuning want a learning rate about ten times smaller?

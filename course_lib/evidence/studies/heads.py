@@ -137,7 +137,7 @@ def one_linear_layer_drawn(seed: int) -> Outcome:
     return one_linear_layer(DRAWN, seed)
 
 
-@experiment("C12_photographs", seeds=50, **C12, photographs=FOOD, minutes=30)
+@experiment("C12_photographs", seeds=20, **C12, photographs=FOOD, minutes=12)
 def one_linear_layer_on_photographs(seed: int) -> Outcome:
     """The same on photographs: does one linear layer separate hot dogs from other food well?
 
