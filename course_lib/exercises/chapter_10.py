@@ -55,13 +55,13 @@ ex10_1 = Exercise(
         numbers of those that process `rank` of `world` measures: each picture by exactly one
         process, and none with more than one picture more than another.
     """,
-    answer="share",
+    answer="own_share",
     stub="""
-def share(n, rank, world):
+def own_share(n, rank, world):
     return ...
 """,
     solution="""
-def share(n, rank, world):
+def own_share(n, rank, world):
     return list(range(rank, n, world))
 """,
     why="""
@@ -78,7 +78,7 @@ def share(n, rank, world):
         Wrong(
             "padded",
             """
-def share(n, rank, world):
+def own_share(n, rank, world):
     each = -(-n // world)
     return [(rank + world * i) % n for i in range(each)] if n else []
 """,
@@ -88,7 +88,7 @@ def share(n, rank, world):
         Wrong(
             "dropped",
             """
-def share(n, rank, world):
+def own_share(n, rank, world):
     each = n // world
     return list(range(rank * each, (rank + 1) * each))
 """,
@@ -300,15 +300,15 @@ ex10_4 = Exercise(
         there is the old file or the new one, whole. Getting the parts may fail in the middle; then
         the old file is as it was, and the error comes through.
     """,
-    answer="save",
+    answer="write_whole",
     stub="""
-def save(path, parts):
+def write_whole(path, parts):
     with path.open("wb") as file:
         for part in parts:
             file.write(part)
 """,
     solution="""
-def save(path, parts):
+def write_whole(path, parts):
     beside = path.with_name(path.name + ".tmp")
     with beside.open("wb") as file:
         for part in parts:
@@ -329,7 +329,7 @@ def save(path, parts):
         Wrong(
             "in_place",
             """
-def save(path, parts):
+def write_whole(path, parts):
     with path.open("wb") as file:
         for part in parts:
             file.write(part)
@@ -340,7 +340,7 @@ def save(path, parts):
         Wrong(
             "removed_first",
             """
-def save(path, parts):
+def write_whole(path, parts):
     path.unlink(missing_ok=True)
     beside = path.with_name(path.name + ".tmp")
     with beside.open("wb") as file:

@@ -395,6 +395,7 @@ plots.show(
 best = {name: max(accuracies) for name, accuracies in sweep.items()}
 assert best["fine-tuned"] > best["from scratch"]
 largest = sweep["fine-tuned"][-1] > sweep["fine-tuned"][1]
+print(f"rates tried: {len(rates)}")
 compare("fine-tuned at the largest rate", "better" if largest else "worse")
 compare("scratch catches up", "yes" if best["from scratch"] >= best["fine-tuned"] else "no")
 
@@ -529,7 +530,7 @@ if p.train_images:
 known = features.extract(imagenet_net, seeing, cache=False).values
 informed = backbones.hotdog_head(new_net(num_classes=None), features=known)
 row = dict(informed.named_modules())[head]
-difference = (row.weight[0] - source[f"{head}.weight"][934]).abs().max()
+difference = (row.weight[0].detach() - source[f"{head}.weight"][934]).abs().max()
 print(f"row 0 differs from ImageNet's row 934 by {float(difference)}")
 untrained = training.evaluate(informed, sets["test"])
 histories["from row 934"], runs["from row 934"] = train_and_test(informed)

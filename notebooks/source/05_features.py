@@ -737,6 +737,7 @@ plots.show(
 enough = [
     n for n, each in zip(amounts, drawn["trained body"], strict=True) if np.mean(each) >= 0.85
 ]
+print("amounts tried:", *amounts)
 compare("pictures needed", min(enough, default=0), digits=0)
 ends = [np.mean(drawn["trained body"][place]) for place in (0, -1)]
 assert ends[0] < 0.75

@@ -169,12 +169,12 @@ print("exit status for the cluster's script:", jobs.STOPPED)
 
 
 # %%
-def tensors(folder):
+def tensors_in(folder):
     """The saved network's tensors by name."""
     return recipe.load(folder / "model.safetensors").model.state_dict()
 
 
-one, other = tensors(whole.folder), tensors(resumed.folder)
+one, other = tensors_in(whole.folder), tensors_in(resumed.folder)
 differ = [name for name in one if not torch.equal(one[name], other[name])]
 compare("tensors that differ", len(differ), within=0, digits=0)
 
@@ -412,8 +412,8 @@ for bandwidth, name in (
     (0.125e9, "office Ethernet, 1 Gbit/s"),
 ):
     exchange = costs.all_reduce_seconds(4 * body, 512, bandwidth)
-    share = exchange / (exchange + batch / 1_000)
-    print(f"{name:<40}{share:>5.0%} of a step is exchange")
+    part = exchange / (exchange + batch / 1_000)
+    print(f"{name:<40}{part:>5.0%} of a step is exchange")
 
 # %% [markdown]
 # Then larger batches on each device help, or methods that train few numbers. DDP hides a part of it: it
@@ -433,15 +433,15 @@ for bandwidth, name in (
 # number.
 
 # %%
-save, one_device = 20, 20_000 * 3600  # seconds
+one_save, one_device = 20, 20_000 * 3600  # seconds
 intervals = np.geomspace(30, 30_000, 40)
 curves = {}
 for devices in (8, 512):
-    lost = [100 * costs.overhead(t, save, one_device / devices) for t in intervals]
+    lost = [100 * costs.overhead(t, one_save, one_device / devices) for t in intervals]
     curves[f"{devices} devices"] = (list(intervals), lost)
-    best = costs.young(save, one_device / devices)
+    best = costs.young(one_save, one_device / devices)
     print(f"{devices:>3} devices: every {best / 60:.0f} minutes; lost then:",
-          f"{costs.overhead(best, save, one_device / devices):.1%}")  # fmt: skip
+          f"{costs.overhead(best, one_save, one_device / devices):.1%}")  # fmt: skip
 plots.show(
     plots.lines(curves, "seconds between checkpoints", "per cent lost", log_x=True),
     alt="""Per cent of time that is lost over the interval between checkpoints, for 8 and 512
@@ -545,11 +545,11 @@ ex10_1
 
 
 # %% tags=["exercise"]
-def share(n, rank, world):
+def own_share(n, rank, world):
     return ...
 
 
-ex10_1.check(share)
+ex10_1.check(own_share)
 
 # %% [markdown]
 # ### 10.2  How often to save
@@ -587,13 +587,13 @@ ex10_4
 
 
 # %% tags=["exercise"]
-def save(path, parts):
+def write_whole(path, parts):
     with path.open("wb") as file:
         for part in parts:
             file.write(part)
 
 
-ex10_4.check(save)
+ex10_4.check(write_whole)
 
 # %% [markdown]
 # ### Questions

@@ -836,11 +836,11 @@ def swap_error(encode, decode, here, there, others):
 ALTERNATIVES |= {
     "10.1": [
         """
-def share(n, rank, world):
+def own_share(n, rank, world):
     return [i for i in range(n) if i % world == rank]
 """,
         """
-def share(n, rank, world):
+def own_share(n, rank, world):
     return torch.arange(n).tensor_split(world)[rank]
 """,
     ],
@@ -862,12 +862,12 @@ def pictures_per_second(prepare, workers, step, batch):
         """
 from course_lib.paths import atomic_write
 
-def save(path, parts):
+def write_whole(path, parts):
     with atomic_write(path) as file:
         file.writelines(parts)
 """,
         """
-def save(path, parts):
+def write_whole(path, parts):
     whole = b"".join(parts)
     beside = path.parent / "new"
     beside.write_bytes(whole)

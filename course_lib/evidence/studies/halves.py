@@ -253,8 +253,8 @@ def a_tenth_of_the_rate(seed: int) -> Outcome:
 
     Data: 250 photographs to learn from. Arms: new weights, and those pretrained on the other five
     classes, all layers trained, each at seven rates from 0.0003 to 0.3, 300 steps; and the
-    pretrained ones at the rate nearest to a tenth of the best for scratch. Measures and prediction
-    of the claim: as on digits.
+    pretrained ones at the rate nearest to a tenth of the best for scratch. Measures as on digits.
+    Prediction of the claim: as on digits.
     """
     starts = {"scratch": start(seed, "scratch"), "fine-tuned": start(seed, "as it is")}
     return steps.by_rate(starts, task(seed, 250), seed, steps=STEPS)
