@@ -169,12 +169,12 @@ print("exit status for the cluster's script:", jobs.STOPPED)
 
 
 # %%
-def tensors_in(folder):
+def end_state(folder):
     """The saved network's tensors by name."""
     return recipe.load(folder / "model.safetensors").model.state_dict()
 
 
-one, other = tensors_in(whole.folder), tensors_in(resumed.folder)
+one, other = end_state(whole.folder), end_state(resumed.folder)
 differ = [name for name in one if not torch.equal(one[name], other[name])]
 compare("tensors that differ", len(differ), within=0, digits=0)
 
