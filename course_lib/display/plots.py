@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatterMathtext, MaxNLocator, NullFormatter
 
 from course_lib.chapters import Chapter
 
@@ -69,6 +69,10 @@ class PlainFigure(Figure):
 
     def draw(self, renderer: Any) -> None:
         """Draw it."""
+        for axis in (each for axes in self.axes for each in (axes.xaxis, axes.yaxis)):
+            if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+                axis.set_major_formatter("{x:g}")  # 0.001, as the code has it
+                axis.set_minor_formatter(NullFormatter())
         for text in self.findobj(Text):
             text.set_parse_math(False)
         with matplotlib.rc_context({"text.parse_math": False}):  # for labels that are made now

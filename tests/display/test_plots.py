@@ -177,3 +177,14 @@ def test_a_map_of_pictures_frames_them_by_class_in_colour_and_in_shape():
 def test_a_map_of_pictures_refuses_what_does_not_go_together():
     with pytest.raises(ValueError, match="there are 1, 2 and 1"):
         plots.picture_map([(0, 0)], [np.zeros((4, 4, 3))] * 2, [0], ["yes"])
+
+
+def test_powers_of_ten_and_odd_names_are_both_read_as_they_are():
+    """A name between dollars is no formula, and a logarithmic axis shows none of TeX's words."""
+    figure = plots.lines({"$x^$": ([0.001, 0.1], [1, 2])}, "rate", "score", log_x=True)
+    figure.savefig(io.BytesIO())
+    axis = figure.axes[0]
+    shown = {each.get_text() for each in axis.get_xticklabels()}
+    assert {"0.001", "0.01", "0.1"} <= shown
+    assert not any("$" in each for each in shown)
+    assert [each.get_text() for each in axis.get_legend().get_texts()] == ["$x^$"]
