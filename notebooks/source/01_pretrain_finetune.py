@@ -384,7 +384,8 @@ compare("moves farthest", max(travelled, key=travelled.get))
 # On <!-- evidence: C2.on -->100 digits of 8 x 8 pixels to learn from, 450 to test; 24 draws<!-- end -->, a source with shuffled pixels does harm, a point or two. Where all
 # layers are free, what is of no use can be unlearned. On <!-- evidence: C2_photographs.on -->250 photographs of CIFAR-10 to learn from, 1,000 to test; weights of its other five classes; 5 draws<!-- end -->,
 # shuffled pixels minus scratch is <!-- evidence: C2_photographs.shuffled -->-0.016 [-0.044, 0.011]<!-- end --> (<!-- evidence: C2_photographs.shuffled.verdict -->undecided<!-- end -->), random labels minus scratch
-# is <!-- evidence: C2_photographs.labels -->-0.037 [-0.088, 0.013]<!-- end --> (<!-- evidence: C2_photographs.labels.verdict -->undecided<!-- end -->): less than a related source gives, and perhaps some harm.
+# is <!-- evidence: C2_photographs.labels -->-0.037 [-0.088, 0.013]<!-- end --> (<!-- evidence: C2_photographs.labels.verdict -->undecided<!-- end -->): whether
+# such sources do harm there is open.
 #
 # Frozen features can't. Take features without any network: group digits by k-means, and describe each
 # picture by how near it is to each group. Groups made from all digits, or from 0 to 4 only, then serve

@@ -802,8 +802,8 @@ compare("ahead at 10 pictures", ahead[0] + 0.0, digits=1)
 #   than 2,500 from scratch: <!-- evidence: C13_photographs.far_fewer -->0.069 [0.028, 0.109]<!-- end --> (<!-- evidence: C13_photographs.far_fewer.verdict -->held<!-- end -->; <!-- evidence: C13_photographs.on -->50 to 24,000 photographs of CIFAR-10 to learn from, 1,000 to test; weights of its other five classes; 5 draws<!-- end -->).
 # - **Robust** (C19): "models made by transfer are more robust in varied, hard conditions". On photographs
 #   with noise, blur and the like, fine-tuned with 250 minus scratch: <!-- evidence: C19_photographs.accuracy -->0.085 [0.063, 0.108]<!-- end --> in accuracy. But strong
-#   corruptions cost it more: <!-- evidence: C19_photographs.strong_250 -->0.059 [0.002, 0.116]<!-- end --> of what each had without them. It stays ahead
-#   because it began ahead (on <!-- evidence: C19_photographs.on -->250 or 24,000 photographs of CIFAR-10 to learn from, 1,000 to test; weights of its other five classes; 5 draws<!-- end -->; <!-- evidence: C19_photographs.verdict -->holds when 250 pictures, by accuracy on corrupted pictures<!-- end -->).
+#   corruptions cost it more: <!-- evidence: C19_photographs.strong_250 -->0.059 [0.002, 0.116]<!-- end --> more of the accuracy. It
+#   ends ahead, as it began ahead (on <!-- evidence: C19_photographs.on -->250 or 24,000 photographs of CIFAR-10 to learn from, 1,000 to test; weights of its other five classes; 5 draws<!-- end -->; <!-- evidence: C19_photographs.verdict -->holds when 250 pictures, by accuracy on corrupted pictures<!-- end -->).
 #
 # A likely reason, not tested here: five digits of 8 by 8 pixels may teach little that ten pictures of
 # other digits don't. "Pretrained" is not an amount of knowledge.
