@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
     if rest and options.run not in (_lab, _bench) and not (options.run is _train and _job(options)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if options.run is _train and not (options.folder or options.config or options.keys or rest):
+        parser.error("train needs a folder of pictures, or the config of a job")
     options.rest = rest
     try:
         return options.run(options) or 0

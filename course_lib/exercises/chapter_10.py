@@ -331,8 +331,7 @@ def write_whole(path, parts):
             """
 def write_whole(path, parts):
     with path.open("wb") as file:
-        for part in parts:
-            file.write(part)
+        file.writelines(parts)
 """,
             """When it failed in the middle, the old checkpoint was gone already, and half of a new
             one in its place.""",
@@ -352,6 +351,172 @@ def write_whole(path, parts):
         ),
     ),
     judge=_judge_save,
+)
+
+# --- 10.5 -----------------------------------------------------------------------------------------
+
+
+def _judge_ring(answer: Any) -> Verdict:
+    for params, devices, speed in ((1_000_000, 1, 1e9), (3_400_000, 2, 1e9), (25_600_000, 8, 1e10)):
+        found = number(answer(params, devices, speed), "a number of seconds")
+        expected = 2 * (devices - 1) / devices * 4 * params / speed
+        if close(found, expected) or abs(found - expected) < 1e-12:
+            continue
+        if close(found, expected / 4):
+            return mistake("numbers")
+        if close(found, expected / 2):
+            return mistake("half")
+        if close(found, (devices - 1) * 4 * params / speed):
+            return mistake("to_everybody")
+        return not_yet(
+            f"{params:,} numbers on {devices} devices: {found:g} s; expected {expected:g}."
+        )
+    return passed("However many devices there are, each sends at most twice the gradients.")
+
+
+ex10_5 = Exercise(
+    "10.5",
+    "What the exchange costs",
+    minutes=8,
+    question="""
+        After each step, `devices` devices average the gradients of `params` numbers (float32) in a
+        ring: each sends its part round twice, once to add up and once to hand out, each time
+        (devices - 1) / devices of all. Return the seconds that it takes at `speed` bytes a second.
+    """,
+    answer="exchange_seconds",
+    stub="""
+def exchange_seconds(params, devices, speed):
+    return ...
+""",
+    solution="""
+def exchange_seconds(params, devices, speed):
+    return 2 * (devices - 1) / devices * 4 * params / speed
+""",
+    why="""
+        One device sends nothing. With many, it is nearly twice the gradients' bytes, whatever their
+        number. Frozen parameters have no gradients, so they aren't sent.
+    """,
+    hints=(
+        "How many bytes has a float32?",
+        "Twice round the ring: once for the sums, once for the result.",
+        "With one device the answer is 0.",
+    ),
+    wrongs=(
+        Wrong(
+            "numbers",
+            """
+def exchange_seconds(params, devices, speed):
+    return 2 * (devices - 1) / devices * params / speed
+""",
+            "That counts numbers. A float32 has four bytes, and the speed is in bytes.",
+        ),
+        Wrong(
+            "half",
+            """
+def exchange_seconds(params, devices, speed):
+    return (devices - 1) / devices * 4 * params / speed
+""",
+            "That is once round: the sums are there, but each device has only its part of them.",
+        ),
+        Wrong(
+            "to_everybody",
+            """
+def exchange_seconds(params, devices, speed):
+    return (devices - 1) * 4 * params / speed
+""",
+            "That sends all gradients to every other device. In a ring each sends parts only.",
+        ),
+    ),
+    judge=_judge_ring,
+)
+
+# --- 10.6 -----------------------------------------------------------------------------------------
+
+
+def _judge_batch(answer: Any) -> Verdict:
+    for batch, world, most in ((256, 1, 256), (256, 8, 32), (256, 2, 32), (96, 4, 10), (14, 2, 3)):
+        try:
+            size, passes = (int(each) for each in answer(batch, world, most))
+        except (TypeError, ValueError) as error:
+            raise Unfinished("Return two whole numbers: a pass's pictures, and passes.") from error
+        own = batch // world
+        fewest = next(each for each in range(1, own + 1) if own % each == 0 and own // each <= most)
+        where = f"a batch of {batch} over {world} processes, at most {most} at once"
+        if (size, passes) == (own // fewest, fewest):
+            continue
+        if size * passes == batch and world > 1:
+            return mistake("each_the_whole")
+        if size * passes * world != batch and size <= most:
+            return mistake("another_batch")
+        if size > most:
+            return mistake("too_large")
+        return not_yet(
+            f"{where}: {size} pictures in {passes} passes; expected {own // fewest} in {fewest}."
+        )
+    return passed("The same step as one process with the whole batch, and the same rate suits it.")
+
+
+ex10_6 = Exercise(
+    "10.6",
+    "The same batch on other machines",
+    minutes=10,
+    question="""
+        A step shall have `batch` pictures, over `world` processes, `world` dividing `batch`. A
+        process can hold `most` pictures at once, so it may need several passes before the step,
+        with the gradients added up. Return `(size, passes)`: how many pictures a pass has, and how
+        many passes a process makes, all equally large and as few as possible.
+    """,
+    answer="passes_of",
+    stub="""
+def passes_of(batch, world, most):
+    return ...
+""",
+    solution="""
+def passes_of(batch, world, most):
+    own = batch // world
+    passes = next(p for p in range(1, own + 1) if own % p == 0 and own // p <= most)
+    return own // passes, passes
+""",
+    why="""
+        `size * passes * world` is the batch, whatever the machines. So the steps of an epoch, the
+        schedule and the learning rate stay as they were. BatchNorm sees the pictures of one pass:
+        hold it, or its noise differs.
+    """,
+    hints=(
+        "How many pictures of the batch are one process's own?",
+        "Passes of equal size: their number divides what the process has.",
+        "Take the smallest such number for which a pass isn't larger than `most`.",
+    ),
+    wrongs=(
+        Wrong(
+            "each_the_whole",
+            """
+def passes_of(batch, world, most):
+    passes = next(p for p in range(1, batch + 1) if batch % p == 0 and batch // p <= most)
+    return batch // passes, passes
+""",
+            """Every process does the whole batch, so a step has `world` times as many pictures, and
+            another learning rate would suit.""",
+        ),
+        Wrong(
+            "another_batch",
+            """
+def passes_of(batch, world, most):
+    own = batch // world
+    return min(own, most), -(-own // most)
+""",
+            "The passes together are more than the process's part: the step has another batch.",
+        ),
+        Wrong(
+            "too_large",
+            """
+def passes_of(batch, world, most):
+    return batch // world, 1
+""",
+            "That is out of memory where a process's part is larger than it can hold at once.",
+        ),
+    ),
+    judge=_judge_batch,
 )
 
 q10_1 = Question(
@@ -412,5 +577,5 @@ q10_3 = Question(
     ),
 )
 
-EXERCISES = (ex10_1, ex10_2, ex10_3, ex10_4)
+EXERCISES = (ex10_1, ex10_2, ex10_3, ex10_4, ex10_5, ex10_6)
 QUESTIONS = (q10_1, q10_2, q10_3)

@@ -20,6 +20,8 @@ from pathlib import Path
 REPO, REF = "OWNER/NAME", "TAG"
 
 if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    if REPO == "OWNER/NAME":
+        raise SystemExit("No address is set: write the course's GitHub repository and tag above.")
     url, folder = f"https://github.com/{REPO}", Path.home() / "course" / REPO / REF
     if not folder.exists():
         partial = f"{folder}.{os.getpid()}"  # moved to its place when it is whole
@@ -535,7 +537,17 @@ print("same answers, at least half:", small.same >= 0.5, f"({small.pictures} pic
 # Write your answer in place of the dots and run the cell. Each has hints, and a solution with reasons.
 
 # %%
-from course_lib.exercises.chapter_10 import ex10_1, ex10_2, ex10_3, ex10_4, q10_1, q10_2, q10_3
+from course_lib.exercises.chapter_10 import (
+    ex10_1,
+    ex10_2,
+    ex10_3,
+    ex10_4,
+    ex10_5,
+    ex10_6,
+    q10_1,
+    q10_2,
+    q10_3,
+)
 
 # %% [markdown]
 # ### 10.1  Every picture once
@@ -594,6 +606,34 @@ def write_whole(path, parts):
 
 
 ex10_4.check(write_whole)
+
+# %% [markdown]
+# ### 10.5  What the exchange costs
+
+# %%
+ex10_5
+
+
+# %% tags=["exercise"]
+def exchange_seconds(params, devices, speed):
+    return ...
+
+
+ex10_5.check(exchange_seconds)
+
+# %% [markdown]
+# ### 10.6  The same batch on other machines
+
+# %%
+ex10_6
+
+
+# %% tags=["exercise"]
+def passes_of(batch, world, most):
+    return ...
+
+
+ex10_6.check(passes_of)
 
 # %% [markdown]
 # ### Questions

@@ -39,6 +39,12 @@ CHANGES = {
     "07 numbers": ("07_two_hops", [(START, SMALL), (r"epochs=8", "epochs=2")]),
     "08 numbers": ("08_strategies", [(START, "profile.start(seed=3)")]),
     "09 numbers": ("09_adapters", [(START, SMALL), (r"rank=4", "rank=2")]),
+    "10 numbers": (
+        "10_job",
+        [(START, "profile.start(seed=2)"), (r"batch_size = 32", "batch_size = 24"),
+         (r"epochs, batch = 10, 64", "epochs, batch = 3, 16"),
+         (r"one_save, one_device = 20", "one_save, one_device = 45")],
+    ),
 }  # fmt: skip
 QUICK = {"00 seed"}
 

@@ -14,6 +14,7 @@ import torch
 import torchvision
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 import course_lib
@@ -21,6 +22,7 @@ from course_lib import backbones, recipe
 from course_lib.freezing.bits import same_bits
 from course_lib.recipe import Predictor, saved
 from course_lib.weights import CheckpointError, read_checkpoint, save_weights
+from course_lib.weights.reading.plainfiles import CHECKSUMS, names_crc
 
 FAST = ("efficientnet_lite0", "alexnet", "squeezenet1_1", "googlenet", "mobilenet_v3_small",
         "shufflenet_v2_x0_5", "resnet18")  # fmt: skip
@@ -182,6 +184,10 @@ def rewritten(path, change, to=None):
     about = json.loads(header["__metadata__"]["about"])
     change(about["extra"])
     header["__metadata__"]["about"] = json.dumps(about)
+    metadata = {key: text for key, text in header["__metadata__"].items() if key != CHECKSUMS}
+    listed = json.loads(header["__metadata__"][CHECKSUMS])
+    listed["header"] = names_crc(load_file(path), metadata)  # a file of somebody who can write one
+    header["__metadata__"][CHECKSUMS] = json.dumps(listed)
     text = json.dumps(header).encode()
     to = to or path.with_name("changed.safetensors")
     to.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
