@@ -5,6 +5,7 @@ one. The same code runs in both cases.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from course_lib.errors import CourseError
 
 PATIENCE = timedelta(minutes=30)
 """So long a process waits for the others: while rank 0 saves or looks through a folder."""
+
+NOTE = "course/port"
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,42 @@ def ranks(device: str = "auto") -> Iterator[Ranks]:
         return
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
+    rank = int(os.environ["RANK"])
+    dist.init_process_group(
+        "nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE,
+        store=_meeting_place(rank), rank=rank, world_size=world,
+    )  # fmt: skip
     try:
-        yield Ranks(dist.get_rank(), world, place)
+        yield Ranks(rank, world, place)
     finally:
         dist.destroy_process_group()
+
+
+def _meeting_place(rank: int) -> dist.Store:
+    """Where the processes tell each other their addresses: a store that rank 0 keeps.
+
+    torchrun has one, too, but keeps it when it starts the processes again; then they call at the
+    addresses of those that were killed (pytorch/pytorch issue 135712). So it serves only to say
+    where rank 0's store is, and whoever reads there of one that is gone asks again.
+    """
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return dist.TCPStore(host, port, is_master=rank == 0, timeout=PATIENCE)
+    notes = dist.TCPStore(host, port, is_master=False, timeout=PATIENCE)
+    if rank == 0:
+        own = dist.TCPStore(host, 0, is_master=True, timeout=PATIENCE)
+        notes.set(NOTE, str(own.port))
+        return own
+    until = time.monotonic() + PATIENCE.total_seconds()
+    while True:
+        try:
+            found = dist.TCPStore(
+                host, int(notes.get(NOTE)), is_master=False, timeout=timedelta(seconds=5)
+            )
+        except dist.DistError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+        else:
+            found.set_timeout(PATIENCE)
+            return found
