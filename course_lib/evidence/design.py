@@ -16,7 +16,7 @@ number for each measure. All arms of a seed see the same data, so that they are 
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from course_lib.errors import CourseError
@@ -24,8 +24,9 @@ from course_lib.evidence.claims import claim
 
 LEVEL = 0.95
 MIN_SEEDS = 5
-MATTERS, MATTERS_RATIO = 0.02, 1.1
-"""The smallest effect that matters unless a contrast says otherwise: a difference, a factor."""
+MATTERS, MATTERS_ON_PHOTOGRAPHS, MATTERS_RATIO = 0.02, 0.03, 1.1
+"""The smallest effect that matters unless a contrast says otherwise: a difference (on photographs,
+where fewer draws can be paid for, a larger one), a factor."""
 
 
 class EvidenceError(CourseError):
@@ -94,8 +95,8 @@ class Contrast:
             ``margin`` is a factor of 1 or more (0, the default, means 1).
         when: the condition under which it is made, for "holds when ...".
         matters: the smallest effect that matters, where ``"more"`` or ``"less"`` is claimed: a
-            difference (0.02 by default), or for a ratio a factor (1.1). With another measure than a
-            share of right answers, say which and why.
+            difference (0.02 by default, 0.03 on photographs), or for a ratio a factor (1.1). With
+            another measure than a share of right answers, say which and why.
     """
 
     name: str
@@ -216,6 +217,8 @@ def experiment(
 
     def register(function: Callable[[int], Outcome]) -> Experiment:
         for id, its in decides.items():
+            if photographs:
+                its = tuple(_on_photographs(each) for each in its)
             made = Experiment(
                 id, function, seeds, arms, measures, its, files, minutes, photographs, exact, name
             )
@@ -227,6 +230,11 @@ def experiment(
         return REGISTRY[next(iter(decides))]
 
     return register
+
+
+def _on_photographs(contrast: Contrast) -> Contrast:
+    matters = MATTERS_ON_PHOTOGRAPHS if contrast.matters == MATTERS else contrast.matters
+    return replace(contrast, matters=matters)
 
 
 def _check_design(made: Experiment) -> None:

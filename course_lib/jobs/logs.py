@@ -28,10 +28,9 @@ class Logs:
         path = self.folder / "steps.csv"
         self.purge = step + 1
         if path.exists():
-            head, *rows = path.read_text().splitlines() or [",".join(STEPS)]
-            whole = [each for each in rows if each.count(",") == head.count(",")]
+            whole = [row for row in path.read_text().splitlines()[1:] if row.count(",") == 2]
             kept = [each for each in whole if int(each.partition(",")[0]) <= step]
-            write_file(path, "\n".join([head, *kept, ""]))
+            write_file(path, "\n".join([",".join(STEPS), *kept, ""]))
 
     def step(
         self, step: int, loss: float, rates: Mapping[str, float], pictures_per_second: float

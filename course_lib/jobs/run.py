@@ -332,6 +332,8 @@ class Job:
         """Go on from the newest whole checkpoint, if there is one."""
         found = self.place.tell(checkpoints.newest(self.folder) if self.place.first else None)
         if found is None:
+            if self.logs:
+                self.logs.rewind(0)  # what a run left that was killed before its first checkpoint
             return
         extra = checkpoints.about(found)
         other = self.config.differences(extra["config"])
