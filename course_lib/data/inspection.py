@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import PIL
-from tqdm import tqdm
 
 from course_lib.data.images import DECODER, has_picture, read_bytes, verify
 from course_lib.data.likeness import SMALL, sketch
+from course_lib.data.progress import bar
 from course_lib.paths import cache_dir, write_file
 
 _ENDINGS = {
@@ -60,7 +60,8 @@ def inspect(files: Iterable[Path], root: Path) -> Inspection:
     notes = Notes(root)
     found = Inspection()
     # The bar appears only if this takes longer than a person waits without wondering.
-    for path in tqdm(list(files), "Checking the pictures", unit="file", delay=3, leave=False):
+    paths = list(files)
+    for path in bar(len(paths), "Checking the pictures", unit="file", delay=3, iterable=paths):
         known = notes.get(path)
         try:
             seen = known or _check(path)

@@ -21,9 +21,9 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.exceptions import ConnectionError, ProxyError, SSLError
-from tqdm import tqdm
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from course_lib.data.progress import bar
 from course_lib.errors import DataError, OfflineError
 
 WANTS_NAME = "the proxy wants a name and a password (407); set HTTPS_PROXY to http://NAME:PASSWORD@PROXY:PORT"
@@ -278,17 +278,17 @@ def _receive(wanted: Remote, file: BinaryIO, patience: Patience) -> str:
     digest, total = hashlib.new(wanted.algorithm), 0
     with (
         _Exchange(wanted, Path(file.name).parent, patience) as exchange,
-        tqdm(total=exchange.next(), desc=wanted.name, unit="B", unit_scale=True) as bar,
+        bar(exchange.next(), wanted.name, unit="B") as seen,
     ):
         while chunk := exchange.next():
             file.write(chunk)
             digest.update(chunk)
-            bar.update(len(chunk))
+            seen.update(len(chunk))
             total += len(chunk)
             if total > wanted.largest:
                 raise DataError(f"{wanted.url} sends more than {wanted.largest:,} bytes; refused.")
-    if bar.total is not None and total != bar.total:
-        raise _PassingError(f"the connection broke off after {total:,} of {bar.total:,} bytes")
+    if seen.total is not None and total != seen.total:
+        raise _PassingError(f"the connection broke off after {total:,} of {seen.total:,} bytes")
     return digest.hexdigest()
 
 

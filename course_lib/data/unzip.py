@@ -13,8 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
+from course_lib.data.progress import bar
 from course_lib.errors import CourseError, DataError
 
 _MOST_MEMBERS = 100_000
@@ -57,7 +56,8 @@ def unzip(file: Path, folder: str, into: Path, largest: int) -> None:
                 f"{file.name} needs {size / 1e6:.0f} MB unpacked, and only {free / 1e6:.0f} MB are "
                 f"free at {into.parent}. Make room and try again."
             )
-        for name, info in tqdm(inside.items(), f"Unpacking {file.name}", unit="file"):
+        text = f"Unpacking {file.name}"
+        for name, info in bar(len(inside), text, unit="file", iterable=inside.items()):
             target = into / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(info) as source, target.open("xb") as copy:

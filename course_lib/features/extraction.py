@@ -17,13 +17,13 @@ from torch.utils.data import Dataset
 from course_lib import profile
 from course_lib.backbones.maps import Layout
 from course_lib.data.classes import class_names
+from course_lib.data.progress import bar
 from course_lib.features import cache as disk
 from course_lib.features import keys
 from course_lib.features.containers import Features, FeaturesError
 from course_lib.features.taps import Tap, layout_for, pooled
 from course_lib.text import counted
 from course_lib.training.evaluation import evaluation_mode, model_device
-from course_lib.training.progress import bar
 
 PROBED = 3  # pictures that are prepared twice beforehand, to see that they come out the same
 RANDOM_MESSAGE = (

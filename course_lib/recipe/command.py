@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from course_lib import recipe
+from course_lib.data.progress import bar
 from course_lib.errors import CourseError, DataError
 from course_lib.recipe.prediction import Prediction, pictures_in
-from course_lib.training.progress import bar
 
 OUT = "mine.safetensors"
 

@@ -24,10 +24,10 @@ from course_lib.data import DataWarning, ImageError, open_image
 from course_lib.data.images import to_rgb
 from course_lib.data.inspection import inspect
 from course_lib.data.layout import files_below
+from course_lib.data.progress import bar
 from course_lib.errors import DataError, suggest
 from course_lib.text import counted, few
 from course_lib.training.evaluation import evaluation_mode, model_device
-from course_lib.training.progress import bar
 
 THRESHOLD = 0.7
 """Below this probability of the best class a prediction isn't sure.

@@ -22,9 +22,9 @@ from typing import Any
 import PIL
 import torch
 from PIL import Image
-from tqdm.auto import tqdm
 
 from course_lib.data.manifest import MANIFEST, bundled_folder, read_manifest
+from course_lib.data.progress import bar
 from course_lib.errors import DataError
 from course_lib.paths import write_file
 from course_lib.renderer.foods import HOTDOG, TURNS
@@ -130,7 +130,8 @@ def build(
         old = set(read_manifest(root)["pictures"])
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=".drawing-") as staging:
         jobs = [(order, staging) for order in orders(pairs)]
-        entries = dict(tqdm(_drawn(jobs, workers), total=len(jobs), unit="picture"))
+        drawn = bar(len(jobs), "Drawing", unit="picture", iterable=_drawn(jobs, workers))
+        entries = dict(drawn)
         (root / MANIFEST).unlink(missing_ok=True)
         for path in entries:
             (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from course_lib.data.progress import bar
 from course_lib.training.batches import count_batches, unpack
 from course_lib.training.errors import NonFiniteLossError, TrainingError
 from course_lib.training.evaluation import measure, modes_of, restore_modes
 from course_lib.training.history import EpochRecord, History
 from course_lib.training.metrics import check_outputs, count_correct, said
 from course_lib.training.precision import Precision
-from course_lib.training.progress import bar
 from course_lib.training.reduction import Loss, total_loss
 from course_lib.training.snapshot import WeightSnapshot
 

@@ -118,10 +118,9 @@ plots.show(
 print("filters:", len(filters), "| numbers in each:", filters[0].numel())
 
 # %% [markdown]
-# Two different sides find **edges** in one direction. A patch of one colour finds places of that
-# **colour**. Nobody drew these patterns: they came out of training. Here is what six of them answer to
-# one picture, bright where the answer is strong. (After the first, each is the one least like those
-# before it.)
+# Two different sides find **edges** in one direction, a patch of one colour places of that **colour**.
+# Nobody drew these patterns: they came out of training. Here is what six of them answer to one picture,
+# bright where the answer is strong.
 
 # %%
 sets = {
@@ -159,16 +158,14 @@ print("shown: the picture and the answers of", len(six), "filters")
 # ## What the late layers know
 #
 # Behind the first layer come 16 blocks of a few layers each, each building on what the one before it
-# found. You can't look at these weights any more: they work on features and not on colours. But you
-# can ask: *which pictures does this channel answer to most?*
+# found. You can't look at these weights: they work on features and not on colours. But you can ask:
+# *which pictures does this channel answer to most?*
 #
 # Below are three depths, with two channels each: the four training pictures that a channel answers to
-# most, cut out where the answer is strongest. The last row is the head, whose 1,000 channels have
-# names, those of ImageNet's classes.
+# most, cut out where the answer is strongest. The last row is the head, whose channels are ImageNet's
+# 1,000 classes.
 
 # %%
-
-
 def stages_by_depth(network, images):
     """The feature maps at five depths, each (N, channels, height, width)."""
     with torch.no_grad():
@@ -178,6 +175,10 @@ def stages_by_depth(network, images):
     return [torch.cat(maps) for maps in zip(*parts, strict=True)]
 
 
+stages = {split: stages_by_depth(net, images) for split, (images, _) in pictures.items()}
+
+
+# %%
 def strongest(maps, channel, side, count=4):
     """Of the pictures with the strongest answers, cut out where the answer is."""
     peaks, places = maps[:, channel].flatten(1).max(dim=1)
@@ -193,7 +194,7 @@ def strongest(maps, channel, side, count=4):
     return cuts
 
 
-stages = {split: stages_by_depth(net, images) for split, (images, _) in pictures.items()}
+# %%
 cuts, titles = [], []
 for depth, side in ((0, 16), (2, 40), (4, 96)):
     maps = stages["train"][depth]
@@ -218,18 +219,18 @@ plots.show(
 print("channels by depth:", *(maps.shape[1] for maps in stages["train"]))
 
 # %% [markdown]
-# The first row has borders; the last has things. In between, most channels answer to a mixture that
-# has no name, and people see meaning easily. So ask in a way that can be counted.
+# The first row has borders; the last has things. Most channels in between answer to a mixture that has
+# no name, and people see meaning easily. So ask in a way that can be counted.
 #
 # ## A probe at every depth
 #
 # Five depths are marked in this network: after 1, 3, 5, 11 and 16 of its blocks. Take the features at
-# one of them, average each channel over the picture, and train one linear layer on
-# them: hot dog or other food? 96 pictures to train on, 64 to test. Such a layer is called a **probe**.
-# It can't see patterns itself, so what it finds was in the features.
+# one of them, average each channel over the picture, and train one linear layer on them: hot dog or
+# other food? There are 96 pictures to train on, 64 to test. Such a layer is called a **probe**. It can't
+# see patterns itself, so what it finds was in the features.
 #
-# For comparison: the same network with random weights, never trained on anything. The share of right
-# answers on the test pictures, which no probe trained on, is the **accuracy**.
+# For comparison: the same network with random weights. The share of right answers on the test pictures,
+# which no probe trained on, is the **accuracy**.
 #
 # **Predict.** Guessing gives 0.5. At which depth, 1 to 5, does the probe on the
 # trained network first reach 0.8? And does the random network reach it anywhere?
@@ -281,18 +282,17 @@ compare("first depth with 0.8", first, digits=0)
 compare("random network reaches 0.8", "yes" if max(untrained) >= 0.8 else "no")
 
 # %% [markdown]
-# Nobody told this network that the question would be "hot dog or not". And yet the answer can be read
-# off its last features by one linear layer. *That* is what weights know, and why transfer works.
+# Nobody told this network that the question would be "hot dog or not". And yet one linear layer reads
+# the answer off its last features. *That* is what weights know, and why transfer works.
 #
-# The first depth says hardly more than guessing does. It isn't useless: all later depths are computed
-# from it. It is **general**: edges and colours are in every picture, so they say little about any. Early
-# layers are general, late ones specific to the source: hence the advice to freeze the early ones.
+# The first depth says hardly more than guessing does. It isn't useless: all later ones are computed from
+# it. It is **general**: edges and colours are in every picture. Late layers are specific to the source;
+# hence the advice to freeze the early ones.
 #
 # ## How far do the weights travel?
 #
-# Now fine-tune: a new head, all layers learn, the head ten times as fast as the body. Then compare
-# each part with what it was: how long is the change, as a share of the part's length, the root of the
-# sum of its squares?
+# Now fine-tune: a new head, all layers learn, the head ten times as fast as the body. How long is the
+# change of each part, as a share of the part's length (the root of the sum of its squares)?
 #
 # **Predict.** Which moves farthest, as a share: "early", "middle", "late" or "head"?
 
@@ -340,20 +340,20 @@ assert accuracy > 0.65
 compare("moves farthest", max(travelled, key=travelled.get))
 
 # %% [markdown]
-# The body hardly moves. "Fine" in fine-tuning is to be taken literally: few steps, and small ones. The
-# head started from small random numbers and had everything to learn.
+# The body hardly moves: "fine" in fine-tuning means few steps, and small ones. The head started from
+# small random numbers and had everything to learn.
 #
 # ## When it helps
 #
-# Fine-tuning saves compute and can raise accuracy, compared with training from scratch: so it is said
-# (the forum article under Sources). This course tests such claims, many of them in a laboratory that is
-# small enough for thousands of trainings: scikit-learn's 1,797 digits of 8 by 8 pixels, a source of 0
-# to 4, a target of 5 to 9, and a network of three convolutions and a head.
+# Fine-tuning saves compute and can raise accuracy, compared with training from scratch: so the forum
+# article under Sources says. This course tests such claims on photographs, and in a laboratory small
+# enough for thousands of trainings: scikit-learn's 1,797 digits of 8 by 8 pixels, a source of 0 to 4, a
+# target of 5 to 9, and a network of three convolutions and a head.
 #
 # Every experiment is written down before it is run, and repeated for several **seeds**: other weights,
-# other pictures. Every way of training may try as many learning rates as the others; the best is
-# chosen on the **validation** part and measured on the test part. What comes out is a mean with an
-# **interval**: the range of effects that these runs are consistent with.
+# other pictures. Every way of training tries as many learning rates; the best is chosen on the
+# **validation** part and measured on the test part. What comes out is a mean with an **interval**: the
+# range of effects that these runs are consistent with.
 #
 # - **On photographs of food, from ImageNet**, all layers trained minus scratch
 #   was <!-- evidence: C1_photographs.gain_10 -->0.031 [-0.076, 0.139]<!-- end --> in accuracy with 10 photographs to learn
@@ -369,14 +369,14 @@ compare("moves farthest", max(travelled, key=travelled.get))
 #   was <!-- evidence: hotdog_margin.gain -->0.367 [0.299, 0.437]<!-- end -->.
 #
 # So the claim needs its conditions. A working rule: **transfer helps when the source knows much that
-# your own pictures are too few to teach.** The digits' source is 900 tiny pictures; ImageNet is more
-# than a million photographs.
+# your own pictures are too few to teach.** The digits' source is 900 tiny pictures, ImageNet a million
+# photographs.
 #
 # ## When it hurts
 #
 # If transfer leaves you *worse* off than starting from scratch, that is **negative transfer**. A source
-# that differs a lot is said to bring it. Here are two very odd ones: digits whose pixels were shuffled,
-# and digits whose labels were drawn at random. Then all layers were trained on the target.
+# that differs a lot is said to bring it. Here are two very odd ones, whose pixels were shuffled, or whose
+# labels were drawn at random. Then all layers were trained on the target.
 #
 # - Shuffled pixels minus scratch: <!-- evidence: C2.shuffled -->-0.014 [-0.023, -0.005]<!-- end --> (<!-- evidence: C2.shuffled.verdict -->held<!-- end -->).
 # - Random labels minus scratch: <!-- evidence: C2.labels -->-0.008 [-0.015, -0.001]<!-- end --> (<!-- evidence: C2.labels.verdict -->no difference that matters<!-- end -->).
@@ -387,9 +387,9 @@ compare("moves farthest", max(travelled, key=travelled.get))
 # is <!-- evidence: C2_photographs.labels -->-0.037 [-0.088, 0.013]<!-- end --> (<!-- evidence: C2_photographs.labels.verdict -->undecided<!-- end -->): whether
 # such sources do harm there is open.
 #
-# Frozen features can't. Take features without any network: group digits by k-means, and describe each
-# picture by how near it is to each group. Groups made from all digits, or from 0 to 4 only, then serve
-# to tell 5 to 9 apart, with two labels a class; the baseline is the bare pixels.
+# Frozen features can't be unlearned. Take features without any network: group digits by k-means, and
+# describe each picture by how near it is to each group. Groups made from all digits, or from 0 to 4 only,
+# then serve to tell 5 to 9 apart, with two labels a class; the baseline is the bare pixels.
 #
 # **Predict.** In how many of 20 draws will the groups from all digits beat the pixels? And those from 0
 # to 4 only?
@@ -407,6 +407,7 @@ source, target = order[:900], order[900:]
 pixels = x.flatten(1).numpy()
 
 
+# %%
 def nearness(rows):
     """Group some pictures; describe all by how much nearer than usual each group is."""
     groups = KMeans(50, n_init=1, random_state=p.seed).fit(pixels[rows])
@@ -427,6 +428,7 @@ def accuracies(described, labels, rows, each, draws):
     return np.array(found)
 
 
+# %%
 labels = y.numpy()
 zero_to_four = source[y[source] < 5]
 five_to_nine = target[y[target] >= 5].numpy()
@@ -447,8 +449,8 @@ assert wins["all"] >= 14
 assert wins["0 to 4"] <= 6
 
 # %% [markdown]
-# The same method, as many pictures, and one source helps while the other hurts. **Frozen features that
-# don't fit can hurt.** How do you notice? Only with a simple baseline beside it.
+# One source helps, the other hurts. **Frozen features that don't fit can hurt**, and only a simple
+# baseline beside them shows it.
 #
 # ## The four cases
 #
@@ -460,8 +462,8 @@ assert wins["0 to 4"] <= 6
 # | **many pictures** | start from the weights, train all | train from scratch |
 #
 # It was measured on the digits 5 to 9. *Few* is 25 pictures, *many* is 200; *dissimilar* means turned by
-# 90 degrees, dark for bright, and noisy. In each case four strategies ran on 16 seeds. The figure
-# below has a panel for each; the filled square is what the rule recommends.
+# 90 degrees, dark for bright, and noisy. The figure below has a panel for each case, with four strategies
+# over <!-- evidence: C3.seeds -->23<!-- end --> draws; the filled square is what the rule recommends.
 #
 # **Predict.** In how many of the four cases has the recommended strategy the highest mean accuracy?
 
@@ -498,8 +500,8 @@ for case, cell in cells.items():
 compare("cases where the rule comes first", first_places, digits=0)
 
 # %% [markdown]
-# A highest mean isn't a proof. The experiment's own question was stricter: is the recommended strategy
-# better than the best of the three others, chosen by validation? On <!-- evidence: C3.on -->25 or 200 digits of 8 x 8 pixels to learn from, 450 to test; 23 draws<!-- end -->:
+# A highest mean isn't a proof. The experiment's own question was stricter: does the recommended strategy
+# beat the best of the three others, chosen by validation? On <!-- evidence: C3.on -->25 or 200 digits of 8 x 8 pixels to learn from, 450 to test; 23 draws<!-- end -->:
 #
 # | case | recommended minus best other | verdict |
 # |---|---|---|
@@ -516,7 +518,7 @@ compare("cases where the rule comes first", first_places, digits=0)
 # | few, similar | <!-- evidence: C3_photographs.few_similar -->0.030 [-0.037, 0.098]<!-- end --> | <!-- evidence: C3_photographs.few_similar.verdict -->undecided<!-- end --> |
 # | many, similar | <!-- evidence: C3_photographs.many_similar -->-0.074 [-0.114, -0.036]<!-- end --> | <!-- evidence: C3_photographs.many_similar.verdict -->did not hold<!-- end --> |
 #
-# **The rule was not confirmed in any of these cases.** Use it for where to *begin*, and let validation
+# **The rule was not confirmed in any of these cases.** Use it to *begin* with, and let validation
 # decide. One thing did come out clearly, the head alone with many dissimilar pictures:
 
 # %%
@@ -529,7 +531,7 @@ assert gain.high < 0
 
 # %% [markdown]
 # This comparison was picked *after* seeing the figure, out of twelve, so its interval was widened for
-# twelve. It stays below zero: negative transfer again, with frozen features that don't fit.
+# twelve. It stays below zero: negative transfer again.
 #
 # ## Which layers to keep
 #
@@ -549,9 +551,9 @@ assert gain.high < 0
 #   (<!-- evidence: C5_photographs.medium.verdict -->undecided<!-- end -->); minus the head only: <!-- evidence: C5_photographs.medium_head -->-0.091 [-0.141, -0.042]<!-- end -->
 #   (<!-- evidence: C5_photographs.medium_head.verdict -->did not hold<!-- end -->).
 #
-# And are the first layers general? Keep and freeze the first *k* layers of the source and draw the
-# later ones anew, as Yosinski and others did with ImageNet split in two: there the first layers carried
-# over at hardly any cost, and the later ones cost more and more.
+# And are the first layers general? Keep and freeze the first *k* layers and draw the later ones anew, as
+# Yosinski and others did with ImageNet split in two: there the first layers carried over at hardly any
+# cost, and the later ones cost more and more.
 
 # %%
 kept = table.read("C5")
@@ -571,13 +573,12 @@ print(f"from the lowest mean to the highest: {spread:.3f}")
 
 # %% [markdown]
 # The first layer kept, minus none kept: <!-- evidence: C5.general -->0.009 [-0.002, 0.020]<!-- end -->
-# (<!-- evidence: C5.general.verdict -->no difference that matters<!-- end -->, <!-- evidence: C5.seeds -->32<!-- end --> draws). A first layer that was kept is worth as much
-# as a new one here, to within what matters: the layers were trained on *other digits*, and no loss can
-# be seen.
+# (<!-- evidence: C5.general.verdict -->no difference that matters<!-- end -->, <!-- evidence: C5.seeds -->32<!-- end --> draws). A first layer that was trained on
+# *other digits* is worth as much as a new one, to within what matters.
 #
 # ## Three kinds of transfer
 #
-# Texts divide transfer by what differs between source and target, and by who has labels.
+# By what differs between source and target, and by who has labels:
 #
 # | kind | task | domain | labels |
 # |---|---|---|---|
@@ -585,12 +586,12 @@ print(f"from the lowest mean to the highest: {spread:.3f}")
 # | **inductive** | another | the same, or near | some in the target |
 # | **unsupervised** | any | any | none while the features are learned |
 #
-# A *domain* is the kind of input, such as day or night; a *task* is the question that is asked of it.
-# The names are from S. Pan and Q. Yang. One small example of each, on the digits:
+# A *domain* is the kind of input, such as day or night; a *task* is the question asked of it (S. Pan and
+# Q. Yang's names). One small example of each, on the digits:
 #
 # **Transductive.** A network has learned the ten digits from good scans. Now come scans from a pale
-# machine: the same digits, grey on grey, a little noisy, and nobody has labelled any. What can be done
-# *without labels*? Bring the pale pictures' mean and standard deviation to those of the good ones.
+# machine: grey on grey, a little noisy, and not labelled. What can be done *without labels*? Bring the
+# pale pictures' mean and standard deviation to those of the good ones.
 #
 # **Predict.** The network's accuracy on good scans is about 0.95. On pale ones? And after matching?
 
@@ -628,14 +629,14 @@ assert read["pale"] < 0.8 < 0.85 < read["pale, matched"]
 assert read["dark for bright"] < 0.1
 
 # %% [markdown]
-# No weight was changed. But shift and scale repair a shift and a scale: where dark and bright are
-# swapped, the network is worse than guessing, and matching can't turn a picture over.
+# No weight was changed. But shift and scale repair only a shift and a scale: where dark and bright are
+# swapped, the network is worse than guessing.
 #
 # **Inductive.** The same pictures, another question: has the digit a closed loop, as 0, 6, 8 and 9
-# have? There are ten labelled pictures for "yes" and ten for "no". The network that reads digits was
-# never asked this. Are its features still better than the pixels?
+# have? There are ten labelled pictures for "yes" and ten for "no". Are the features of the network that
+# reads digits better than the pixels?
 #
-# **Unsupervised.** You have seen it above: the groups of k-means were found without any label.
+# **Unsupervised.** You saw it above: the groups of k-means were found without labels.
 
 # %%
 with torch.no_grad():
@@ -652,8 +653,7 @@ print(
 )
 
 # %% [markdown]
-# Five more strategies that texts name, from domain-adversarial training to few-shot learning, are run in
-# chapter 08.
+# Five more strategies, from domain-adversarial training to few-shot learning, are run in chapter 08.
 #
 # ## A transfer project, step by step
 #
@@ -670,9 +670,8 @@ print(
 # ## Pitfalls
 #
 # - **No baseline**: without scratch or pixels, negative transfer can't be seen.
-# - **Fine-tuned or frozen?** Say which layers were copied, and which moved.
 # - **One run is one run.** Many effects on this page are smaller than the difference between seeds.
-# - **"Undecided" isn't "no effect".** What do the ends of the interval still allow?
+# - **"Undecided" isn't "no effect".** What do the interval's ends allow?
 # - **Choosing by the test part** makes every strategy look better than it is, the luckiest most.
 
 # %% [markdown]

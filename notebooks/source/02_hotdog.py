@@ -46,7 +46,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # - measure what pretraining brought, against the same network from scratch;
 # - freeze all but the head, and say what it saves;
 # - start a new head from a class that the network knows already;
-# - look at the mistakes, and at where the network looks;
+# - look at its mistakes, and at where it looks;
 # - go from a folder of your own photographs to a network, a report and an answer.
 
 # %%
@@ -68,9 +68,8 @@ print(f"profile {p.name}: {p.backbone} at {p.image_size} pixels, {p.data} pictur
 # ## The pictures
 #
 # The book's data set has 1,400 pictures of hot dogs and 1,400 of other food, found on the web. The
-# profile `full` downloads it. The profile `tiny` uses pictures that nobody took: a program in
-# `course_lib.renderer` drew them, light, bread and table. They are few, and the real network that you
-# load below takes them for food.
+# profile `full` downloads it. The profile `tiny` uses pictures that nobody took: `course_lib.renderer`
+# drew them, light, bread and table. The real network that you load below takes them for food.
 
 # %%
 pictures = {split: data.hotdog(split=split) for split in ("train", "val", "test")}
@@ -100,8 +99,7 @@ print(
 
 # %% [markdown]
 # The other food is hard on purpose: even a sausage without a bun and a bun without a sausage.
-
-# %% [markdown]
+#
 # ## What the network sees
 #
 # A picture has some size and values from 0 to 255. The network wants a square of a fixed size, and
@@ -167,15 +165,14 @@ assert shares["its own"] >= 0.5
 # %% [markdown]
 # No error message, and a good part of the knowledge is gone.
 #
-# The course's [ledger](11_claims.ipynb) tests claims such as this one (C11 there) with intervals. On photographs of hot dogs, used as it is, the
+# The course's [ledger](11_claims.ipynb) tests such claims (this one is C11) with intervals. On photographs of hot dogs, used as it is, the
 # network's share of recognised ones changes by <!-- evidence: C11_photographs.unlearned -->-0.31 [-0.36, -0.25]<!-- end --> with the wrong numbers,
 # and on the drawn ones by <!-- evidence: C11.unlearned -->-0.15 [-0.25, -0.06]<!-- end -->. When a new head is *trained* with them, the test
 # accuracy changes by <!-- evidence: C11_photographs.learned -->-0.045 [-0.060, -0.030]<!-- end --> on <!-- evidence: C11_photographs.on -->96 photographs of food at 224 pixels to learn from, 400 to test; ImageNet's weights; 50 draws<!-- end -->, and by <!-- evidence: C11.learned -->-0.005 [-0.026, 0.015]<!-- end --> on
-# drawn pictures. The wrong numbers cost most where nothing is trained; on photographs they cost
-# something even then.
+# drawn pictures. The wrong numbers cost most where nothing is trained.
 #
 # Training shows each picture in a new form every time: a random crop, now and then mirrored. That is
-# **augmentation**: it says what doesn't matter. For testing, it is always the middle.
+# **augmentation**. For testing, it is always the middle.
 
 # %%
 one = pictures["train"][shown.indices[order[0]]][0]
@@ -205,8 +202,6 @@ print(f"{min(f.min() for f in forms):.0f} to {max(f.max() for f in forms):.0f}")
 # %%
 print(backbones.card(p.backbone))
 
-# %%
-
 
 def new_net(**settings):
     """The backbone with two outputs; see the note below on the order in memory."""
@@ -225,10 +220,9 @@ for name in new:
 
 # %% [markdown]
 # Steps 2 and 3 are one line of code, and the check is worth its four: a network whose weights were
-# *not* loaded looks just the same from outside. (`channels_last` changes only the order in memory, in
-# which convolutions run faster.)
-
-# %% [markdown]
+# *not* loaded looks the same from outside. (`channels_last` is an order in memory in which convolutions
+# run faster.)
+#
 # ## Two learning rates: η and 10η
 #
 # The copied layers, the **body**, are nearly right and should move a little. The new layer, the **head**,
@@ -275,12 +269,11 @@ print(f"{sum(equal)} of {len(equal)} tensors are equal, bit for bit")
 # - **Fewer than five batches** make it divide by zero: it draws a point every `num_batches // 5`.
 # - It **sums** the losses of a batch. Its learning rate, 5e-5, goes with the sum over 128 pictures; with
 #   the mean, PyTorch's default, the same steps need a rate 128 times as large (chapter 06).
-
-# %% [markdown]
+#
 # ## Fine-tuned against from scratch
 #
-# Two networks, the same architecture, pictures, order and number of epochs. One starts from ImageNet's
-# weights, the other from random ones; as in the book, it has one larger learning rate for all layers.
+# Two networks: the same architecture, pictures, order and epochs. One starts from ImageNet's weights, the
+# other from random ones; as in the book, it has one larger learning rate for all layers.
 #
 # **Predict.** Two classes, so guessing gives an accuracy of 0.5. Where will each of the two be on the
 # test pictures?
@@ -290,15 +283,11 @@ predict("fine-tuned accuracy", ...)
 predict("accuracy from scratch", ...)
 
 # %%
-sets = {
-    "train": train_set,
-    "val": data.hotdog(split="val", transform=see.eval),
-    "test": data.hotdog(split="test", transform=see.eval),
-}
+sets = {"train": train_set}
+sets |= {split: data.hotdog(split=split, transform=see.eval) for split in ("val", "test")}
 if p.train_images:
-    sets["train"] = data.balanced_subset(sets["train"], p.train_images, seed=p.seed)
-    sets["val"] = data.balanced_subset(sets["val"], p.test_images // 2, seed=p.seed)
-    sets["test"] = data.balanced_subset(sets["test"], p.test_images, seed=p.seed)
+    most = {"train": p.train_images, "val": p.test_images // 2, "test": p.test_images}
+    sets = {split: data.balanced_subset(sets[split], n, seed=p.seed) for split, n in most.items()}
 print({split: len(dataset) for split, dataset in sets.items()})
 
 
@@ -340,18 +329,17 @@ compare("accuracy from scratch", runs["from scratch"].accuracy, within=0.05)
 assert runs["fine-tuned"].accuracy > runs["from scratch"].accuracy
 
 # %% [markdown]
-# On so few pictures and in so few steps, the network from scratch does no better than guessing. Is that
+# On so few pictures, in so few steps, the network from scratch does no better than guessing. Is that
 # luck? Over several seeds, each with other pictures, and with both choosing among three learning rates
 # by validation, the fine-tuned network was better by <!-- evidence: hotdog_margin.gain -->0.367 [0.299, 0.437]<!-- end --> in accuracy: the mean, and its
 # 95 % **confidence interval**, in which the true mean lies 19 times in 20
 # (<!-- evidence: hotdog_margin.on -->96 drawn pictures to learn from, 120 to test, 96 pixels; ImageNet's weights; 5 draws<!-- end -->). Mind what it compares: with so short a training, new weights end near
 # chance, and that is what the gain is measured from.
-
-# %% [markdown]
+#
 # ## Growing the learning rate, and tuning both
 #
 # What happens when the learning rate grows? And would the network from scratch catch up, if its
-# rate were tuned too? Both get the same four rates, and one pass over the pictures for each.
+# rate were tuned too? Both get the same four rates, and one pass over the pictures at each.
 #
 # **Predict.** At the largest of the four, a hundred times the rate used above, will the fine-tuned
 # network be `"better"` than at that rate, or `"worse"`? And does the network from scratch catch up
@@ -401,9 +389,8 @@ compare("scratch catches up", "yes" if best["from scratch"] >= best["fine-tuned"
 
 # %% [markdown]
 # A learning rate can be too large for fine-tuning: the steps then destroy what the copied layers knew.
-# And with less time, larger steps pay: tune for the budget that you have.
-
-# %% [markdown]
+# With less time, larger steps pay.
+#
 # ## Freezing all but the head
 #
 # If the copied layers are good, why train them at all? The book's third exercise trains the new layer
@@ -473,8 +460,8 @@ print("changed by the training:", *changed)
 # much for the weights. With a frozen body only the forward third is left, and the features it gives
 # could be computed once and for all: that is chapter 05.
 #
-# The accuracy doesn't suffer, here, where the new question is near to what ImageNet asked. A reader of
-# the book measured ResNet-18 on the real pictures, once each (the forum under Sources): <!-- given -->0.922<!-- end --> with the
+# The accuracy doesn't suffer, where the new question is near to what ImageNet asked. A reader of the book
+# measured ResNet-18 on the real pictures, once each (the forum under Sources): <!-- given -->0.922<!-- end --> with the
 # head alone, <!-- given -->0.927<!-- end --> with everything, and 1.46 times the speed on four GPUs.
 #
 # With each way's learning rate chosen on validation pictures (C8), the head alone minus all layers
@@ -494,8 +481,7 @@ print("changed by the training:", *changed)
 # 200; with the head only by <!-- evidence: C21_photographs.10: head only.gap -->0.295<!-- end -->, <!-- evidence: C21_photographs.50: head only.gap -->0.185<!-- end -->
 # and <!-- evidence: C21_photographs.200: head only.gap -->0.081<!-- end -->. That gap is overfitting: it shrinks with more pictures, and with
 # fewer weights that may move.
-
-# %% [markdown]
+#
 # ## Starting from the class "hotdog"
 #
 # The new head starts from random numbers. But ImageNet's output layer has a **row** of weights for each of
@@ -533,6 +519,7 @@ row = dict(informed.named_modules())[head]
 difference = (row.weight[0].detach() - source[f"{head}.weight"][934]).abs().max()
 print(f"row 0 differs from ImageNet's row 934 by {float(difference)}")
 untrained = training.evaluate(informed, sets["test"])
+assert untrained.accuracy > 0.6
 histories["from row 934"], runs["from row 934"] = train_and_test(informed)
 
 # %% tags=["nbval-ignore-output"]
@@ -544,9 +531,6 @@ for name, history in histories.items():
         f"{name:<14}{epoch.train_loss:>11.3f}{epoch.train_acc:>11.3f}"
         f"{runs[name].accuracy:>10.3f}{history.images_per_second:>10.1f}"
     )
-
-# %%
-assert untrained.accuracy > 0.6
 
 # %% [markdown]
 # Before a single step of training, the head from row 934 is far better than guessing. Don't rank the
@@ -562,11 +546,11 @@ assert untrained.accuracy > 0.6
 # | about 100 | <!-- evidence: C9_photographs.from_100 -->0.000 [-0.013, 0.013]<!-- end --> | <!-- evidence: C9.more -->-0.023 [-0.053, 0.001]<!-- end --> |
 #
 # So the row is a head start, worth most when you have next to nothing.
-
-# %% [markdown]
+#
 # ## What it gets wrong
 #
-# An accuracy is one number. The **confusion matrix** has four, and says which way the errors go.
+# The **confusion matrix** says which way the errors go. Below it are the mistakes that the network was
+# surest of. Would you have known?
 
 # %%
 answers = training.predict(finetuned, sets["test"])
@@ -579,10 +563,6 @@ plots.show(
 assert matrix.trace() > 0.6 * matrix.sum()
 print("test pictures:", int(matrix.sum()))
 
-# %% [markdown]
-# And these are the mistakes that it was surest of. Would you have known?
-
-# %%
 look = pictures["test"]
 if p.test_images:
     look = data.balanced_subset(look, p.test_images, seed=p.seed)
@@ -605,8 +585,8 @@ print("shown: at most six mistakes, the surest first")
 # %% [markdown]
 # ## Where it looks
 #
-# **Grad-CAM** asks which places of the last feature map speak for a class. It weighs each channel of
-# the map by the gradient of the class's score, adds the channels up, and keeps what is positive.
+# **Grad-CAM** asks which places of the last feature map speak for a class: it weighs each channel by the
+# gradient of the class's score, adds them up, and keeps what is positive.
 
 # %%
 chosen = test_hotdogs[::8][:4]
@@ -625,18 +605,15 @@ plots.show(
 print("maps:", *maps.shape)
 
 # %% [markdown]
-# The map is coarse. The pictures are 320 pixels wide here, larger than in training, so that the last
-# feature map has 10 by 10 places; at 96 pixels it has 3 by 3. Use it to ask questions ("why does it
-# look at the fork?"), not to prove that the network understands.
-
-# %% [markdown]
+# The map is coarse: 10 by 10 places at 320 pixels, and only 3 by 3 at the 96 of the training. Use it to ask
+# questions ("why does it look at the fork?"), not to prove that the network understands.
+#
 # ## Your own photographs
 #
 # For a folder of your own, `recipe.fit` takes the steps of this chapter. The folder has one folder
 # inside it for each class, or `train/` and `test/` with these. ImageNet's body stays frozen, a new head
 # is fitted at several sizes of the pictures, and more is trained only where that helps by more than
-# chance. Three lines, or two commands (`course train my_pictures`,
-# `course predict mine.safetensors photo.jpg`):
+# chance. Three lines (or `course train my_pictures` and `course predict mine.safetensors photo.jpg`):
 #
 # ```python
 # mine = recipe.fit("my_pictures", save_to="mine.safetensors")
@@ -644,8 +621,8 @@ print("maps:", *maps.shape)
 # recipe.load("mine.safetensors").predict("photo.jpg")
 # ```
 #
-# Here the folder holds the drawn pictures. To save time there is one size, and `stages=()` leaves it at
-# the head; `say` keeps it quiet.
+# Here the folder holds the drawn pictures; one size, and `stages=()`, which leaves it at the head, save
+# time.
 
 # %%
 import contextlib
@@ -682,7 +659,7 @@ print("learned from", mine.facts.pictures, "pictures, tested by", mine.test.n)
 # **calibration**: of the answers given 0.8, are about eight in ten right?
 #
 # Tomorrow you open the file and ask it about a photograph. Where the best class gets less than 0.7, the
-# answer is "not sure". Ask it about something else, too: scikit-learn brings a photograph of a temple.
+# answer is "not sure". Ask about something else, too: a photograph of a temple.
 #
 # **Predict.** The network knows two classes. What will it answer: `"hotdog"`, `"other food"` or
 # `"not sure"`?
@@ -717,9 +694,9 @@ panels.PredictionPanel(tomorrow, picture=photo)
 # - **Freeze, then check what moved.** `requires_grad = False` doesn't stop BatchNorm's statistics.
 # - **Build the optimizer after the new head** is in place; otherwise it trains the old one.
 # - **Choose on validation, report on test.** Once you have chosen by it, the test is validation.
-# - **One run is one run.** With this few pictures, another seed moves the accuracy by several points.
+# - **One run is one run.** Another seed moves the accuracy by several points here.
 # - **Accuracy over batches isn't accuracy over pictures**, when the last batch is smaller.
-# - **A sure answer isn't a right one**, least of all about something that was in no class.
+# - **A sure answer isn't a right one**, least of all about what was in no class.
 
 # %% [markdown]
 # ## Exercises
@@ -888,8 +865,7 @@ hosting.take_home()
 # 3. On a few dozen pictures, starting from ImageNet beats starting from nothing by far.
 # 4. The head alone trains several times as fast, and on so few pictures it is no worse.
 # 5. What the network knows already, such as a row for "hotdog", can be taken over with its scale.
-
-# %% [markdown]
+#
 # ## Sources
 #
 # - A. Zhang, Z. Lipton, M. Li, A. Smola: *Dive into Deep Learning*, section 14.2, Fine-Tuning; the

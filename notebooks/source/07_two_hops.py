@@ -67,6 +67,8 @@ p = profile.start()  # with other numbers: profile.start(epochs=5, seed=1)
 tasks, n_first, n_second = {
     "bundled": ("digits", 240, 50), "d2l": ("cifar", 5000, 1000)
 }[p.data]  # fmt: skip
+
+# %%
 see = backbones.preprocessing(p.backbone, size=p.image_size // 2)
 first_task, second_task = hop_data.two_tasks(tasks, see.eval)
 few = data.balanced_subset(first_task.train, n_first, seed=p.seed)
@@ -177,6 +179,7 @@ def table_of(model, parts):
     return [features.extract(model, part, cache=False).arrays() for part in parts]
 
 
+# %%
 imagenet = backbones.load(p.backbone).to(p.device).eval()
 on_food = table_of(imagenet, food.values())
 head = imagenet.get_submodule(backbones.head_name(imagenet)).cpu()

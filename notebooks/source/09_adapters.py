@@ -297,6 +297,7 @@ def costs_of(way):
     return inserts.count(trained), cost_of_step(net, optimizer, step, batch)
 
 
+# %%
 ways = ("all layers", "head", "last block", "norms", "LoRA, rank 4")
 cost = {way: costs_of(way) for way in ways}
 full = cost["all layers"][1]

@@ -277,15 +277,6 @@ def _made(folder):
     return folder
 
 
-def test_the_bars_are_shown_and_nothing_else(web, data, capsys):
-    get(archive(web.url("good")), data)
-    shown = capsys.readouterr()
-    assert "photos.zip" in shown.err
-    assert "Unpacking photos.zip: 100%" in shown.err
-    assert "Downloading" not in shown.err
-    assert shown.out == ""
-
-
 KILLED = """
 import importlib.util, os, signal, sys, time, types
 from pathlib import Path

@@ -34,15 +34,20 @@ def _in_notebook() -> bool:
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
-def bar(total: int | None, text: str, show: bool | None) -> Any:
-    """A tqdm bar that counts batches and vanishes when it is done.
+def bar(
+    total: int | None, text: str, show: bool | None = None, unit: str = "batch", **settings: Any
+) -> Any:
+    """A tqdm bar that counts something and vanishes when it is done.
 
     Args:
-        total: number of batches; None if unknown.
+        total: how many; None if unknown.
         text: what stands before the bar.
         show: True or False decides; None lets :func:`is_watched` decide.
+        unit: what is counted; ``"B"`` for bytes.
+        settings: others of tqdm's, such as ``iterable``, or ``delay`` in seconds.
     """
-    options: dict[str, Any] = {"total": total, "desc": text, "unit": "batch", "leave": False}
+    options = {"total": total, "desc": text, "unit": unit, "leave": False} | settings
+    options["unit_scale"] = unit == "B"
     if not (is_watched() if show is None else show):
         return tqdm(disable=True, **options)
     if _in_notebook():
