@@ -24,9 +24,9 @@ from course_lib.evidence.claims import claim
 
 LEVEL = 0.95
 MIN_SEEDS = 5
-MATTERS, MATTERS_ON_PHOTOGRAPHS, MATTERS_RATIO = 0.02, 0.03, 1.1
-"""The smallest effect that matters unless a contrast says otherwise: a difference (on photographs,
-where fewer draws can be paid for, a larger one), a factor."""
+MATTERS, MATTERS_ON_PICTURES, MATTERS_RATIO = 0.02, 0.03, 1.1
+"""The smallest effect that matters unless a contrast says otherwise: a difference (on drawn pictures
+and photographs, of which there are fewer to test on than digits, a larger one), a factor."""
 
 
 class EvidenceError(CourseError):
@@ -95,7 +95,7 @@ class Contrast:
             ``margin`` is a factor of 1 or more (0, the default, means 1).
         when: the condition under which it is made, for "holds when ...".
         matters: the smallest effect that matters, where ``"more"`` or ``"less"`` is claimed: a
-            difference (0.02 by default, 0.03 on photographs), or for a ratio a factor (1.1). With
+            difference (0.02 by default, 0.03 on pictures), or for a ratio a factor (1.1). With
             another measure than a share of right answers, say which and why.
     """
 
@@ -217,8 +217,8 @@ def experiment(
 
     def register(function: Callable[[int], Outcome]) -> Experiment:
         for id, its in decides.items():
-            if photographs:
-                its = tuple(_on_photographs(each) for each in its)
+            if photographs or files:
+                its = tuple(_on_pictures(each) for each in its)
             made = Experiment(
                 id, function, seeds, arms, measures, its, files, minutes, photographs, exact, name
             )
@@ -232,8 +232,8 @@ def experiment(
     return register
 
 
-def _on_photographs(contrast: Contrast) -> Contrast:
-    matters = MATTERS_ON_PHOTOGRAPHS if contrast.matters == MATTERS else contrast.matters
+def _on_pictures(contrast: Contrast) -> Contrast:
+    matters = MATTERS_ON_PICTURES if contrast.matters == MATTERS else contrast.matters
     return replace(contrast, matters=matters)
 
 

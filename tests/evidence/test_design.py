@@ -215,3 +215,14 @@ def test_a_data_file_is_part_of_the_design(registry, tmp_path):
     before = fingerprint.fingerprint(made)
     (tmp_path / "manifest.json").write_text("two")
     assert fingerprint.fingerprint(made) != before
+
+
+def test_what_matters_is_larger_on_pictures_than_on_digits():
+    """0.02 of 450 digits is nine of them; 0.03 of 120 drawn pictures, three or four."""
+    found = {
+        id: {each.matters for each in of.contrasts if not each.ratio}
+        for id, of in evidence.experiments().items()
+    }
+    assert found["C1"] == found["C3"] == {0.02}
+    assert found["C12"] == found["C12_photographs"] == found["C2_photographs"] == {0.03}
+    assert found["C6"] == {0.02, 0.1}  # the drift is no accuracy

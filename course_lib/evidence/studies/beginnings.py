@@ -135,7 +135,7 @@ AMOUNTS = (10, 50, 200)
 
 
 @experiment(
-    "C21", seeds=8,
+    "C21", seeds=80,
     arms=tuple(f"{way} {n}" for n in AMOUNTS for way in ("scratch", "fine-tuned", "head only")),
     measures=(ACCURACY, Measure("train_accuracy", digits=3), Measure("gap", digits=3), RATE),
     contrasts=(

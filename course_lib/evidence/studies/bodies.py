@@ -343,7 +343,7 @@ def against(name: str, treatment: str, control: str, when: str) -> Contrast:
 
 
 @experiment(
-    "layers_photographs", seeds=5, arms=named(WAYS, AMOUNTS),
+    "layers_photographs", seeds=10, arms=named(WAYS, AMOUNTS),
     measures=(ACCURACY, LEARNED, GAP, RATE),
     contrasts={
         "C1_photographs": tuple(

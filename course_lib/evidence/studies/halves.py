@@ -200,7 +200,7 @@ def less_lost(strength: str, n: int = 250) -> Contrast:
 
 
 @experiment(
-    "halves_photographs", seeds=5, arms=tuple(ARMS), measures=(ACCURACY, RATE, CORRUPTED, *LOST),
+    "halves_photographs", seeds=14, arms=tuple(ARMS), measures=(ACCURACY, RATE, CORRUPTED, *LOST),
     contrasts={
         "C2_photographs": (
             Contrast("shuffled", "shuffled pixels 250", "scratch 250", "test_accuracy", "less",

@@ -179,7 +179,7 @@ C11: dict[str, Any] = {
 }  # fmt: skip
 
 
-@experiment("C11", seeds=50, **C11, files=FILES, minutes=2)
+@experiment("C11", seeds=100, **C11, files=FILES, minutes=2)
 def normalisation_drawn(seed: int) -> Outcome:
     """What do the wrong numbers for normalisation cost?
 
@@ -255,7 +255,7 @@ def hotdog_contrasts(pool: str) -> tuple[Contrast, ...]:
 
 
 @experiment(
-    "C9", seeds=50, arms=hotdog_arms(DRAWN), measures=(ACCURACY, bodies.RATE),
+    "C9", seeds=80, arms=hotdog_arms(DRAWN), measures=(ACCURACY, bodies.RATE),
     contrasts=hotdog_contrasts(DRAWN), files=FILES, minutes=2,
 )  # fmt: skip
 def hotdog_row_drawn(seed: int) -> Outcome:
@@ -271,7 +271,7 @@ def hotdog_row_drawn(seed: int) -> Outcome:
 
 
 @experiment(
-    "C9_photographs", seeds=50, arms=hotdog_arms(FOOD), measures=(ACCURACY, bodies.RATE),
+    "C9_photographs", seeds=150, arms=hotdog_arms(FOOD), measures=(ACCURACY, bodies.RATE),
     contrasts=hotdog_contrasts(FOOD), photographs=FOOD, minutes=6,
 )  # fmt: skip
 def hotdog_row_on_photographs(seed: int) -> Outcome:
@@ -316,7 +316,7 @@ C17: dict[str, Any] = {
 }  # fmt: skip
 
 
-@experiment("C17", seeds=50, **C17, files=FILES, minutes=2)
+@experiment("C17", seeds=100, **C17, files=FILES, minutes=2)
 def classical_drawn(seed: int) -> Outcome:
     """Do classical classifiers work on a network's features, and do two networks do better?
 
