@@ -484,8 +484,8 @@ for each in report.adapted:
     print(f"{each.name}: {each.adapted}")
 
 # %% [markdown]
-# Do this **before** you build the optimizer, or it holds the old head and never trains the new one.
-# `skip_mismatched=True` would have loaded this file too, but it forgives *every* tensor of another
+# Change the head **before** you build the optimizer, or it holds the old one and never trains the new.
+# `skip_mismatched=True` would have loaded Lite0's file too, but it forgives *every* tensor of another
 # size, also the one that you didn't think of.
 #
 # ## A backbone for a detector

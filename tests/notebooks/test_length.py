@@ -28,7 +28,8 @@ def of_chapter(notebook):
     kept, within = [], False
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and re.search(r"^## ", cell.source, re.M):
-            within = bool(re.search(r"^## (Exercises|Appendix)", cell.source, re.M))
+            appendix = within and re.search(r"^## Appendix", cell.source, re.M)
+            within = bool(re.search(r"^## Exercises", cell.source, re.M) or appendix)
         if not within and "setup" not in cell.metadata.get("tags", ()):
             kept.append(cell)
     return kept
