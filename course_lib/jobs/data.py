@@ -10,6 +10,7 @@ import importlib
 import itertools
 import random
 import tarfile
+import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ def find(config: JobConfig) -> Splits:
     for name in ("train", "val"):
         if name not in parts:
             raise DataError(f"{config.data} has no picture for {name}; name some: {name} = ...")
-    data.check_same_classes(parts)
+    data.check_same_classes({"config's": config if config.classes else None, **parts})
     return Splits(parts["train"], parts["val"], parts.get("test"))
 
 
@@ -161,6 +162,9 @@ def _listed(path: Path, classes: tuple[str, ...], joined: bool) -> dict[str, Sou
             f"{path} begins with {few(heads) or 'nothing'}; expected a first line path,label or "
             "path,label,split, and a picture a line below it."
         )
+    for row in rows:  # as written in a spreadsheet: spaces at the ends, accents in two ways
+        row["label"] = unicodedata.normalize("NFC", (row["label"] or "").strip())
+    classes = tuple(unicodedata.normalize("NFC", each) for each in classes)
     problems = []
     known = classes or tuple(sorted({row["label"] for row in rows if row["label"]}))
     for number, row in enumerate(rows, start=2):
@@ -224,7 +228,8 @@ def _class_number(label: bytes, classes: tuple[str, ...], where: str) -> int:
     text = label.decode(errors="replace").strip()
     if text in classes:
         return classes.index(text)
-    if text.isdecimal() and int(text) < len(classes):
+    named = any(each.isdecimal() for each in classes)  # then a number may be meant as a name
+    if text.isdecimal() and len(text) < 10 and int(text) < len(classes) and not named:
         return int(text)
     raise DataError(
         f"{where} says {text!r}; expected one of {few(classes)} or a number below {len(classes)}."

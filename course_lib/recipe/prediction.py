@@ -18,9 +18,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from course_lib import profile
-from course_lib.backbones import Preprocessing
+from course_lib import backbones, profile
+from course_lib.backbones import HeadError, Preprocessing
 from course_lib.data import DataWarning, ImageError, open_image
+from course_lib.data.classes import carry
 from course_lib.data.images import to_rgb
 from course_lib.data.inspection import inspect
 from course_lib.data.layout import files_below
@@ -120,6 +121,11 @@ class Predictor:
     def __post_init__(self) -> None:
         self.model.to(memory_format=torch.channels_last)
         self.classes = tuple(self.classes)
+        try:
+            head = self.model.get_submodule(backbones.head_name(self.model))
+        except HeadError:
+            head = self.model
+        carry(head, self.classes)
 
     def __repr__(self) -> str:
         name = self.about.get("backbone") or type(self.model).__name__

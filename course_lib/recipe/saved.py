@@ -164,7 +164,7 @@ def load(
         CheckpointError: no such file, or one that is damaged, was saved in another way, lacks a
             part, or doesn't fit the network that it names. The message says which part.
     """
-    catalogue = open_catalogue(path)
+    catalogue = open_catalogue(path, checked=True)
     path, extra = catalogue.path, catalogue.metadata.get("extra")
     if not isinstance(extra, Mapping) or "recipe" not in extra:
         raise CheckpointError(
@@ -196,10 +196,10 @@ def load(
     try:
         with profile.own_streams():
             if model is not None:
-                load_weights(model, path)
+                load_weights(model, catalogue)
             else:
                 count = len(classes)
-                model, _ = load_model(lambda: backbones.load(backbone, count, False), path)
+                model, _ = load_model(lambda: backbones.load(backbone, count, False), catalogue)
     except LoadError as error:
         name = backbone or type(model).__name__
         raise CheckpointError(f"{path} doesn't fit {name}. {error}") from error
