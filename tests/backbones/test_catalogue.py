@@ -1,7 +1,6 @@
 """The catalogue, the pictures' preprocessing, and EfficientNet-Lite0's real weights."""
 
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -421,7 +420,7 @@ def test_a_file_that_is_swapped_after_the_check_is_not_read(tmp_path, monkeypatc
 
     def hashed(file):
         found = file_hash(file)
-        os.replace(other, path)
+        other.replace(path)
         return found
 
     monkeypatch.setattr(sources, "file_hash", hashed)

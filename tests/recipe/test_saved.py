@@ -85,7 +85,7 @@ def test_classes_and_weights_are_those_of_one_file(picture, tmp_path, monkeypatc
 
     def swapped(*given):
         check(*given)
-        os.replace(other, path)
+        other.replace(path)
 
     monkeypatch.setattr(saved, "_check", swapped)
     assert recipe.load(path, device="cpu").predict(picture) == answer

@@ -271,7 +271,7 @@ def test_names_that_no_import_takes_are_not_exported(home):
     for name in (b"my_\xff.txt", b"my_\x1b[31m", b"my_a\\b", b"my_a:b"):
         odd = home / "here" / os.fsdecode(name)
         odd.write_text("x")
-        with pytest.raises(HostingError, match="can't go into an archive.*Rename"):
+        with pytest.raises(HostingError, match=r"can't go into an archive.*Rename"):
             hosting.export_work()
         odd.unlink()
     assert not (home / "here" / "course-work.zip").exists()
