@@ -14,7 +14,7 @@ from tests.weights.conftest import make, snapshot, untouched
 
 OPTION = re.compile(
     r"\b(?P<name>keep|drop|rename|adapt_input|resize_positions|skip_mismatched|strict)="
-    r"(?P<value>\[[^\]]*\]|'[^']*'|True|False|lambda name: name\.replace\([^)]*\))"
+    r"(?P<value>\[[^\]]*\]|'[^']*'|True|False|lambda name: name(?:\.replace\([^)]*\))+)"
 )
 
 
