@@ -209,7 +209,9 @@ def _hints(
             options.append("resize_positions=True")
             what = "Another picture size"
         what = "Both" if len(options) > 1 else what
-        hints.append(f"{what} can be adapted: {', '.join([*renamed, *options, *map(_bare, left)])}.")
+        hints.append(
+            f"{what} can be adapted: {', '.join([*renamed, *options, *map(_bare, left)])}."
+        )
     loose = "skip_mismatched=True, strict=False" if more else "skip_mismatched=True"
     hints.append(f"{', '.join([*renamed, loose])} leaves these tensors as they are.")
     return " ".join(hints)
