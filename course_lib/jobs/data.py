@@ -27,6 +27,7 @@ from course_lib.data.loading import SeededItems
 from course_lib.errors import CourseError, DataError, suggest
 from course_lib.jobs.config import JobConfig, augmentation, is_shards
 from course_lib.jobs.ranks import Ranks
+from course_lib.paths import is_folder
 from course_lib.text import few
 
 ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "avif")
@@ -122,9 +123,9 @@ def _is_list(path: str) -> bool:
 
 
 def _layout(path: str) -> Layout:
-    if not Path(path).is_dir():
+    if not is_folder(path):
         parent = Path(path).parent
-        near = [each.name for each in parent.iterdir()] if parent.is_dir() else []
+        near = [each.name for each in parent.iterdir()] if is_folder(parent) else []
         raise DataError(
             f"There is no folder {path}.{suggest(Path(path).name, near)} Pictures are given as a "
             "folder, a list (.csv with path,label) or WebDataset shards (.tar)."

@@ -21,6 +21,7 @@ import course_lib
 from course_lib import backbones, profile
 from course_lib.backbones.heads import HeadError, num_outputs, swappable
 from course_lib.errors import CourseError
+from course_lib.paths import user_path
 from course_lib.recipe.prediction import Predictor
 from course_lib.weights import CheckpointError, LoadError, load_model, load_weights, save_weights
 from course_lib.weights.reading.checkpoint import open_catalogue
@@ -224,7 +225,7 @@ def check_target(path: str | Path, needed_bytes: int = 0) -> None:
         CheckpointError: another ending, something else is in the way, the place can't be written
             to, or has too little space.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     check_ending(path)
     target = Path(os.path.realpath(path))  # as it is written: to what a link leads to
     try:

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from course_lib import paths
-from course_lib.paths import atomic_write, data_dir, file_hash, repo_root
+from course_lib.paths import atomic_write, data_dir, file_hash, repo_root, user_path
 from course_lib.setup.hosting.errors import HostingError
 from course_lib.text import counted
 
@@ -50,7 +50,7 @@ def export_work(path: Path | str = NAME) -> Path:
     Raises:
         HostingError: there is nothing of yours yet, or the file can't be written.
     """
-    target = Path(path).expanduser().absolute()
+    target = user_path(path).absolute()
     texts = dict(_records())
     files = _without_copies(
         {name: file for name, file in _files() if file.resolve() != target.resolve()}
@@ -97,7 +97,7 @@ def import_work(path: Path | str = NAME) -> list[Path]:
     Raises:
         HostingError: the file is no export, or damaged. Then nothing was changed.
     """
-    source = Path(path).expanduser()
+    source = user_path(path)
     try:
         with (
             source.open("rb") as file,
