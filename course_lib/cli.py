@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.errors import CourseError
+from course_lib.paths import user_path
 from course_lib.text import printable
 
 FIRST_NOTEBOOK = "00_start_here.ipynb"
@@ -308,14 +309,14 @@ def _evidence_photographs(options: argparse.Namespace) -> None:
     from course_lib.evidence import fetching
     from course_lib.paths import data_dir
 
-    fetching.fetch(Path(options.data).expanduser() if options.data else data_dir())
+    fetching.fetch(user_path(options.data) if options.data else data_dir())
 
 
 def _photographs_in(folder: str | None) -> None:
     from course_lib.evidence import photographs
 
     if folder:
-        os.environ[photographs.ENVIRONMENT_VARIABLE] = str(Path(folder).expanduser().resolve())
+        os.environ[photographs.ENVIRONMENT_VARIABLE] = str(user_path(folder).resolve())
 
 
 def _progress(_: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """Where the course's files are, how they are written whole and hashed; whose machine it is."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -42,16 +43,16 @@ def repo_root() -> Path:
 def data_dir() -> Path:
     """The folder for pictures and results: ``data/`` in the checkout, or ``$COURSE_DATA``."""
     chosen = os.environ.get("COURSE_DATA")
-    return Path(chosen).expanduser() if chosen else repo_root() / "data"
+    return user_path(chosen) if chosen else repo_root() / "data"
 
 
 def cache_dir() -> Path:
     """A folder for what can be computed again: ``~/.cache/course_lib``, or ``$COURSE_CACHE``."""
     chosen = os.environ.get("COURSE_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return user_path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).expanduser() / "course_lib"
+    return user_path(base) / "course_lib"
 
 
 def host() -> str | None:
@@ -77,6 +78,16 @@ def lasting_dir() -> Path | None:
     return None
 
 
+def user_path(path: Path | str) -> Path:
+    """A path with your home folder for ``~``; that of somebody who isn't here stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (pathlib's raises a RuntimeError)
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether there is a folder; of a name that no file can have, too."""
+    return os.path.isdir(path)  # noqa: PTH112  (pathlib's raises an OSError)
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of ``path`` only when all is on the disk.
@@ -90,6 +101,12 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
     Folders that are missing are made. The file has the mode that it had, or that a new one gets; a
     link at ``path`` stays a link, and what it leads to is replaced.
     """
+    try:
+        fits = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:  # half a character
+        fits = False
+    if not fits:
+        raise OSError(errno.EINVAL, "no file can have this name", str(path))
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target.parent)

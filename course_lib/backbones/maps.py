@@ -21,6 +21,9 @@ CLEAR = 0.01
 #: In a map a change moves as far along the rows as along the columns, or nearly so. In a table of
 #: tokens against channels or tokens against tokens it doesn't.
 EVEN = 0.2
+#: Where the kind tells the axis of the channels, a map that moves less is believed; of a picture's
+#: tokens, a sequence without a grid, or channels that come first, only if it moves more.
+TOLD, LINES = CLEAR / 4, 4 * CLEAR
 DRAWS = 2  # noise pictures whose changes are averaged
 
 #: Layers that have one layout only, whatever is measured. ``Linear`` and a plain ``LayerNorm`` work
@@ -78,10 +81,12 @@ class Survey:
         layouts: of each module that gives a tensor with places, by name, in the order in which the
             modules finish; of one that is used several times, the last time.
         repeats: names of modules that hand on another one's tensor as it is.
+        blind: names of modules whose tensor has the shape of a map, and no places to be seen.
     """
 
     layouts: dict[str, Layout] = field(default_factory=dict)
     repeats: set[str] = field(default_factory=set)
+    blind: set[str] = field(default_factory=set)
 
 
 def survey(model: nn.Module, images: Tensor, only: str | None = None, stop: bool = False) -> Survey:
@@ -107,9 +112,10 @@ def survey(model: nn.Module, images: Tensor, only: str | None = None, stop: bool
                 return
             found.layouts.pop(name, None)
             found.repeats.discard(name)
+            found.blind.discard(name)
             layout = sight.layout(module, output)
-            if layout is None and not stop:
-                return
+            if sight.unclear and (layout is None or layout.grid is None):
+                found.blind.add(name)
             if layout is not None:
                 found.layouts[name] = layout
             if stop:
@@ -191,6 +197,7 @@ class _Sight:
         self.parts, self.size = parts, size
         self.grids: list[tuple[int, int]] = []  # seen so far
         self.still: dict[int, tuple[int, int]] = {}  # tokens -> those before and after the grid
+        self.unclear = False  # whether the last module's output has the shape of a map, no more
 
     def notice(self, values: Tensor) -> None:
         """Remember grids, and the tokens that don't depend on the picture where they join.
@@ -212,6 +219,7 @@ class _Sight:
 
     def layout(self, module: nn.Module, values: Tensor) -> Layout | None:
         """The layout of what a module gave, None where there are no places to be seen."""
+        self.unclear = False
         if len(values) != DRAWS * (self.parts + 1) or not values.is_floating_point():
             return None
         if values.ndim == 4:
@@ -253,7 +261,12 @@ class _Sight:
         clarity, place = max(
             (self._clarity(each, changes), -place) for place, each in enumerate(choices)
         )
-        return choices[-place] if clarity > CLEAR else None
+        best = choices[-place]
+        least = TOLD if told and values.ndim == 4 else CLEAR
+        if self.size and values.ndim == 3 and (best.grid is None or best.channels == 1):
+            least = LINES
+        self.unclear = self.unclear or (best.grid is not None and clarity <= least)
+        return best if clarity > least else None
 
     def _fits(self, grid: tuple[int, int]) -> bool:
         """Whether a map of that size can be one of the picture: as wide for its height."""

@@ -93,13 +93,15 @@ def read_checked(path: Path, sha256: str, repair: str) -> dict[str, Tensor]:
     Raises:
         WeightsFileError: another digest, or a file that holds more than tensors.
     """
-    digest = file_hash(path)
-    if not digest.startswith(sha256):
-        raise WeightsFileError(
-            f"{path} is not the published file: its SHA-256 starts with {digest[: len(sha256)]}, "
-            f"expected {sha256}. Get it again: {repair}"
-        )
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with path.open("rb") as file:  # hashed and read: whatever is put in its place meanwhile
+        digest = file_hash(file)
+        if not digest.startswith(sha256):
+            raise WeightsFileError(
+                f"{path} is not the published file: its SHA-256 starts with "
+                f"{digest[: len(sha256)]}, expected {sha256}. Get it again: {repair}"
+            )
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def cached_path(url: str) -> Path:

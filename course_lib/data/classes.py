@@ -4,33 +4,60 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from torch.utils.data import ConcatDataset, DataLoader
+import numpy as np
+from torch import nn
+from torch.utils.data import ChainDataset, ConcatDataset, DataLoader
 
 from course_lib.errors import DataError
 from course_lib.text import few
+
+CARRIED = "class_names"
 
 
 def class_names(data: Any) -> tuple[str, ...] | None:
     """The names of a data set's classes, in the order of their numbers; None if it has none.
 
     Args:
-        data: a data set with ``.classes``, one inside subsets or a loader, or several in a row.
+        data: a data set with ``.classes`` (or ``.class_to_idx``), one inside subsets or a loader,
+            several in a row, or a network whose head :func:`carry` has given names.
 
     Raises:
         DataError: several in a row that don't mean the same by a number.
     """
+    if isinstance(data, nn.Module):
+        return next((vars(each)[CARRIED] for each in data.modules() if CARRIED in vars(each)), None)
     for _ in range(20):  # wrappers around wrappers; a data set may even name itself
-        if isinstance(data, ConcatDataset):
+        if isinstance(data, ConcatDataset | ChainDataset):
             check_same_classes({f"part {i}": each for i, each in enumerate(data.datasets, 1)})
             return next(filter(None, map(class_names, data.datasets)), None)
-        own = None if isinstance(data, DataLoader) else getattr(data, "classes", None)
-        if isinstance(own, list | tuple):
-            return tuple(map(str, own))
+        if not isinstance(data, DataLoader) and (own := _own(data)) is not None:
+            return own
         inner = getattr(data, "dataset", None)
         if inner is None or inner is data or callable(inner):
             return None
         data = inner
     return None
+
+
+def _own(data: Any) -> tuple[str, ...] | None:
+    names = getattr(data, "classes", None)
+    if isinstance(names, np.ndarray):
+        names = names.tolist()
+    if names is None and isinstance(numbers := getattr(data, "class_to_idx", None), Mapping):
+        names = sorted(numbers, key=numbers.__getitem__)
+        if [numbers[each] for each in names] != list(range(len(names))):
+            return None
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else None
+
+
+def carry(head: nn.Module, names: tuple[str, ...] | None) -> None:
+    """Let a network's head carry the names of its classes (None: forget them).
+
+    They stay with this module: a head that replaces it has none.
+    """
+    vars(head).pop(CARRIED, None)
+    if names is not None:
+        vars(head)[CARRIED] = names
 
 
 def check_same_classes(parts: Mapping[str, Any]) -> None:

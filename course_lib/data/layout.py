@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.errors import DataError
+from course_lib.paths import is_folder, user_path
 from course_lib.text import counted
 
 LAYOUT = (
@@ -105,9 +106,10 @@ def read_layout(root: Path | str) -> Layout:
         DataError: no such folder, no classes, only one, a missing split, classes that differ
             between splits, or names that can mean two things. It says what was found.
     """
-    root = Path(root).expanduser().absolute()  # valid also after a change of folder
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.is_file() else "doesn't exist"
+    root = user_path(root).absolute()  # valid also after a change of folder
+    if not is_folder(root):
+        file = os.path.isfile(root)  # noqa: PTH113
+        what = "is a file, not a folder" if file else "doesn't exist"
         raise DataError(f"{root} {what}. {LAYOUT}")
     inside = visible_folders(root)
     splits, unused = _find_splits(root, inside)

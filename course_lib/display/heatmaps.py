@@ -125,9 +125,12 @@ class _Caught:
 def _last(model: nn.Module, images: Tensor) -> tuple[str, Layout]:
     """The last layer with a map on whose places the scores depend, and how to read it."""
     found = survey(model, images)
+    rows = {name for name, each in model.named_modules() if type(each) is nn.Sequential}
+    blind = {name for name in found.blind if not (name in rows and name in found.repeats)}
     names = [
-        name for name, each in found.layouts.items() if each.grid and name not in found.repeats
-    ]
+        name for name, each in found.layouts.items()
+        if each.grid and name not in found.repeats and not _inside(name, blind)
+    ]  # fmt: skip
     slopes = _slopes(model, images, names)
     live = [
         name for name in names if name in slopes and found.layouts[name].to_map(slopes[name]).any()
@@ -146,6 +149,11 @@ def _last(model: nn.Module, images: Tensor) -> tuple[str, Layout]:
         ]
         name = whole[-1] if whole else name
     return name, found.layouts[name]
+
+
+def _inside(name: str, modules: set[str]) -> bool:
+    """Whether a module is a part of one of these, such as the queries of an attention."""
+    return any(name.startswith(f"{each}.") for each in modules)
 
 
 def _slopes(model: nn.Module, images: Tensor, names: list[str]) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogFormatterMathtext, MaxNLocator, NullFormatter
 
 from course_lib.chapters import Chapter
+from course_lib.errors import DataError
 
 COLOURS = {
     "blue": "#0072B2",
@@ -161,7 +162,13 @@ def gallery(
         titles: a line above each.
         columns: pictures in a row.
         side: inches for each picture.
+
+    Raises:
+        DataError: no pictures, or not a title for each.
     """
+    if not len(images) or (titles is not None and len(titles) != len(images)):
+        told = "" if titles is None else f" with {len(titles)} titles"
+        raise DataError(f"{len(images)} pictures{told}; expected at least one, a title for each.")
     rows = -(-len(images) // columns)
     height = rows * (side + (0.18 if titles else 0))
     figure, axes = new_axes(columns * side, height, rows, columns)
@@ -227,8 +234,16 @@ def confusion(matrix: Any, classes: Sequence[str]) -> Figure:
     Args:
         matrix: shape (C, C); rows are the true classes, columns the predicted ones.
         classes: the C names.
+
+    Raises:
+        DataError: not as many names as rows and columns.
     """
     counts = np.asarray(matrix)
+    if counts.shape != (len(classes), len(classes)):
+        raise DataError(
+            f"A confusion matrix of shape {counts.shape} for {len(classes)} classes; expected as "
+            "many rows and columns as names."
+        )
     figure, axes = new_axes(0.9 * len(classes) + 1.8, 0.7 * len(classes) + 1.1)
     axis = axes[0, 0]
     axis.imshow(counts, cmap="Blues", vmin=0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from course_lib import backbones, data
 from course_lib.evidence.design import EvidenceError
-from course_lib.paths import data_dir, file_hash
+from course_lib.paths import data_dir, file_hash, user_path
 
 ENVIRONMENT_VARIABLE = "COURSE_PHOTOGRAPHS"
 SETS = ("food_photographs", "cifar10")
@@ -23,7 +23,7 @@ def folder(name: str) -> Path:
     Raises:
         EvidenceError: it isn't there.
     """
-    path = Path(os.environ.get(ENVIRONMENT_VARIABLE) or data_dir()).expanduser() / name
+    path = user_path(os.environ.get(ENVIRONMENT_VARIABLE) or data_dir()) / name
     if not path.is_dir():
         raise EvidenceError(
             f"This experiment needs the photographs of {path}: train/ and test/ with one folder a "

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from course_lib.paths import alone, cache_dir, host, lasting_dir, write_file
+from course_lib.paths import alone, cache_dir, host, lasting_dir, user_path, write_file
 
 ENVIRONMENT_VARIABLE = "COURSE_PROGRESS"
 FILE = "progress.json"
@@ -33,7 +33,7 @@ def location() -> Path | None:
     chosen = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
     if chosen.lower() == "off":
         return None
-    return Path(chosen).expanduser() if chosen else (lasting_dir() or cache_dir()) / FILE
+    return user_path(chosen) if chosen else (lasting_dir() or cache_dir()) / FILE
 
 
 def learner() -> str:

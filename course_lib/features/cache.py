@@ -9,12 +9,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from course_lib.features.keys import of_tensors
-from course_lib.paths import cache_dir, write_file
+from course_lib.paths import cache_dir, user_path, write_file
 
 
 def folder(chosen: Path | str | None) -> Path:
     """Where the files are: a folder of your own, or ``features/`` in the course's cache."""
-    return cache_dir() / "features" if chosen is None else Path(chosen).expanduser()
+    return cache_dir() / "features" if chosen is None else user_path(chosen)
 
 
 def others_can_write(place: Path) -> bool:

@@ -50,8 +50,11 @@ class Features:
         return self.values.flatten(1)
 
     def dataset(self) -> TensorDataset:
-        """Pairs (features (D,), target ()), to train on."""
-        return TensorDataset(self.values, self.targets)
+        """Pairs (features (D,), target ()), to train on; it has the names of the classes, too."""
+        made = TensorDataset(self.values, self.targets)
+        if self.classes is not None:
+            vars(made)["classes"] = self.classes
+        return made
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """X (N, D) and y (N,), as scikit-learn wants them: ``pipeline.fit(*train.arrays())``."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from course_lib import backbones
 from course_lib.backbones.heads import HeadError, head_weights, install, like, swappable
-from course_lib.data import check_same_classes, loader
+from course_lib.data import check_same_classes, class_names, loader
+from course_lib.data.classes import carry
 from course_lib.features.containers import Features, FeaturesError
 from course_lib.text import counted
 from course_lib.training import History, finetune
@@ -86,6 +87,7 @@ def train_head(
         net, _Batches(features, batch_size, seed), _whole(test), val=_whole(val), seed=seed,
         head=NAME, **settings,
     )  # fmt: skip
+    carry(head, features.classes)
     return head, history
 
 
@@ -122,6 +124,7 @@ def head_into(model: nn.Module, head: nn.Linear, name: str | None = None) -> nn.
         bias = None if head.bias is None else nn.Parameter(new.weight.new_empty(head.out_features))
         new.register_parameter("bias", bias)
     _copy(head, new)
+    carry(new, class_names(head))
     if not fits:
         install(model, {name: new})
     return model

@@ -29,6 +29,7 @@ from torchvision.transforms import v2
 
 from course_lib import backbones
 from course_lib.errors import CourseError, UnknownNameError, suggest
+from course_lib.paths import user_path
 from course_lib.text import few
 
 Check = Callable[[Any], bool]
@@ -50,8 +51,8 @@ def _one_of(*names: str) -> tuple[Check, str]:
 
 
 def _from(low: float, high: float = math.inf) -> tuple[Check, str]:
-    said = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-    return (lambda value: low <= value <= high), said
+    said = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:,}"
+    return (lambda value: low <= value <= high and value < math.inf), said
 
 
 def _above(low: float) -> tuple[Check, str]:
@@ -66,7 +67,7 @@ class StageConfig:
     """
 
     thaw: tuple[str, ...] = _key([], "parts of the body that train: names, patterns, or 'all'")
-    epochs: int = _key(1, "passes over the training pictures", *_from(1))
+    epochs: int = _key(1, "passes over the training pictures", *_from(1, 1_000_000))
     lr: float = _key(0.01, "learning rate at the head", *_above(0))
     depth_factor: float = _key(0.3, "the first part learns at lr times this", *_from(0, 1))
     name: str = _key("", "what the stage is called")
@@ -87,7 +88,9 @@ class JobConfig:
     )
     pretrained: bool = _key(True, "start from published weights")
     weights: str = _key("", "a file of weights to start from, instead")
-    size: int = _key(0, "side of the pictures; 0: the profile's, or the backbone's", *_from(0))
+    size: int = _key(
+        0, "side of the pictures; 0: the profile's, or the backbone's", *_from(0, 8192)
+    )
 
     plan: str = _key("staged", "which stages, where the file has no [[stages]]",
                      *_one_of("staged", "head", "all", "recipe"))  # fmt: skip
@@ -105,7 +108,7 @@ class JobConfig:
     patience: int = _key(0, "epochs of a stage without a better one before it ends; 0: never",
                          *_from(0))  # fmt: skip
 
-    batch_size: int = _key(32, "pictures a step, of all processes together", *_from(1))
+    batch_size: int = _key(32, "pictures a step, of all processes together", *_from(1, 1_000_000))
     augment: tuple[Any, ...] = _key(
         [], "transforms of torchvision v2, in order; none: crop, mirror"
     )
@@ -115,7 +118,7 @@ class JobConfig:
     channels_last: str = _key("auto", "layout of pictures; 'auto': on CUDA",
                               *_one_of("auto", "on", "off"))  # fmt: skip
     device: str = _key("auto", "where to compute", *_one_of("auto", "cpu", "cuda", "mps"))
-    threads: int = _key(0, "of the processor; 0: as many as there are cores", *_from(0))
+    threads: int = _key(0, "of the processor; 0: as many as there are cores", *_from(0, 4096))
 
     checkpoint_every: int = _key(0, "steps between checkpoints; 0: at each epoch's end", *_from(0))
     keep: int = _key(2, "checkpoints that stay", *_from(1))
@@ -174,11 +177,11 @@ def read_config(path: str | Path | None = None, options: Sequence[str] = ()) -> 
     given: dict[str, Any] = {}
     lines: dict[str, str] = {}
     if path is not None:
-        path = Path(path).expanduser()
+        path = user_path(path)
         text = _text(path)
         try:
             given = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also digits or brackets by the thousand
             raise ConfigError(
                 f"{path} is no TOML: {error}. A line of it looks like: epochs = 3, or data = "
                 '"pictures" (texts in quotation marks).'
@@ -186,7 +189,7 @@ def read_config(path: str | Path | None = None, options: Sequence[str] = ()) -> 
         lines = _lines(text)
         for key in PATHS:
             if isinstance(given.get(key), str) and given[key]:
-                given[key] = str(path.parent / Path(given[key]).expanduser())
+                given[key] = str(path.parent / user_path(given[key]))
     for key, value in _options(options).items():
         given[key] = value
         lines[key] = f"option --{key.replace('_', '-')}"
@@ -207,8 +210,9 @@ def _text(path: Path) -> str:
     except FileNotFoundError as error:
         near = [each.name for each in path.parent.glob("*.toml")]
         raise ConfigError(f"There is no file {path}.{suggest(path.name, near)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+    except (OSError, ValueError) as error:
+        text = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        reason = getattr(error, "strerror", None) or text
         raise ConfigError(f"{path} can't be read: {reason}.") from error
 
 
@@ -257,7 +261,7 @@ def _value(text: str, kind: Any) -> Any:
     """What a text would mean in the file; a list may be written without brackets."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text.split(",") if str(kind).startswith("tuple") else text
 
 

@@ -10,6 +10,7 @@ import importlib
 import itertools
 import random
 import tarfile
+import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from course_lib.data.loading import SeededItems
 from course_lib.errors import CourseError, DataError, suggest
 from course_lib.jobs.config import JobConfig, augmentation, is_shards
 from course_lib.jobs.ranks import Ranks
+from course_lib.paths import is_folder
 from course_lib.text import few
 
 ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "avif")
@@ -85,7 +87,7 @@ def find(config: JobConfig) -> Splits:
     for name in ("train", "val"):
         if name not in parts:
             raise DataError(f"{config.data} has no picture for {name}; name some: {name} = ...")
-    data.check_same_classes(parts)
+    data.check_same_classes({"config's": config if config.classes else None, **parts})
     return Splits(parts["train"], parts["val"], parts.get("test"))
 
 
@@ -121,9 +123,9 @@ def _is_list(path: str) -> bool:
 
 
 def _layout(path: str) -> Layout:
-    if not Path(path).is_dir():
+    if not is_folder(path):
         parent = Path(path).parent
-        near = [each.name for each in parent.iterdir()] if parent.is_dir() else []
+        near = [each.name for each in parent.iterdir()] if is_folder(parent) else []
         raise DataError(
             f"There is no folder {path}.{suggest(Path(path).name, near)} Pictures are given as a "
             "folder, a list (.csv with path,label) or WebDataset shards (.tar)."
@@ -161,6 +163,9 @@ def _listed(path: Path, classes: tuple[str, ...], joined: bool) -> dict[str, Sou
             f"{path} begins with {few(heads) or 'nothing'}; expected a first line path,label or "
             "path,label,split, and a picture a line below it."
         )
+    for row in rows:  # as written in a spreadsheet: spaces at the ends, accents in two ways
+        row["label"] = unicodedata.normalize("NFC", (row["label"] or "").strip())
+    classes = tuple(unicodedata.normalize("NFC", each) for each in classes)
     problems = []
     known = classes or tuple(sorted({row["label"] for row in rows if row["label"]}))
     for number, row in enumerate(rows, start=2):
@@ -224,7 +229,8 @@ def _class_number(label: bytes, classes: tuple[str, ...], where: str) -> int:
     text = label.decode(errors="replace").strip()
     if text in classes:
         return classes.index(text)
-    if text.isdecimal() and int(text) < len(classes):
+    named = any(each.isdecimal() for each in classes)  # then a number may be meant as a name
+    if text.isdecimal() and len(text) < 10 and int(text) < len(classes) and not named:
         return int(text)
     raise DataError(
         f"{where} says {text!r}; expected one of {few(classes)} or a number below {len(classes)}."

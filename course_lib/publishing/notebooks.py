@@ -25,6 +25,8 @@ LEFT_OUT = {  # a notebook's own shell has the first, hosts the next two, people
     "JPY_SESSION_NAME", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "COURSE_DATA",
     "PYTHONWARNINGS", "PYTHONDEVMODE", "PYTHONOPTIMIZE", "COLUMNS", "FORCE_COLOR",
     "MPLBACKEND", "MKL_NUM_THREADS",
+    "MATPLOTLIBRC", "TORCH_LOGS", "TQDM_DISABLE", "IPYTHONDIR", "PYTHONPROFILEIMPORTTIME",
+    "PYTHONVERBOSE", "PYTHONIOENCODING",
 }  # fmt: skip
 SETTLED = {"COURSE_PROFILE": "tiny", "COURSE_PROGRESS_BAR": "0", "COURSE_PANELS": "static"}
 CELL_TIMEOUT = 600  # seconds; a cell of the full profile never runs here

@@ -18,14 +18,16 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from course_lib import profile
-from course_lib.backbones import Preprocessing
+from course_lib import backbones, profile
+from course_lib.backbones import HeadError, Preprocessing
 from course_lib.data import DataWarning, ImageError, open_image
+from course_lib.data.classes import carry
 from course_lib.data.images import to_rgb
 from course_lib.data.inspection import inspect
 from course_lib.data.layout import files_below
 from course_lib.data.progress import bar
 from course_lib.errors import DataError, suggest
+from course_lib.paths import is_folder, user_path
 from course_lib.text import counted, few
 from course_lib.training.evaluation import evaluation_mode, model_device
 
@@ -120,6 +122,11 @@ class Predictor:
     def __post_init__(self) -> None:
         self.model.to(memory_format=torch.channels_last)
         self.classes = tuple(self.classes)
+        try:
+            head = self.model.get_submodule(backbones.head_name(self.model))
+        except HeadError:
+            head = self.model
+        carry(head, self.classes)
 
     def __repr__(self) -> str:
         name = self.about.get("backbone") or type(self.model).__name__
@@ -237,8 +244,8 @@ def pictures_in(folder: Path) -> tuple[list[Path], dict[str, str]]:
 def _as_folder(pictures: Any) -> Path | None:
     if not isinstance(pictures, str | Path):
         return None
-    path = Path(pictures).expanduser()
-    return path if path.is_dir() else None
+    path = user_path(pictures)
+    return path if is_folder(path) else None
 
 
 def _as_image(picture: Any, name: str) -> Image.Image:
@@ -249,9 +256,9 @@ def _as_image(picture: Any, name: str) -> Image.Image:
         DataError: it is no picture, or pixels that can mean several things.
     """
     if isinstance(picture, str | Path):
-        path = Path(picture).expanduser()
+        path = user_path(picture)
         if not os.path.lexists(path):
-            near = (each.name for each in path.parent.iterdir()) if path.parent.is_dir() else ()
+            near = (each.name for each in path.parent.iterdir()) if is_folder(path.parent) else ()
             raise ImageError(f"There is no file {picture}.{suggest(path.name, near)}")
         return open_image(path)
     if isinstance(picture, Image.Image):

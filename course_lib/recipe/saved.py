@@ -21,6 +21,7 @@ import course_lib
 from course_lib import backbones, profile
 from course_lib.backbones.heads import HeadError, num_outputs, swappable
 from course_lib.errors import CourseError
+from course_lib.paths import user_path
 from course_lib.recipe.prediction import Predictor
 from course_lib.weights import CheckpointError, LoadError, load_model, load_weights, save_weights
 from course_lib.weights.reading.checkpoint import open_catalogue
@@ -164,7 +165,7 @@ def load(
         CheckpointError: no such file, or one that is damaged, was saved in another way, lacks a
             part, or doesn't fit the network that it names. The message says which part.
     """
-    catalogue = open_catalogue(path)
+    catalogue = open_catalogue(path, checked=True)
     path, extra = catalogue.path, catalogue.metadata.get("extra")
     if not isinstance(extra, Mapping) or "recipe" not in extra:
         raise CheckpointError(
@@ -196,10 +197,10 @@ def load(
     try:
         with profile.own_streams():
             if model is not None:
-                load_weights(model, path)
+                load_weights(model, catalogue)
             else:
                 count = len(classes)
-                model, _ = load_model(lambda: backbones.load(backbone, count, False), path)
+                model, _ = load_model(lambda: backbones.load(backbone, count, False), catalogue)
     except LoadError as error:
         name = backbone or type(model).__name__
         raise CheckpointError(f"{path} doesn't fit {name}. {error}") from error
@@ -224,7 +225,7 @@ def check_target(path: str | Path, needed_bytes: int = 0) -> None:
         CheckpointError: another ending, something else is in the way, the place can't be written
             to, or has too little space.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     check_ending(path)
     target = Path(os.path.realpath(path))  # as it is written: to what a link leads to
     try:

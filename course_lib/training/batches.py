@@ -1,12 +1,12 @@
 """From what you hand over (a data set, a loader, a list of batches) to batches on the device."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from PIL.Image import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from course_lib.training.errors import TrainingError
@@ -48,6 +48,23 @@ def as_batches(
             "smaller batch size."
         )
     return data
+
+
+def check_classes(parts: Mapping[str, Any]) -> None:
+    """As :func:`course_lib.data.check_same_classes`, imported late: see :func:`as_batches`."""
+    from course_lib.data.classes import check_same_classes
+
+    check_same_classes(parts)
+
+
+def forget_other_classes(model: nn.Module, train: Any) -> None:
+    """Let a network that learns other classes now forget the names of those that it knew."""
+    from course_lib.data.classes import carry, class_names
+
+    names = class_names(train)
+    if names is not None and class_names(model) not in (None, names):
+        for each in model.modules():
+            carry(each, None)
 
 
 def _for_pictures(given: object) -> str:

@@ -18,7 +18,7 @@ from course_lib.training.evaluation import measure, modes_of, restore_modes
 from course_lib.training.history import EpochRecord, History
 from course_lib.training.metrics import check_outputs, count_correct, said
 from course_lib.training.precision import Precision
-from course_lib.training.reduction import Loss, total_loss
+from course_lib.training.reduction import Loss, total_loss, value_of
 from course_lib.training.snapshot import WeightSnapshot
 
 # Reading a number from a GPU makes the program wait for it: there, read every so many batches.
@@ -149,7 +149,7 @@ class Run:
                 logits = self.model(images.to(device, non_blocking=self.precision.overlap))
                 check_outputs(logits, targets)
                 targets = targets.to(device, non_blocking=self.precision.overlap)
-                value = self.loss(logits, targets)
+                value = value_of(self.loss, logits, targets, first=self.batch == 1)
             _check_loss(value)
             self.precision.step(value, self.optimizer)
             seen.add(value.detach(), logits.detach(), targets)
@@ -282,12 +282,17 @@ class _Sums:
         self.count()
 
 
-def _check_loss(value: object) -> None:
-    if not isinstance(value, Tensor) or value.ndim:
+def _check_loss(value: Tensor) -> None:
+    if value.ndim:
         raise TrainingError(
             f"The loss must be one number for the batch; got {said(value)}. Choose its reduction: "
             "'mean', or 'sum', for which the same learning rate takes steps larger by the batch "
             "size."
+        )
+    if not value.requires_grad:
+        raise TrainingError(
+            "The loss doesn't hang on the weights: no gradient leads from it back to them. It must "
+            "be computed from the scores by torch's functions, without argmax, detach() or item()."
         )
 
 

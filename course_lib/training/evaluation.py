@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import profile
-from course_lib.training.batches import Data, as_batches, unpack, with_indices
+from course_lib.training.batches import Data, as_batches, check_classes, unpack, with_indices
 from course_lib.training.errors import TrainingError
 from course_lib.training.metrics import accuracy, check_outputs, confusion_matrix
-from course_lib.training.reduction import Loss, total_loss
+from course_lib.training.reduction import Loss, check_loss, total_loss, value_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -102,6 +102,8 @@ def evaluate(
         device: where to compute; by default where the model is. The model stays there.
 
     Raises:
+        DataError: the data's classes aren't those that the model has learnt, as far as both have
+            names (a network that :func:`course_lib.recipe.fit` or ``load`` gives has them).
         TrainingError: no data, model and data don't fit each other, or scores or loss aren't
             numbers.
     """
@@ -115,10 +117,13 @@ def measure(
     model: nn.Module, data: Data, loss: Loss, device: str | torch.device | None
 ) -> tuple[Evaluation, int | None]:
     """As :func:`evaluate`, and the first example whose scores hold a NaN, instead of an error."""
-    losses, scores, targets = [], [], []
+    check_loss(loss)
+    check_classes({"network's training": model, "evaluation": data})
+    losses: list[Tensor] = []
+    scores, targets = [], []
     with _inference(model, device) as place:
         for logits, truth in _outputs(model, _evaluation_batches(data), place):
-            value = loss(logits, truth.to(place))
+            value = value_of(loss, logits, truth.to(place), first=not losses)
             losses.append(value.sum() if value.ndim else value)
             scores.append(logits)
             targets.append(truth)
@@ -146,6 +151,7 @@ def _refuse_non_finite(row: int | None, loss: float) -> NoReturn:
 
 def predict(model: nn.Module, data: Data, device: str | torch.device | None = None) -> Predictions:
     """The model's scores for every example; arguments and promises as for :func:`evaluate`."""
+    check_classes({"network's training": model, "prediction": data})
     batches, record = with_indices(_evaluation_batches(data))
     logits, targets = [], []
     with _inference(model, device) as place:

@@ -9,7 +9,13 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from course_lib import profile
-from course_lib.training.batches import Data, as_batches, reseed
+from course_lib.training.batches import (
+    Data,
+    as_batches,
+    check_classes,
+    forget_other_classes,
+    reseed,
+)
 from course_lib.training.epochs import EpochEnd, Run
 from course_lib.training.errors import TrainingError
 from course_lib.training.groups import HeadChoice
@@ -124,6 +130,7 @@ def finetune(
         profile.seed_everything(seed)
         for each in [batches, *measured.values()]:
             reseed(each, seed)
+    forget_other_classes(model, train)
     model.to(place)
     run = Run(
         model=model, optimizer=made, loss=loss, precision=precision, scheduler=planned,
@@ -143,11 +150,7 @@ def _batches(
             f"batch_size={batch_size} is for data sets, and these are loaders, which have their "
             "own. Set it there, or hand over the data sets."
         )
-    from course_lib.data.classes import (
-        check_same_classes,
-    )  # here: a loop over loaders needs no pictures
-
-    check_same_classes({"training": train, "validation": val, "test": test})
+    check_classes({"training": train, "validation": val, "test": test})
     measured = {
         name: as_batches(data, name, batch_size, shuffle=False, seed=seed)
         for name, data in (("validation", val), ("test", test))

@@ -11,6 +11,7 @@ from course_lib import profile
 from course_lib.errors import UnknownNameError, suggest
 from course_lib.training.errors import TrainingError
 from course_lib.training.groups import HeadChoice, check_not_negative, parameter_groups
+from course_lib.training.reduction import check_loss
 
 OptimizerChoice: TypeAlias = str | Optimizer | Callable[[list[dict[str, Any]]], Optimizer]
 
@@ -96,8 +97,4 @@ def check_settings(epochs: int, patience: int | None, has_val: bool, loss: objec
             "patience waits for a better validation accuracy: give validation data with val=..., "
             "apart from the test data."
         )
-    if not callable(loss):
-        raise TrainingError(
-            f"loss must be a function of (scores, targets); got {loss!r}. For instance "
-            "torch.nn.CrossEntropyLoss()."
-        )
+    check_loss(loss)

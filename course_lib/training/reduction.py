@@ -4,12 +4,69 @@
 and a mean weighed by class is neither a sum nor the mean over the examples.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from course_lib.errors import CourseError
+from course_lib.training.errors import TrainingError
+from course_lib.training.metrics import said
+
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def check_loss(loss: object) -> None:
+    """Refuse what can't be called as a loss.
+
+    Raises:
+        TrainingError: it is such.
+    """
+    if isinstance(loss, type):
+        raise TrainingError(f"loss is a class; expected one made from it: {loss.__name__}().")
+    if not callable(loss):
+        raise TrainingError(
+            f"loss must be a function of (scores, targets); got {loss!r}. For instance "
+            "torch.nn.CrossEntropyLoss()."
+        )
+
+
+def value_of(loss: Loss, logits: Tensor, targets: Tensor, first: bool = False) -> Tensor:
+    """What a loss gives for a batch: one number (), or one an example (B,).
+
+    Args:
+        loss: the loss.
+        logits: scores (B, C).
+        targets: class numbers (B,).
+        first: whether it is a run's first batch, where torch's warning about shapes that don't
+            fit each other counts as an error.
+
+    Raises:
+        TrainingError: it can't take these, or gives something else.
+    """
+    try:
+        if first:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", message="Using a target size")
+                value = loss(logits, targets)
+        else:
+            value = loss(logits, targets)
+    except (CourseError, torch.OutOfMemoryError):
+        raise
+    except (IndexError, RuntimeError, TypeError, UserWarning, ValueError) as error:
+        raise TrainingError(
+            f"The loss can't take scores of {said(logits)} and class numbers of {said(targets)}: "
+            f"{error}. It is called as loss(scores, targets). For classes there is "
+            "torch.nn.CrossEntropyLoss(); weights of classes must be one for each score, on the "
+            "model's device."
+        ) from error
+    if not isinstance(value, Tensor) or value.shape not in ((), targets.shape):
+        raise TrainingError(
+            "The loss must be one number for the batch, as a tensor, or one an example; got "
+            f"{said(value)}."
+        )
+    return value
 
 
 def total_loss(

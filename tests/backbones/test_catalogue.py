@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from course_lib import backbones, profile
 from course_lib.backbones import HOTDOG_CLASS, WeightsFileError, sources
 from course_lib.errors import DataError, OfflineError, UnknownNameError
+from course_lib.paths import file_hash
 from course_lib.weights.matching.names import name_table, tables
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "efficientnet_lite0_logits.json"
@@ -410,6 +411,21 @@ def test_a_changed_file_is_refused(tmp_path):
         stream.write(bytes([byte ^ 1]))
     with pytest.raises(WeightsFileError, match="Get it again: again"):
         sources.read_checked(copy, sources.PACKAGED["efficientnet_lite0"].sha256, "again")
+
+
+def test_a_file_that_is_swapped_after_the_check_is_not_read(tmp_path, monkeypatch):
+    path, other = tmp_path / "weights.pth", tmp_path / "other.pth"
+    torch.save({"a": torch.zeros(2)}, path)
+    torch.save({"a": torch.ones(2)}, other)
+
+    def hashed(file):
+        found = file_hash(file)
+        other.replace(path)
+        return found
+
+    monkeypatch.setattr(sources, "file_hash", hashed)
+    assert sources.read_checked(path, file_hash(path), "again")["a"].tolist() == [0, 0]
+    assert torch.load(path)["a"].tolist() == [1, 1]
 
 
 def test_a_missing_package_is_told(monkeypatch):

@@ -2,15 +2,17 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 
-from course_lib import data, features, recipe
+from course_lib import backbones, data, features, recipe
 from course_lib.errors import DataError
 from course_lib.features import Features
-from course_lib.training import finetune
+from course_lib.recipe.prediction import Predictor
+from course_lib.training import evaluate, finetune, predict
 
 
 class Named(TensorDataset):
@@ -30,6 +32,10 @@ def net():
     return nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
 
 
+def head_for(classes):
+    return features.train_head(rows(classes), 2, epochs=1)[0]
+
+
 OTHERS = [("bees", "wasps"), ("bees", "ants"), ("Ants", "bees"), ("ants", "bees", "wasps")]
 USES = {
     "finetune test": lambda a, b: finetune(net(), Named(a), Named(b), epochs=1),
@@ -39,6 +45,15 @@ USES = {
     ),
     "train_head test": lambda a, b: features.train_head(rows(a), 3, test=rows(b), epochs=1),
     "train_head val": lambda a, b: features.train_head(rows(a), 3, val=rows(b), epochs=1),
+    "evaluate a recipe's": lambda a, b: evaluate(Predictor(net(), a).model, Named(b)),
+    "predict by a recipe's": lambda a, b: predict(Predictor(net(), a).model, DataLoader(Named(b))),
+    "evaluate a head": lambda a, b: evaluate(head_for(a), rows(b).dataset()),
+    "evaluate it in a network": lambda a, b: evaluate(
+        features.head_into(nn.Sequential(nn.Linear(4, 2)), head_for(a)), rows(b).dataset()
+    ),
+    "finetune a head": lambda a, b: finetune(
+        nn.Sequential(nn.Linear(4, 3)), rows(a).dataset(), rows(b).dataset(), epochs=1
+    ),
     "join": lambda a, b: features.join(rows(a), rows(b)),
     "in a row": lambda a, b: data.class_names(ConcatDataset([Named(a), Named(b)])),
     "recipe val": lambda a, b: recipe.fit(Named(a), val=Named(b), model=net()),
@@ -94,3 +109,23 @@ def test_names_are_found_in_wrappers_and_circles_end():
     circle.dataset = SimpleNamespace(dataset=circle)
     assert data.class_names(circle) is None
     assert data.class_names([1, 2]) is None
+
+
+def test_numbers_by_name_and_arrays_of_names_count():
+    numbered = SimpleNamespace(class_to_idx={"bees": 1, "ants": 0})
+    assert data.class_names(numbered) == ("ants", "bees")
+    assert data.class_names(SimpleNamespace(class_to_idx={"bees": 1, "ants": 1})) is None
+    assert data.class_names(SimpleNamespace(classes=np.array(["ants", "bees"]))) == ("ants", "bees")
+
+
+def test_a_network_that_learns_other_classes_forgets_the_names():
+    model = Predictor(net(), ("ants", "bees")).model
+    assert data.class_names(model) == ("ants", "bees")
+    finetune(model, Named(("ants", "bees")), epochs=1)
+    assert data.class_names(model) == ("ants", "bees")
+    finetune(model, Named(("bees", "wasps")), epochs=1)
+    assert data.class_names(model) is None
+    evaluate(model, Named(("bees", "wasps")))
+    again = Predictor(net(), ("ants", "bees")).model
+    backbones.replace_head(again, 2)
+    evaluate(again, Named(("bees", "wasps")))

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import suppress
 
 import pytest
 import timm
@@ -11,9 +12,10 @@ from captum.attr import LayerAttribution, LayerGradCam
 from PIL import Image
 from torch import nn
 
-from course_lib import freezing
+from course_lib import features, freezing
 from course_lib.display.heatmaps import HeatmapError, grad_cam, last_feature_map
 from course_lib.errors import CourseError, UnknownNameError
+from course_lib.features import FeaturesError
 
 
 class RedHere(nn.Module):
@@ -144,6 +146,7 @@ ARCHITECTURES = {  # name -> (layer, where the places are in its output)
     "vit_tiny_patch16_224": ("blocks.11.norm1", 1),
     "deit_tiny_distilled_patch16_224": ("blocks.11.norm1", 2),
     "mixer_s32_224": ("norm", 0),
+    "visformer_tiny": ("norm", "first"),
 }
 
 
@@ -202,6 +205,21 @@ def test_the_map_of_an_architecture_is_captums_at_its_last_layer(name):
     expected = captums(model, images, target, *ARCHITECTURES[name])
     assert expected.max() == 1
     torch.testing.assert_close(grad_cam(model, images, target), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tokens_without_places_are_neither_shown_nor_averaged_over_channels(seed):
+    """Tokens (16, 384) and (49, 256) of a net that mixes all places; 256 would be a square, too."""
+    torch.manual_seed(seed)
+    model, images = timm.create_model("levit_128s").eval(), torch.rand(2, 3, 224, 224)
+    data = torch.utils.data.TensorDataset(images, torch.arange(2))
+    for layer, width in (("stages.2", 384), ("stages.1.blocks.2", 256)):
+        with pytest.raises(HeatmapError, match="gives no map"):
+            grad_cam(model, images, 0, layer)
+        with suppress(FeaturesError):
+            found = features.extract(model, data, layer=layer, cache=False, progress=False)
+            assert found.values.shape == (2, width)
+    assert ".attn" not in last_feature_map(model, images)
 
 
 @pytest.mark.parametrize("layer", ["layer4", "layer3.0.conv1"])

@@ -10,6 +10,7 @@ from PIL import Image
 
 from course_lib.chapters import CHAPTERS
 from course_lib.display import plots
+from course_lib.errors import DataError
 
 
 def pixels(figure):
@@ -188,3 +189,16 @@ def test_powers_of_ten_and_odd_names_are_both_read_as_they_are():
     assert {"0.001", "0.01", "0.1"} <= shown
     assert not any("$" in each for each in shown)
     assert [each.get_text() for each in axis.get_legend().get_texts()] == ["$x^$"]
+
+
+def test_names_and_cells_of_a_confusion_matrix_are_as_many():
+    for names in (("ants",), ("ants", "bees", "wasps")):
+        with pytest.raises(DataError, match=r"shape \(2, 2\) for . classes"):
+            plots.confusion([[1, 2], [3, 4]], names)
+
+
+def test_a_gallery_has_a_title_for_each_picture():
+    with pytest.raises(DataError, match="2 pictures with 1 titles"):
+        plots.gallery([np.zeros((4, 4, 3))] * 2, ["one"])
+    with pytest.raises(DataError, match="0 pictures"):
+        plots.gallery([])

@@ -104,7 +104,9 @@ HOSTILE = {
     "COURSE_DATA": "/nowhere", "PYTHONWARNINGS": "error::UserWarning", "PYTHONDEVMODE": "1",
     "PYTHONOPTIMIZE": "2", "COLUMNS": "20", "FORCE_COLOR": "1", "MPLBACKEND": "agg",
     "MKL_NUM_THREADS": "2", "COURSE_PROFILE": "full", "COURSE_PROGRESS_BAR": "1",
-    "COURSE_PANELS": "live",
+    "COURSE_PANELS": "live", "PYTHONPROFILEIMPORTTIME": "1", "PYTHONVERBOSE": "1",
+    "PYTHONIOENCODING": "cp1252", "IPYTHONDIR": "/nowhere", "TORCH_LOGS": "+all",
+    "TQDM_DISABLE": "1", "MATPLOTLIBRC": "/nowhere",
 }  # fmt: skip
 
 
@@ -147,3 +149,19 @@ def test_the_check_closes_the_environment_as_the_build_does(monkeypatch):
         assert {name: found[name] for name in notebooks.SETTLED} == notebooks.SETTLED
     for name, value in HOSTILE.items():
         assert environment(without(check_command(), name))[name] == value
+
+
+@needs_make
+@pytest.mark.slow
+def test_a_notebook_is_checked_in_a_hostile_shell(tmp_path):
+    """The command of ``make check-notebooks``, on the first chapter."""
+    shown = check_command() + (
+        f"{sys.executable} -m pytest -p asserted --nbval --nbval-current-env -q "
+        "-p no:cacheprovider notebooks/00_start_here.ipynb"
+    )
+    hostile = HOSTILE | {"LC_ALL": "C", "TZ": "Asia/Tokyo", "NO_COLOR": "1", "TERM": "dumb"}
+    ran = subprocess.run(
+        ["sh", "-c", shown], cwd=notebooks.repo_root(), text=True, capture_output=True,
+        env=os.environ | hostile,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout[-3000:]

@@ -72,6 +72,26 @@ def check_round_trip(name, picture, path):
     assert all(same_bits(tensor, state[key]) for key, tensor in found.items())
 
 
+def test_classes_and_weights_are_those_of_one_file(picture, tmp_path, monkeypatch):
+    """Another file takes the name while it is opened: the answer is the first's, or an error."""
+    path, other = tmp_path / "net.safetensors", tmp_path / "other.safetensors"
+    first = random_predictor()
+    answer = first.predict(picture)
+    saved.save(first, path)
+    head = first.model.get_submodule("classifier.1")
+    head.weight.data.neg_()
+    saved.save(first, other)
+    check = saved._check
+
+    def swapped(*given):
+        check(*given)
+        other.replace(path)
+
+    monkeypatch.setattr(saved, "_check", swapped)
+    assert recipe.load(path, device="cpu").predict(picture) == answer
+    assert not other.exists()
+
+
 @pytest.mark.parametrize("name", FAST)
 def test_the_file_predicts_as_the_network_did(name, picture, tmp_path):
     check_round_trip(name, picture, tmp_path / "mine.safetensors")

@@ -137,6 +137,73 @@ def test_the_loss_of_a_training_epoch_is_measured_likewise():
             assert run.train_loss[0] == pytest.approx(expected, rel=1e-4)
 
 
+def _focal(logits, targets, reduction="mean"):
+    each = F.cross_entropy(logits, targets, reduction="none")
+    each = (1 - (-each).exp()) ** 2 * each
+    return each if reduction == "none" else getattr(each, reduction)()
+
+
+OWN = {
+    "smoothed": (nn.CrossEntropyLoss(label_smoothing=0.1), "the same"),
+    "smoothed and weighed": (
+        nn.CrossEntropyLoss(torch.tensor([5.0, 1.0, 0.3]), label_smoothing=0.1), "the same"),
+    "a class left out": (nn.CrossEntropyLoss(ignore_index=1), "the same"),
+    "the focal loss": (_focal, "the same"),
+    "its sum": (partial(_focal, reduction="sum"), _focal),
+    "each": (partial(_focal, reduction="none"), _focal),
+    "margins": (nn.MultiMarginLoss(), "the same"),
+    "binary": (lambda x, y: F.binary_cross_entropy_with_logits(
+        x, F.one_hot(y, 3).float(), pos_weight=torch.tensor([5.0, 1.0, 0.3])), "the same"),
+    "a root": (lambda x, y: F.cross_entropy(x, y).sqrt(), "the same"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_other_losses_are_those_of_all_examples_at_once(name):
+    torch.manual_seed(0)
+    logits, targets = torch.randn(22, 3), torch.randint(0, 3, (22,))
+    loss, of_all = OWN[name]
+    expected = float((loss if of_all == "the same" else of_all)(logits, targets))
+    for size in (1, 3, 5, 7, 21, 22):
+        found = evaluate(Scores(), batches_of(TensorDataset(logits, targets), size), loss)
+        assert found.loss == pytest.approx(expected, rel=2e-4)
+
+
+NO_LOSSES = {
+    "a number of Python's": (lambda x, y: 1.5, "as a tensor, or one an example; got float"),
+    "nothing": (lambda x, y: None, "got NoneType"),
+    "an array": (lambda x, y: F.cross_entropy(x, y).detach().numpy(), "got ndarray"),
+    "a tuple": (lambda x, y: (F.cross_entropy(x, y), 1), "got tuple"),
+    "a row of one": (lambda x, y: F.cross_entropy(x, y)[None], r"got shape \(1,\)"),
+    "a table": (lambda x, y: x, r"got shape \(3, 3\)"),
+    "distances, which broadcast": (nn.MSELoss(), "can't take scores of shape .3, 3. and class"),
+    "the same as a function": (partial(F.l1_loss), "can't take scores"),
+    "of several classes": (nn.BCEWithLogitsLoss(), "can't take scores"),
+    "weights of other classes": (nn.CrossEntropyLoss(torch.ones(4)), "one for each score"),
+    "a class": (nn.CrossEntropyLoss, r"loss is a class; .*: CrossEntropyLoss\(\)"),
+    "a name": ("cross_entropy", "must be a function"),
+}
+
+
+@pytest.mark.parametrize("name", NO_LOSSES)
+@pytest.mark.parametrize("way", ["evaluate", "finetune"])
+def test_what_is_no_loss_is_refused(net, name, way):
+    loss, said = NO_LOSSES[name]
+    batches = [(torch.randn(3, 1, 4, 4), torch.tensor([0, 1, 2]))]
+    ways = {"evaluate": evaluate, "finetune": partial(finetune, epochs=1, device="cpu")}
+    with pytest.raises(TrainingError, match=said):
+        ways[way](net, batches, loss=loss)
+
+
+def test_a_loss_that_leads_back_to_no_weight_does_not_train(net, batches):
+    def wrong(logits, targets):
+        return (logits.argmax(1) != targets).float().mean()
+
+    assert evaluate(net, batches, wrong).loss == pytest.approx(1 - evaluate(net, batches).accuracy)
+    with pytest.raises(TrainingError, match=r"doesn't hang on the weights.*argmax"):
+        finetune(net, batches, epochs=1, device="cpu", loss=wrong)
+
+
 @pytest.mark.parametrize(
     ("targets", "said"),
     [

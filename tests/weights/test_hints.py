@@ -1,6 +1,7 @@
 """Each hint of an error, obeyed: all that fits is loaded, and only what doesn't is left alone."""
 
 import re
+from collections import OrderedDict
 
 import pytest
 import timm
@@ -14,7 +15,7 @@ from tests.weights.conftest import make, snapshot, untouched
 
 OPTION = re.compile(
     r"\b(?P<name>keep|drop|rename|adapt_input|resize_positions|skip_mismatched|strict)="
-    r"(?P<value>\[[^\]]*\]|'[^']*'|True|False|lambda name: name\.replace\([^)]*\))"
+    r"(?P<value>\[[^\]]*\]|'[^']*'|True|False|lambda name: name(?:\.replace\([^)]*\))+)"
 )
 
 
@@ -52,7 +53,8 @@ class Net(nn.Module):
 
 def without(state, *names):
     left = type(state)((name, each) for name, each in state.items() if name not in names)
-    left._metadata = getattr(state, "_metadata", None)
+    if hasattr(state, "_metadata"):
+        left._metadata = state._metadata
     return left
 
 
@@ -125,6 +127,92 @@ def test_every_hint_obeyed(name):
         assert left == set(open_names), (options, str(caught.value))
         for open_name in open_names:
             assert same_bits(snapshot(model)[open_name], before[open_name])
+
+
+def other(**pieces):
+    """The state of a Net, with pieces of its names replaced."""
+
+    def changed(name):
+        for old, new in pieces.items():
+            name = name.replace(f"{old}.", f"{new}.")
+        return name
+
+    return OrderedDict((changed(k), v) for k, v in make(2, Net).state_dict().items())
+
+
+OTHER_NAMES = {  # a model, a file, the only hint's other options, what no hint can fill
+    "a wrapper inside, another head": (
+        {"classes": 5}, other(features="features.module._orig_mod"), {"keep": "fc"}, ["fc"]),
+    "a wrapper inside, a part less, a part more": (
+        {}, {**without(other(features="features.module"), "fc.weight", "fc.bias"),
+             "aux.weight": torch.ones(1)}, {"keep": "fc", "drop": "aux"}, ["fc"]),
+    "two wrappers": ({}, other(features="features.module", fc="fc.base_layer"), {}, []),
+    "two other parts": ({}, other(features="trunk", fc="classifier.1"), {}, []),
+    "an adapter around the head": (
+        {}, {**other(fc="fc.base_layer"), "fc.lora_A.weight": torch.ones(2, 4)},
+        {"drop": "fc.lora_A"}, []),
+    "TensorFlow's words": (
+        {}, {n.replace("s.1.weight", "s.1.gamma").replace("s.1.bias", "s.1.beta")
+             .replace("running_mean", "moving_mean"): t for n, t in other().items()}, {}, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_other_names_are_brought_in_step_with_all_that_is_beside_them(name):
+    options, state, beside, open_parts = OTHER_NAMES[name]
+    model, right = make(1, Net, **options), make(2, Net).state_dict()
+    before = snapshot(model)
+    with pytest.raises(LoadError) as caught:
+        load_weights(model, state)
+    hints = list(hinted(str(caught.value)))
+    assert all("rename" in each for each in hints), str(caught.value)
+    assert {k: v for k, v in hints[0].items() if k != "rename"} == beside
+    for options in hints:
+        load_weights(model, before)
+        load_weights(model, state, **options)
+        for key, value in model.state_dict().items():
+            expected = before if key.partition(".")[0] in open_parts else right
+            assert same_bits(value, expected[key]), key
+
+
+@pytest.mark.parametrize("words", [
+    ("fc.weight_g", "fc.weight_v"),
+    ("fc.parametrizations.weight.original0", "fc.parametrizations.weight.original1"),
+])  # fmt: skip
+def test_a_part_of_a_weight_is_not_taken_for_the_weight(words):
+    state = without(make(2, Net).state_dict(), "fc.weight")
+    state |= {words[0]: torch.ones(3, 1), words[1]: torch.ones(3, 4)}
+    with pytest.raises(LoadError) as caught:
+        load_weights(make(1, Net), state)
+    assert "rename" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("changes", "adapted"), [
+    ({"img_size": 64}, {"resize_positions": True}),
+    ({"in_chans": 1}, {"adapt_input": "repeat"}),
+    ({"in_chans": 1, "img_size": 64}, {"adapt_input": "repeat", "resize_positions": True}),
+    ({"img_size": 64, "num_classes": 5}, {"resize_positions": True, "keep": "head"}),
+    ({"in_chans": 1, "img_size": 64, "num_classes": 5},
+     {"adapt_input": "repeat", "resize_positions": True, "keep": "head"}),
+])  # fmt: skip
+def test_what_can_be_adapted_is_hinted_at_together_with_what_can_not(changes, adapted):
+    def small(**options):
+        return timm.create_model("vit_tiny_patch16_224", depth=1, **{"num_classes": 3, **options})
+
+    model, state = make(1, small, **changes), make(2, small).state_dict()
+    before = snapshot(model)
+    with pytest.raises(LoadError) as caught:
+        load_weights(model, state)
+    hints = list(hinted(str(caught.value)))
+    assert adapted in hints
+    theirs = timm.models.vision_transformer.checkpoint_filter_fn(dict(state), model)
+    for options in hints:
+        load_weights(model, before)
+        report = load_weights(model, state, **options)
+        if options == adapted:
+            left = set(before) - {each.name for each in report.loaded}
+            assert left == ({"head.weight", "head.bias"} if "num_classes" in changes else set())
+            torch.testing.assert_close(model.pos_embed, theirs["pos_embed"], rtol=1e-4, atol=1e-5)
 
 
 def test_what_may_be_adapted_is_decided_by_the_role():

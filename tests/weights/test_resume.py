@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import lr_scheduler
+from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn
 
+from course_lib.strategies import lora, subsets
 from course_lib.weights import (
     CheckpointError,
     LoadError,
@@ -24,6 +26,13 @@ OPTIMIZERS = {
     "adamw": lambda p: torch.optim.AdamW(p, 0.01),
     "rmsprop": lambda p: torch.optim.RMSprop(p, 0.01, centered=True),
     "adafactor": lambda p: torch.optim.Adafactor(p),
+    "nadam": lambda p: torch.optim.NAdam(p, 0.01, decoupled_weight_decay=True),
+    "radam": lambda p: torch.optim.RAdam(p, 0.01),
+    "adamax": lambda p: torch.optim.Adamax(p, 0.01),
+    "adadelta": lambda p: torch.optim.Adadelta(p),
+    "fused": lambda p: torch.optim.AdamW(p, 0.01, fused=True),
+    "a tensor as rate": lambda p: torch.optim.Adam(p, torch.tensor(0.01), foreach=False),
+    "dampened": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, dampening=0.5, maximize=True),
 }
 SCHEDULERS = {
     "none": lambda o: None,
@@ -34,6 +43,14 @@ SCHEDULERS = {
         o, [lr_scheduler.LinearLR(o, total_iters=2), lr_scheduler.ExponentialLR(o, 0.9)], [2]
     ),
     "lambda": lambda o: lr_scheduler.LambdaLR(o, lambda step: 0.9**step),
+    "plateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=0, factor=0.5, cooldown=1),
+    "restarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 2, 2),
+    "cyclic": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, 2, mode="exp_range", gamma=0.9),
+    "polynomial": lambda o: lr_scheduler.PolynomialLR(o, 5, 2.0),
+    "averaging": lambda o: SWALR(o, 0.05, anneal_epochs=4),
+    "chained": lambda o: lr_scheduler.ChainedScheduler(
+        [lr_scheduler.ConstantLR(o, 0.1, 2), lr_scheduler.ExponentialLR(o, 0.9)], optimizer=o
+    ),
 }
 
 
@@ -58,9 +75,12 @@ class Run:
             x = torch.rand(4, 3, 8, 8, generator=self.generator) + random.random()
             x = x + float(np.random.rand())
             self.optimizer.zero_grad()
-            (self.model(x) ** 2).sum().backward()
+            loss = (self.model(x) ** 2).sum()
+            loss.backward()
             self.optimizer.step()
-            if self.scheduler:
+            if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
+                self.scheduler.step(loss.item())
+            elif self.scheduler:
                 self.scheduler.step()
         return self
 
@@ -112,6 +132,52 @@ def test_resumed_runs_are_bit_identical(tmp_path, optimizer, scheduler):
     assert frozen == [n for n, _ in resumed.model.named_parameters() if "stem" in n]
     assert not resumed.model[0].stem[1].training
     assert resumed.model[0].body.training
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_groups_built_in_another_order(tmp_path, optimizer):
+    """By name, each parameter gets its own group and its own moments again."""
+    straight, stopped = (Run(optimizer, "cosine", 1).train(n) for n in (6, 3))
+    stopped.save(tmp_path / "run.pth")
+    resumed = Run(optimizer, "cosine", 99)
+    turned = [
+        {"params": list(group["params"])[::-1], "lr": 7.0}
+        for group in resumed.optimizer.param_groups[::-1]
+    ]
+    resumed.optimizer = OPTIMIZERS[optimizer](turned)
+    resumed.scheduler = SCHEDULERS["cosine"](resumed.optimizer)
+    resumed.resume(tmp_path / "run.pth")
+    assert equal(everything(straight), everything(resumed.train(3)))
+
+
+def test_low_rank_layers_and_their_average(tmp_path):
+    """Only the added matrices train; an average of them goes along."""
+
+    def start(seed):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+        subsets.train_only(net, lora.add(net, ["0", "2"], rank=2))
+        trained = [p for p in net.parameters() if p.requires_grad]
+        average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+        return net, torch.optim.AdamW(trained, 0.01), average
+
+    def train(net, optimizer, average, steps):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            net(torch.randn(4, 6)).square().mean().backward()
+            optimizer.step()
+            average.update_parameters(net)
+
+    net, optimizer, average = start(1)
+    train(net, optimizer, average, 3)
+    save_checkpoint(tmp_path / "run.pth", net, optimizer, epoch=1, averaged=average)
+    train(net, optimizer, average, 3)
+    again, its_optimizer, its_average = start(2)
+    resume_checkpoint(tmp_path / "run.pth", again, its_optimizer, averaged=its_average)
+    train(again, its_optimizer, its_average, 3)
+    assert equal(snapshot(net), snapshot(again))
+    assert equal(snapshot(average), snapshot(its_average))
+    assert equal(optimizer.state_dict(), its_optimizer.state_dict())
 
 
 def refused(path, run, says, **changes):

@@ -16,6 +16,7 @@ from course_lib.data.images import READ, ImageError, decode, open_image
 from course_lib.display import plots
 from course_lib.display.panels.base import Panel
 from course_lib.errors import CourseError
+from course_lib.paths import user_path
 
 # Where the system knows no type for these endings, "image/*" alone would hide such files.
 ACCEPTED = "image/*,.heic,.heif,.avif,.jp2,.tif,.tiff,.webp"
@@ -88,7 +89,7 @@ class PhotographPanel(Panel):
     def open(self, path: Path | str) -> None:
         """Look at a picture file on this machine; an unreadable one is said to be so."""
         text = str(path).strip().strip("\"'")  # pasted paths come with quotes
-        file = Path(text).expanduser()
+        file = user_path(text)
 
         def read() -> Image.Image:
             if not text:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from course_lib.paths import repo_root, write_file
+from course_lib.paths import repo_root, user_path, write_file
 from course_lib.setup import bootstrap
 from course_lib.setup.bundle import scripts
 from course_lib.setup.bundle.systems import chosen
@@ -48,10 +48,10 @@ def make(
     Raises:
         BundleError: no room, no network, or no wheel for one of the systems.
     """
-    out, root = Path(folder).expanduser().absolute(), root or repo_root()
+    out, root = user_path(folder).absolute(), root or repo_root()
     targets = [Target(system, python, torch) for system, python in chosen([*systems], [*pythons])]
     wheels = out / "wheels"
-    printed = Path(handouts).expanduser() if handouts else root / "handouts"
+    printed = user_path(handouts) if handouts else root / "handouts"
     if handouts and not printed.is_dir():
         raise BundleError(f"There is no folder {printed}. Make the handouts first.")
     try:

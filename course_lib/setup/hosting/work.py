@@ -18,11 +18,11 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from course_lib import paths
-from course_lib.paths import atomic_write, data_dir, file_hash, repo_root
+from course_lib.paths import atomic_write, data_dir, file_hash, repo_root, user_path
 from course_lib.setup.hosting.errors import HostingError
 from course_lib.text import counted
 
@@ -50,18 +50,23 @@ def export_work(path: Path | str = NAME) -> Path:
     Raises:
         HostingError: there is nothing of yours yet, or the file can't be written.
     """
-    target = Path(path).expanduser().absolute()
+    target = user_path(path).absolute()
     texts = dict(_records())
     files = _without_copies(
         {name: file for name, file in _files() if file.resolve() != target.resolve()}
     )
     if not texts and not files:
         raise HostingError("There is nothing to export yet: no exercise tried, nothing saved.")
+    if odd := [file for name, file in files.items() if not _is_safe(name)]:
+        raise HostingError(
+            f"{odd[0]} can't go into an archive for every system: its name holds a backslash, a "
+            "colon, or what can't be shown. Rename it first."
+        )
     digests = {}
     try:
         with (
             atomic_write(target) as out,
-            zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive,
+            zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive,
         ):
             for name, text in texts.items():
                 archive.writestr(name, text)
@@ -71,7 +76,10 @@ def export_work(path: Path | str = NAME) -> Path:
                 digests[name] = file_hash(file)
             archive.writestr(LIST, json.dumps({"version": VERSION, "files": digests}, indent=1))
     except OSError as error:
-        raise HostingError(f"{target} can't be written: {error.strerror}.") from error
+        which = f" ({error.filename})" if error.filename else ""
+        raise HostingError(
+            f"{target} can't be written: {error.strerror or error}{which}."
+        ) from error
     print(f"{counted(len(digests), 'file of your work is', 'files of your work are')} in {target}.")
     _download(target)
     return target
@@ -89,7 +97,7 @@ def import_work(path: Path | str = NAME) -> list[Path]:
     Raises:
         HostingError: the file is no export, or damaged. Then nothing was changed.
     """
-    source = Path(path).expanduser()
+    source = user_path(path)
     try:
         with (
             source.open("rb") as file,
@@ -253,6 +261,8 @@ def _checked(archive: zipfile.ZipFile, folder: Path, size: int) -> list[str]:
 def _is_safe(name: str) -> bool:
     """Whether a name is one that an export gives: nothing that leaves its folder."""
     parts = PurePosixPath(name).parts
+    if not name.isprintable() or (os.name == "nt" and PureWindowsPath(name).is_reserved()):
+        return False  # an escape sequence would be obeyed where the name is printed
     if "\\" in name or ":" in name or name != "/".join(parts) or {"..", ".", "/"} & set(parts):
         return False
     if len(parts) == 1:

@@ -4,7 +4,7 @@ Following it loads every tensor that fits, and leaves alone only those that don'
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -16,6 +16,7 @@ from course_lib.weights.loading import adapt
 from course_lib.weights.loading.model_tensors import ModelTensors
 from course_lib.weights.loading.plan import Names, Options, Plan
 from course_lib.weights.loading.report import Mismatched
+from course_lib.weights.matching.match import kind_of
 
 _LISTED = 6  # names in a hint; a longer list helps nobody
 
@@ -64,19 +65,31 @@ def judge(plan: Plan, found: Found, into: ModelTensors, options: Options) -> Non
         problems.append(f"the file has nothing for {len(absent)}: {few(absent, 3)}")
     if unexpected:
         problems.append(f"the model has no place for {len(unexpected)}: {few(unexpected, 3)}")
-    ways = _ways(plan, mismatched, absent, unexpected, into, options, found.supplied)
+    rename, fixed = _renamed(plan, found, into)
+    rest = [name for name in absent if name not in fixed.values()]
+    over = [name for name in unexpected if name not in fixed]
     if mismatched:
         listed = few(map(_sizes, mismatched), 6, "; ")
         beside = f" Beside that, {'; '.join(problems)}." if problems else ""
         raise LoadError(
             f"Shapes differ: {listed}.{beside} The model is untouched. "
-            f"{_hints(plan, mismatched, into, ways, bool(problems))}"
-        )
+            + _hints(
+                mismatched, into, rename, bool(rest or over),
+                lambda stay: _ways(plan, stay, rest, over, into, options, found.supplied),
+            )
+        )  # fmt: skip
+    ways = _ways(plan, [], rest, over, into, options, found.supplied)
+    loose = "strict=False loads what fits and reports the rest"
+    if not rename:
+        told = f"If that is meant: {'; '.join([*ways, loose])}."
+    elif rest or over:
+        told = f"With {', '.join([rename, *map(_bare, ways or [loose])])} all that fits is loaded."
+    else:
+        told = f"The names differ by a piece: {rename} makes all of them fit."
     fits = counted(len(plan.items), "tensor fits", "tensors fit")
-    hints = [*ways, "strict=False loads what fits and reports the rest"]
     raise LoadError(
         f"{fits} (by {plan.matching.how}), but {'; '.join(problems)}. The model is untouched. "
-        f"{_renamed(plan, found, into)}If that is meant: {'; '.join(hints)}."
+        f"{told}"
     )
 
 
@@ -155,29 +168,52 @@ def cover(
     return chosen
 
 
+def _bare(way: str) -> str:
+    return way.split(" leaves")[0].split(" loads")[0]
+
+
 def _hints(
-    plan: Plan, mismatched: Sequence[Mismatched], into: ModelTensors, ways: list[str], more: bool
-) -> str:
-    """What to do about other shapes, by the role of the tensors that have them."""
+    mismatched: Sequence[Mismatched], into: ModelTensors, rename: str, more: bool,
+    ways: Callable[[Sequence[Mismatched]], list[str]],
+) -> str:  # fmt: skip
+    """What to do about other shapes, by the role of the tensors that have them.
+
+    Args:
+        mismatched: the tensors.
+        into: the model.
+        rename: the option that brings other names in step, if there is one.
+        more: whether something is missing or unexpected beside that.
+        ways: ``keep=`` and ``drop=`` for tensors of another shape and all that is beside them.
+    """
     hints = []
+    renamed = [rename] if rename else []
     owners = [into.owner(each.name) for each in mismatched]
-    keep = next((way.split(" leaves")[0] for way in ways if way.startswith("keep")), "")
-    rest = [way for way in ways if not way.startswith("keep")]
-    also = f", {rest[0].split(' leaves')[0]}" if rest else ""
     same_inputs = all(each.in_file[1:] == each.in_model[1:] for each in mismatched)
-    if keep and all(isinstance(each, nn.Embedding) for each in owners):
-        hints.append(f"Another vocabulary stays as it is with {keep}{also}.")
-    elif keep and same_inputs and len({id(each) for each in owners}) == 1:
-        hints.append(f"A head for other classes stays as it is with {keep}{also}.")
-    elif keep:
-        hints.append(f"What doesn't fit stays as it is with {keep}{also}.")
-    if not more and all(_adaptable(each, into) for each in mismatched):
-        if any(adapt.fits_input(into, e.name, e.in_file, e.in_model) for e in mismatched):
-            hints.append("Another number of input channels: adapt_input='repeat'.")
-        if any(adapt.is_position_embedding(e.name, e.in_file, e.in_model) for e in mismatched):
-            hints.append("Another picture size: resize_positions=True.")
+    whole = [*renamed, *map(_bare, ways(mismatched))]
+    what = "What doesn't fit"
+    if all(isinstance(each, nn.Embedding) for each in owners):
+        what = "Another vocabulary"
+    elif same_inputs and len({id(each) for each in owners}) == 1:
+        what = "A head for other classes"
+    if any(each.startswith("keep") for each in whole):
+        hints.append(f"{what} stays as it is with {', '.join(whole)}.")
+    able = [each for each in mismatched if _adaptable(each, into)]
+    stuck = [each for each in mismatched if each not in able]
+    left = ways(stuck)
+    if able and (left or not (stuck or more)):
+        options = []
+        if any(adapt.fits_input(into, e.name, e.in_file, e.in_model) for e in able):
+            options.append("adapt_input='repeat'")
+            what = "Another number of input channels"
+        if any(adapt.is_position_embedding(e.name, e.in_file, e.in_model) for e in able):
+            options.append("resize_positions=True")
+            what = "Another picture size"
+        what = "Both" if len(options) > 1 else what
+        hints.append(
+            f"{what} can be adapted: {', '.join([*renamed, *options, *map(_bare, left)])}."
+        )
     loose = "skip_mismatched=True, strict=False" if more else "skip_mismatched=True"
-    hints.append(f"{loose} leaves these tensors as they are.")
+    hints.append(f"{', '.join([*renamed, loose])} leaves these tensors as they are.")
     return " ".join(hints)
 
 
@@ -193,28 +229,29 @@ def _adaptable(each: Mismatched, into: ModelTensors) -> bool:
     return True
 
 
-def _renamed(plan: Plan, found: Found, into: ModelTensors) -> str:
-    """The one piece of text whose replacement in the file's names makes all of them fit."""
+def _renamed(plan: Plan, found: Found, into: ModelTensors) -> tuple[str, dict[str, str]]:
+    """The option that brings the file's names in step, and which of them then fit which."""
     entries = {first: plan.others[name] for name, first in plan.matching.rest.items()}
     shapes = {name: tuple(getattr(entries[name], "shape", ())) for name in found.unexpected
               if name in entries}  # fmt: skip
     wanted = {name: into.shapes.get(name) for name in (*found.missing, *found.supplied)}
-    change = replacement(shapes, wanted, found.missing, plan.matching.pairs.values())
-    if change is None:
-        return ""
-    return (
-        f"The names differ by one piece: rename=lambda name: name.replace({change[0]!r}, "
-        f"{change[1]!r}) makes all of them fit. "
-    )
+    chain, fixed = replacements(shapes, wanted, found.missing, plan.matching.pairs.values())
+    if not chain:
+        return "", {}
+    calls = "".join(f".replace({old!r}, {new!r})" for old, new in chain)
+    return f"rename=lambda name: name{calls}", fixed
 
 
-def replacement(
+def replacements(
     source: Mapping[str, tuple[int, ...]],
     model: Mapping[str, tuple[int, ...] | None],
     required: Collection[str],
     others: Collection[str],
-) -> tuple[str, str] | None:
-    """The text that, replaced by another in all of a file's names, gives the model's names.
+) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Texts that, replaced by others in all of a file's names, give the model's names.
+
+    Where not all names come to fit, only pieces that are too many or too few count, such as a
+    wrapper's: which of two names means the same can't be told then.
 
     Args:
         source: names and shapes that the model doesn't have.
@@ -223,20 +260,62 @@ def replacement(
         others: names of the file that fit as they are, and must stay so.
 
     Returns:
-        Old and new, as for ``str.replace``; None if no single replacement makes all names fit.
+        Old and new, in turn, as for ``str.replace``, three at most; and which names fit then.
     """
-    edits: Counter[tuple[str, str]] = Counter()
-    first = next((name for name in source if name.rpartition(".")[2] == "weight"), None)
-    for name, other in model.items():
-        if first is not None and other == source[first]:
-            edits.update(_edits(first, name))
-    for old, new in edits:
-        renamed = {name.replace(old, new): each for name, each in source.items()}
-        fits = all(name in model and model[name] == each for name, each in renamed.items())
-        whole = renamed.keys() >= set(required) and len(renamed) == len(source)
-        if fits and whole and all(name.replace(old, new) == name for name in others):
-            return old, new
-    return None
+    chain: list[tuple[str, str]] = []
+    fixed: dict[str, str] = {}
+    while len(chain) < 3 and len(fixed) < len(source):
+        left = {name: _changed(name, chain) for name in source if name not in fixed}
+        samples = {name.rpartition(".")[2]: name for name in reversed(left)}
+        edits = Counter(
+            edit for first in samples.values() for name, other in model.items()
+            if other == source[first] and name not in fixed.values() and _same_role(first, name)
+            for edit in _edits(left[first], name)
+        )  # fmt: skip
+        best = {**fixed}, ("", "")
+        for edit, _ in edits.most_common(200):
+            if any(edit[0] in name for name in others):
+                continue
+            new = _fitting(source, model, [*chain, edit])
+            if len(new) > len(best[0]) and len(set(new.values())) == len(new):
+                best = new, edit
+        if best[0] == fixed:
+            break
+        fixed = best[0]
+        chain.append(best[1])
+    whole = len(fixed) == len(source) and set(fixed.values()) >= set(required)
+    return (chain, fixed) if whole or all(map(_is_wrapper, chain)) else ([], {})
+
+
+def _fitting(
+    source: Mapping[str, tuple[int, ...]],
+    model: Mapping[str, tuple[int, ...] | None],
+    chain: Sequence[tuple[str, str]],
+) -> dict[str, str]:
+    names = {name: _changed(name, chain) for name in source}
+    return {
+        name: new
+        for name, new in names.items()
+        if new in model and model[new] == source[name] and _same_role(name, new)
+    }
+
+
+def _same_role(first: str, second: str) -> bool:
+    """Whether both are weights, both biases, ...: a scale and a shift have the same shape."""
+    kind = kind_of(first)
+    ends = first.rpartition(".")[2] == second.rpartition(".")[2]
+    return ends or (kind is not None and kind == kind_of(second))
+
+
+def _changed(name: str, chain: Sequence[tuple[str, str]]) -> str:
+    for old, new in chain:
+        name = name.replace(old, new)
+    return name
+
+
+def _is_wrapper(edit: tuple[str, str]) -> bool:
+    old, new = (set(filter(None, each.split("."))) for each in edit)
+    return old < new or new < old
 
 
 def _edits(source: str, model: str) -> list[tuple[str, str]]:

@@ -19,10 +19,10 @@ from course_lib.weights.loading.report import LoadReport
 from course_lib.weights.loading.stage import Staged, stage
 from course_lib.weights.matching.match import Rename
 from course_lib.weights.reading import locate
-from course_lib.weights.reading.checkpoint import Checkpoint, open_catalogue
+from course_lib.weights.reading.checkpoint import Catalogue, Checkpoint, open_catalogue
 from course_lib.weights.reading.locate import Place
 
-Source = str | Path | Checkpoint | nn.Module | Mapping[str, Any]
+Source = str | Path | Catalogue | Checkpoint | nn.Module | Mapping[str, Any]
 
 
 def load_weights(
@@ -111,9 +111,10 @@ def opened(source: Source, where: str | None) -> tuple[str, Place]:
         LoadError: it is no source of weights.
     """
     if isinstance(source, str | Path):
-        catalogue = open_catalogue(source, where, checked=True)
-        place = catalogue.place
-        return catalogue.path.name + (f" at {place.where!r}" if place.where else ""), place
+        source = open_catalogue(source, where, checked=True)
+    if isinstance(source, Catalogue):
+        place = source.place
+        return source.path.name + (f" at {place.where!r}" if place.where else ""), place
     if isinstance(source, Checkpoint):
         text = source.path.name + (f" at {source.where!r}" if source.where else "")
         versions = getattr(source.tensors, "_metadata", None)

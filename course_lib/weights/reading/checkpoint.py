@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from course_lib.paths import user_path
 from course_lib.text import counted
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading import formats, locate, plainfiles, torchfile
@@ -215,7 +216,7 @@ def _opened(
     path: str | Path, where: str | None, sha256: str | None, checked: bool, copied: bool = False
 ) -> Iterator[Catalogue]:
     """What a file holds. It stays open, and nothing may have changed it when the block ends."""
-    path = Path(path).expanduser()
+    path = user_path(path)
     with opened(path) as (held, format):
         if copied and format != formats.NUMPY:
             check_room(path, held.size)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from course_lib.paths import user_path
 from course_lib.text import counted, printable
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading import formats, locate
@@ -82,7 +83,7 @@ def inspect(path: str | Path, depth: int | None = 2) -> Contents:
         CheckpointError: as :func:`read_checkpoint`, except that a file without weights, or with
             several, is fine.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     with opened(path) as (held, format):
         tree, metadata, files = content(held, format)
         size = held.size + sum(each.stat().st_size for each in files)

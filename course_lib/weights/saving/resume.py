@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from course_lib.errors import CourseError
+from course_lib.paths import user_path
 from course_lib.weights.errors import CheckpointError, LoadError
 from course_lib.weights.reading.checkpoint import read_object
 from course_lib.weights.saving import checks, groups, state, undo
@@ -89,7 +90,7 @@ def save_checkpoint(
         CheckpointError: another ending, an optimizer of parameters outside of the model,
             something that can only be read back by running code, or it can't be written.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     check_ending(path, TORCH_ENDINGS)
     tensors, beside = state.take(model)
     parts = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
@@ -146,7 +147,7 @@ def resume_checkpoint(
     """
     parts = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     own = generators or {}
-    path = Path(path).expanduser()
+    path = user_path(path)
     content = _read_fitting(path, model, parts | {"averaged": averaged}, own)
     if optimizer is not None:
         groups.names_of(optimizer, model)

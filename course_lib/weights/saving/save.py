@@ -12,7 +12,7 @@ from torch import nn
 from zlib_ng import zlib_ng
 
 from course_lib.freezing.bits import same_bits
-from course_lib.paths import atomic_write
+from course_lib.paths import atomic_write, user_path
 from course_lib.weights.errors import CheckpointError, NotWrittenError
 from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS, names_crc
 
@@ -61,7 +61,7 @@ def save_weights(
         CheckpointError: another ending; something that isn't a tensor; metadata that aren't JSON.
         NotWrittenError: a full disk, no permission.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     check_ending(path)
     about = _about(model, what, source, metrics, extra)
     state = model.state_dict() if isinstance(model, nn.Module) else dict(model)

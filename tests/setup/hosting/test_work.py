@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import types
@@ -151,6 +152,12 @@ def listing(members, name, digest="0" * 64):
         (lambda m: listing(m, "models/run.py"), "doesn't belong"),
         (lambda m: listing(m, "notebooks/my_x\\..\\y"), "doesn't belong"),
         (lambda m: {**m, "progress.json": b"{}"}, "progress.json is damaged"),
+        (lambda m: listing(m, "models/\x1b[31m.pth"), "doesn't belong"),
+        (lambda m: listing(m, "models/a\nb.pth"), "doesn't belong"),
+        (lambda m: listing(m, "models/gnp\u202ehtp.pth"), "doesn't belong"),
+        (lambda m: listing(m, "models\\model.pth"), "doesn't belong"),
+        (lambda m: {k.replace("/", "\\"): v for k, v in m.items()}, "no whole export"),
+        (lambda m: {f"course-work/{k}": v for k, v in m.items()}, "no whole export"),
     ],
 )
 def test_a_damaged_or_strange_file_changes_nothing(home, tmp_path, change, said):
@@ -257,6 +264,26 @@ def test_an_import_is_whole_or_nothing(home, tmp_path, monkeypatch, trouble):
         hosting.import_work(archive)
     assert files_below(tmp_path) == before
     assert not (home / "data" / "my_pictures").exists()
+
+
+def test_names_that_no_import_takes_are_not_exported(home):
+    some_work(home)
+    for name in (b"my_\xff.txt", b"my_\x1b[31m", b"my_a\\b", b"my_a:b"):
+        odd = home / "here" / os.fsdecode(name)
+        odd.write_text("x")
+        with pytest.raises(HostingError, match=r"can't go into an archive.*Rename"):
+            hosting.export_work()
+        odd.unlink()
+    assert not (home / "here" / "course-work.zip").exists()
+
+
+def test_a_file_from_before_there_were_archives_is_packed(home):
+    some_work(home)
+    old = home / "here" / "my_old.txt"
+    old.write_text("x")
+    os.utime(old, (0, 0))
+    archive = hosting.export_work()
+    assert "models/my_old.txt" in zipfile.ZipFile(archive).namelist()
 
 
 def test_what_is_no_export_is_said(home):

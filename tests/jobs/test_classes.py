@@ -1,0 +1,80 @@
+"""A number means the same class in every source of a job."""
+
+import io
+import tarfile
+import unicodedata
+
+import pytest
+
+from course_lib.errors import DataError
+from course_lib.jobs.data import _class_number, find
+
+from .conftest import draw, job
+
+
+def listed(folder, name, rows):
+    path = folder / name
+    path.write_text("\n".join(["path,label", *rows]), encoding="utf-8")
+    return path
+
+
+def shard(path, labels):
+    with tarfile.open(path, "w") as tar:
+        for number, label in enumerate(labels):
+            for ending, data in (("png", b"x"), ("cls", label.encode())):
+                about = tarfile.TarInfo(f"{number:04}.{ending}")
+                about.size = len(data)
+                tar.addfile(about, io.BytesIO(data))
+    return str(path)
+
+
+def test_lists_and_shards_are_read_in_the_order_of_the_training_classes(pictures, tmp_path):
+    files = sorted((pictures / "val").rglob("*.png"))
+    rows = [f"{each},{each.parent.name}" for each in reversed(files)]
+    found = find(job(pictures, tmp_path, val=str(listed(tmp_path, "val.csv", rows))))
+    assert [found.classes[i] for i in found.val.targets] == ["red"] * 6 + ["blue"] * 6
+    red_first = shard(tmp_path / "a.tar", ["red", "blue", "1", "red"])
+    counted = find(job(pictures, tmp_path, val=str(red_first))).val.counts
+    assert counted == (1, 3)  # blue, red
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_another_class_is_refused_by_name(pictures, tmp_path, part):
+    picture = next(pictures.rglob("*.png"))
+    for source in (
+        listed(tmp_path, "a.csv", [f"{picture},Red"]),
+        shard(tmp_path / "a.tar", ["green"]),
+    ):
+        with pytest.raises(DataError, match=r"Red|green") as told:
+            find(job(pictures, tmp_path, **{part: str(source)}))
+        assert "red" in str(told.value)
+    draw(tmp_path / "set", 3)
+    (tmp_path / "set" / "red").rename(tmp_path / "set" / "wine")
+    with pytest.raises(DataError, match=r"blue, wine; the .* data has blue, red"):
+        find(job(pictures, tmp_path, **{part: str(tmp_path / "set")}))
+
+
+def test_classes_of_the_config_must_be_the_folders(pictures, tmp_path):
+    assert find(job(pictures, tmp_path, classes=("blue", "red"))).classes == ("blue", "red")
+    for named in (("red", "blue"), ("blue", "wine")):
+        with pytest.raises(DataError, match=f"config's data has {named[0]}, {named[1]}"):
+            find(job(pictures, tmp_path, classes=named))
+
+
+def test_spaces_and_accents_make_no_new_class(pictures, tmp_path):
+    files = sorted((pictures / "train" / "red").iterdir())
+    accents = [unicodedata.normalize(form, "Käse") for form in ("NFC", "NFD")]
+    names = [accents[0], accents[1], f" {accents[0]} ", "red", "red\t"] * 4
+    rows = [f"{each},{name}" for each, name in zip(files, names, strict=True)]
+    found = find(job(listed(tmp_path, "a.csv", rows), tmp_path))
+    assert found.classes == (accents[0], "red")
+    assert sum(found.train.counts) + sum(found.val.counts) == 20
+    assert found.train.counts[0] + found.val.counts[0] == 12
+
+
+@pytest.mark.parametrize("label", ["0", "3", "²", "9" * 5000, "-1", ""])
+def test_a_number_is_not_guessed_where_classes_are_numbers(label):
+    with pytest.raises(DataError, match="expected one of"):
+        _class_number(label.encode(), ("1", "2", "10"), "0001.cls")
+    assert _class_number(b"10", ("1", "2", "10"), "0001.cls") == 2
+    assert _class_number(b"1", ("ants", "bees"), "0001.cls") == 1
