@@ -59,8 +59,8 @@ class Address:
         return f"{self.repository}/blob/{self.ref}/notebooks/{name}.ipynb"
 
     def report(self, name: str) -> str:
-        """The address of the form that reports a confusing page."""
-        return f"{self.repository}/issues/new?template=confusing_page.yml&title={name}"
+        """The address of the form that reports a page as confusing."""
+        return f"{self.repository}/issues/new?template=confusing_page.yml&chapter={name}"
 
     def colab(self, name: str) -> str:
         """The address that opens a chapter in Colab."""

@@ -1,7 +1,6 @@
 """The whole site into one folder, from stored outputs: nothing is executed, nothing loaded."""
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -36,7 +35,7 @@ def build(
 
     Args:
         folder: where to; by default ``site/`` in the checkout.
-        names: chapters such as ``"02_hotdog"``; by default all.
+        names: chapters such as ``"02_hotdog"``, without the reference; by default all there is.
         where: the repository that buttons lead to; None: no buttons for Colab and reports.
 
     Returns:
@@ -60,8 +59,8 @@ def build(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".site-") as scratch:
         source, made = Path(scratch) / "source", Path(scratch) / "made"
         source.mkdir()
-        pages.write(source, chosen, where)
-        _set(source, made, where, whole=not wanted)
+        pages.write(source, chosen, where, whole=not wanted)
+        _set(source, made, where)
         shutil.copytree(source / pages.FILES, made / pages.FILES)
         (made / MARK).write_text("Made by `course site`.\n", encoding="utf-8")
         check.check(made)
@@ -71,7 +70,7 @@ def build(
     return target / "index.html"
 
 
-def _set(source: Path, made: Path, where: Address | None, whole: bool) -> None:
+def _set(source: Path, made: Path, where: Address | None) -> None:
     """Let Sphinx make the pages.
 
     Raises:
@@ -83,12 +82,12 @@ def _set(source: Path, made: Path, where: Address | None, whole: bool) -> None:
         app = Sphinx(
             srcdir=source, confdir=None, outdir=made, doctreedir=source / ".doctrees",
             buildername="html", confoverrides=settings(where), status=None, warning=warnings,
-            parallel=int(os.environ.get("PAR","1")),
+            parallel=2,
         )  # fmt: skip
         app.build()
-    lines = [line for line in warnings.getvalue().splitlines() if "WARNING" in line or "ERROR" in line]
-    if not whole:  # links to chapters that were left out
-        lines = [line for line in lines if "cross-reference target not found" not in line]
+    lines = [
+        line for line in warnings.getvalue().splitlines() if "WARNING" in line or "ERROR" in line
+    ]
     if lines:
         raise SiteError("The site can't be set:\n" + "\n".join(lines[:20]))
     for name in (".buildinfo", "objects.inv"):
@@ -100,13 +99,14 @@ def settings(where: Address | None) -> dict[str, object]:
     """Sphinx's settings: from stored outputs, and with nothing that comes from elsewhere."""
     theme: dict[str, object] = {
         "use_download_button": False, "use_fullscreen_button": False, "show_toc_level": 2,
-        "home_page_in_toc": True, "pygments_light_style": "a11y-high-contrast-light",
+        "max_navbar_depth": 1, "navbar_persistent": [],  "pygments_light_style": "a11y-high-contrast-light",
         "pygments_dark_style": "a11y-high-contrast-dark", "extra_footer": LICENCE,
     }  # fmt: skip
     if where is not None:
         theme |= {
             "repository_url": where.repository, "repository_branch": where.ref,
-            "use_repository_button": True, "use_issues_button": True,
+            "use_repository_button": True,
+            "extra_footer": f'{LICENCE} <a href="{where.report("")}">Report a mistake</a>',
         }  # fmt: skip
     return {
         "project": COURSE, "html_title": COURSE, "language": "en", "html_show_sphinx": False,
@@ -121,6 +121,7 @@ def settings(where: Address | None) -> dict[str, object]:
         "nb_execution_mode": "off", "nb_ipywidgets_js": {}, "nb_merge_streams": True,
         "myst_enable_extensions": ["dollarmath", "amsmath"], "myst_heading_anchors": 4,
         "napoleon_use_ivar": True, "autodoc_typehints": "signature", "autodoc_member_order": "bysource",
+        "toc_object_entries_show_parents": "hide",
         "add_module_names": False, "python_use_unqualified_type_names": True,
         "exclude_patterns": [pages.FILES],
     }  # fmt: skip

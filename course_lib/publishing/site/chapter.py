@@ -5,6 +5,8 @@ forms, predictions boxes to write in, exercises their text with hints and soluti
 result is folded in the notebook, it is on the page (see ``sphinx_parts``).
 """
 
+import base64
+import io
 import re
 from collections.abc import Iterator
 from html import escape
@@ -13,6 +15,7 @@ from typing import Any
 import nbformat
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
+from PIL import Image
 
 from course_lib.exercises import exercises_of, predictions, prose, questions_of
 from course_lib.exercises.core import Exercise
@@ -21,11 +24,16 @@ from course_lib.exercises.registry import chapters as with_exercises
 from course_lib.publishing import recognise
 
 FOLDED = "hide-input"  # myst-nb's tag for code that opens when clicked
+FEW_COLOURS = 16_384  # a photograph has more
+WHITE = 246  # of 255, and up
 PICTURES = ("image/png", "image/jpeg")
 NOT_ON_A_PAGE = {"setup", "keep"}  # for Colab and Kaggle
 _IN_A_NOTEBOOK = {  # what the notebooks ask for, and what to do on a page
     r"Put the letter of your answer in place of the dots\.": "Choose an answer.",
-    r"in (the )?place of\s+the dots": "in the box",
+    r"Write your answer in place of the dots and run the cell\.": (
+        "In the notebook you write your answer in place of the dots, and a check runs it."
+    ),
+    r"(?s)(\*\*Predict\b.*?)in (?:the )?place of\s+the dots": r"\1in the box",
 }
 
 
@@ -148,5 +156,16 @@ def _shown(cell: NotebookNode) -> NotebookNode:
         for kind in PICTURES:
             if kind in data:
                 image = {"alt": about[kind]["alt"], "width": f"{about[kind]['width']}px"}
+                if _is_plot(base64.b64decode(data[kind])):
+                    image["classes"] = "plot"
                 cell.metadata["mystnb"] = {"image": image}
     return cell
+
+
+def _is_plot(picture: bytes) -> bool:
+    """Whether it is lines on white, which can be turned into lines on black in the dark theme."""
+    opened = Image.open(io.BytesIO(picture)).convert("RGB")
+    if opened.getcolors(FEW_COLOURS) is None:
+        return False
+    lightness = opened.convert("L").histogram()
+    return sum(lightness[WHITE:]) > sum(lightness) / 2

@@ -39,8 +39,10 @@ def _in_pages(folder: Path) -> Iterator[str]:
         if "_static" not in path.parts
     }
     anchors = {
-        path: {str(tag[name]) for name in ("id", "name") for tag in soup.find_all(attrs={name: True})}
+        path: {str(tag.get(name)) for name in ("id", "name") for tag in soup.select(f"[{name}]")}
         for path, soup in pages.items()
+    }
+    for path, soup in pages.items()
     }
     for path, soup in pages.items():
         name = path.relative_to(folder.resolve()).as_posix()

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from html import escape
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -16,16 +17,18 @@ from course_lib.publishing.handouts import paper, sheets
 from course_lib.publishing.site import chapter, glossary
 
 WITHOUT_REFERENCE = {"cli", "publishing", "setup", "benchmarks"}  # nobody imports from these
+_TO_CHAPTER = re.compile(r"\[(?P<said>[^\]]+)\]\((?:notebooks/)?(?P<name>\d\d_\w+)\.ipynb\)")
 FILES = "files"  # the folder of what is downloaded
 
 
-def write(folder: Path, chosen: Sequence[Chapter], where: Address | None) -> None:
-    """Write the sources of all pages into an empty folder.
+def write(folder: Path, chosen: Sequence[Chapter], where: Address | None, whole: bool) -> None:
+    """Write the sources of the pages into an empty folder.
 
     Args:
         folder: for the sources; what is to be downloaded goes into ``files`` in it.
         chosen: the chapters.
         where: the repository that buttons lead to; None: no such buttons.
+        whole: with the reference, which takes longest.
     """
     for name in (FILES, "sheets", "reference"):
         (folder / name).mkdir()
@@ -33,53 +36,54 @@ def write(folder: Path, chosen: Sequence[Chapter], where: Address | None) -> Non
     for each in chosen:
         stored = notebooks.read(each.name)
         assert stored is not None, each.name
-        notebooks.write(chapter.page(each.name, stored, _row(each, where)), _ipynb(folder, each))
+        made = chapter.page(each.name, stored, _row(each, where))
+        for cell in made.cells:
+            if cell.cell_type == "markdown":
+                cell.source = _leading(cell.source, names)
+        notebooks.write(made, folder / f"{each.name}.ipynb")
         shutil.copy(notebooks.notebook_path(each.name), folder / FILES)
-    papers = [name for name in sheets.names() if name in names or name == sheets.COURSE_SHEET]
+    papers = [
+        name for name in sheets.names() if name in names or (whole and name == sheets.COURSE_SHEET)
+    ]
     for name in papers:
         _write(folder / "sheets" / f"{name}.md", _sheet(name))
         (folder / FILES / f"sheet_{name}.pdf").write_bytes(paper.pdf(sheets.make(name)))
-    rooms = [each.name for each in iter_modules(course_lib.__path__)]
-    rooms = [name for name in rooms if name not in WITHOUT_REFERENCE]
-    for name in rooms:
-        _write(folder / "reference" / f"{name}.rst", _reference(name))
     shutil.copy(glossary.FILE, folder)
     shutil.copy(data_dir() / "readme.png", folder)
     lists = {
-        "Chapters": names,
+        "Chapters": [f"{_title(each)} <{each.name}>" for each in chosen],
         "Cheat sheets": [f"sheets/{name}" for name in papers],
-        "To look things up": ["glossary", "reference/index"],
+        "To look things up": ["glossary"] + ["reference/index"] * whole,
     }
     _write(folder / "index.md", _index(chosen, lists))
-    contents = _toctree([f"{name}" for name in rooms])
-    _write(
-        folder / "reference" / "index.md",
-        "# Reference\n\nWhat the chapters import, room by room, from the docstrings.\n\n"
-        + "\n".join(f"- [`course_lib.{name}`]({name}.rst): {_about(name)}" for name in rooms)
-        + f"\n\n{contents}",
-    )
+    if whole:
+        rooms = [each.name for each in iter_modules(course_lib.__path__)]
+        _write_reference(folder / "reference", [n for n in rooms if n not in WITHOUT_REFERENCE])
 
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _ipynb(folder: Path, each: Chapter) -> Path:
-    return folder / f"{each.name}.ipynb"
+def _leading(text: str, names: Sequence[str]) -> str:
+    """A text whose links to chapters that are left out are words."""
+    return _TO_CHAPTER.sub(lambda link: link[0] if link["name"] in names else link["said"], text)
+
+
+def _title(each: Chapter) -> str:
+    return f"{each.number} {' '.join(each.title.split())}"
 
 
 def _row(each: Chapter, where: Address | None) -> str:
-    """Below a chapter's title: its minutes, what it builds on, buttons."""
+    """Below a chapter's title: what it builds on, buttons."""
     buttons = [(f"{FILES}/{each.name}.ipynb", "Download the notebook")]
     if where is not None:
         buttons.append((where.colab(each.name), "Open in Colab"))
         buttons.append((where.report(each.name), "Report this page"))
-    links = "".join(f'<a class="button" href="{to}">{said}</a>\n' for to, said in buttons)
-    after = f", after {' and '.join(each.after)}" if each.after else ""
-    return chapter.raw(
-        f'<div class="row"><span>{each.minutes} minutes to read and run{after}. This page shows '
-        f"a stored run.</span>\n{links}</div>"
-    )
+    links = "".join(f'<a class="button" href="{escape(to)}">{said}</a>\n' for to, said in buttons)
+    after = f" Builds on {' and '.join(each.after)}." if each.after else ""
+    said = f"<span>A stored run: to read it, you install nothing.{after}</span>"
+    return chapter.raw(f'<div class="buttons">{said}\n{links}</div>')
 
 
 def _sheet(name: str) -> str:
@@ -87,12 +91,20 @@ def _sheet(name: str) -> str:
     title, _, rest = sheets.text(name).partition("\n")
     number = "" if name == sheets.COURSE_SHEET else f"{name[:2]}  "
     button = f'<a class="button" href="../{FILES}/sheet_{name}.pdf">Download as a PDF</a>'
-    row = chapter.raw(f'<div class="row">{button}</div>')
+    row = chapter.raw(f'<div class="buttons">{button}</div>')
     return f"# {number}{title.removeprefix('# ')}\n\n{row}\n{rest}"
 
 
-def _about(room: str) -> str:
-    return (import_module(f"course_lib.{room}").__doc__ or "").partition("\n")[0]
+def _write_reference(folder: Path, rooms: Sequence[str]) -> None:
+    """A page for each room, and one that leads to them."""
+    for name in rooms:
+        _write(folder / f"{name}.rst", _reference(name))
+    about = {name: (import_module(f"course_lib.{name}").__doc__ or "") for name in rooms}
+    rows = [f"- [`course_lib.{name}`]({name}.rst): {about[name].splitlines()[0]}" for name in rooms]
+    text = "What the chapters import, room by room, from the docstrings."
+    _write(
+        folder / "index.md", "\n".join(["# Reference", "", text, "", *rows, "", _toctree(rooms)])
+    )
 
 
 def _reference(room: str) -> str:
@@ -115,10 +127,9 @@ def _index(chosen: Sequence[Chapter], lists: dict[str, list[str]]) -> str:
     """The first page: the README's opening, the chapters, the contents."""
     readme = (repo_root() / "README.md").read_text(encoding="utf-8")
     opening = readme.partition("\n## ")[0].replace("](data/readme.png)", "](readme.png)")
-    opening = re.sub(r"\]\(notebooks/(\w+)\.ipynb\)", r"](\1.ipynb)", opening)
+    opening = _leading(opening, [each.name for each in chosen]).replace("](notebooks/", "](")
     rows = "\n".join(
-        f"| [{each.number} {' '.join(each.title.split())}]({each.name}.ipynb) | {each.question} "
-        f"| {each.minutes} |"
+        f"| [{_title(each)}]({each.name}.ipynb) | {each.question} | {each.minutes} |"
         for each in chosen
     )
     contents = "\n".join(_toctree(documents, caption) for caption, documents in lists.items())

@@ -67,8 +67,7 @@ class ExplainTerms(SphinxTransform):
 
     def _parts(self, text: str, left: dict[str, str]) -> Iterator[nodes.Node]:
         at = 0
-        builder = self.app.builder
-        address = builder.get_relative_uri(self.env.docname, GLOSSARY)
+        address = f"{'../' * self.env.docname.count('/')}{GLOSSARY}.html"
         for match in pattern().finditer(text):
             term = next(each for each in terms() if each.lower() == match["term"].lower())
             if term not in left:
@@ -99,7 +98,9 @@ def _visit_inline_formula(self: Any, node: nodes.math) -> None:
 
 
 def _visit_formula(self: Any, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="formula">{mathml(node.astext(), display=True)}</div>\n')
+    self.body.append(
+        f'<div class="formula" tabindex="0">{mathml(node.astext(), display=True)}</div>\n'
+    )
     raise nodes.SkipNode
 
 
@@ -109,6 +110,12 @@ def _leave_out(_app: Sphinx, _what: str, _name: str, obj: Any, *_: Any) -> bool 
     return None if ours.startswith("course_lib") else True
 
 
+def _signature(*about: Any) -> tuple[str, str | None] | None:
+    """What a dataclass makes anew each time reads as three dots; Sphinx can't parse it else."""
+    signature, returned = about[-2:]
+    return signature and (signature.replace("<factory>", "..."), returned)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """What Sphinx calls when it loads this module as an extension."""
     app.add_node(fold, html=(_visit_fold, _depart_fold))
@@ -116,5 +123,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_transform(FoldResults)
     app.add_transform(ExplainTerms)
     app.connect("autodoc-skip-member", _leave_out)
+    app.connect("autodoc-process-signature", _signature)
     app.add_html_math_renderer("mathml", (_visit_inline_formula, None), (_visit_formula, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
