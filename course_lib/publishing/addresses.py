@@ -58,8 +58,8 @@ class Address:
         """The address of a chapter, such as ``"02_hotdog"``, on the web."""
         return f"{self.repository}/blob/{self.ref}/notebooks/{name}.ipynb"
 
-    def report(self, name: str) -> str:
-        """The address of the form that reports a page as confusing."""
+    def report(self, name: str = "") -> str:
+        """The address of the form that reports a page, such as a chapter's, as confusing."""
         return f"{self.repository}/issues/new?template=confusing_page.yml&chapter={name}"
 
     def colab(self, name: str) -> str:

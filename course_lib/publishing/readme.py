@@ -1,4 +1,4 @@
-"""The README's table of chapters, made from their list; with Colab badges once there is an address."""
+"""The README's table of chapters, from their list; with Colab badges once there is an address."""
 
 import re
 

@@ -1,6 +1,8 @@
-"""What a code cell of a chapter is for, told from its code: an exercise, a question, a prediction."""
+"""What a code cell of a chapter is for, from its code: exercise, question or prediction."""
 
 import ast
+
+from course_lib.publishing import learner
 
 
 def parsed(source: str) -> ast.Module | None:
@@ -21,8 +23,8 @@ def only_exercise_imports(tree: ast.Module) -> bool:
 
 
 def lone_name(tree: ast.Module) -> str:
-    """``"ex2_1"`` of a cell that says only that; else an empty text."""
-    match tree.body:
+    """``"ex2_1"`` of a cell that says only that, below imports; else an empty text."""
+    match _beside_imports(tree):
         case [ast.Expr(ast.Name(name))]:
             return name
     return ""
@@ -37,11 +39,11 @@ def answered(tree: ast.Module) -> str:
     return ""
 
 
-def guesses(tree: ast.Module) -> list[str]:
-    """The names in a cell that only asks for predictions."""
-    found = []
-    for statement in tree.body:
-        match statement:
-            case ast.Expr(ast.Call(ast.Name("predict"), [ast.Constant(name), *_])):
-                found.append(str(name))
-    return found if len(found) == len(tree.body) else []
+def beside_predictions(source: str, tree: ast.Module) -> str:
+    """What a cell with predictions does beside them, apart from imports; its code."""
+    kept = [each for each in _beside_imports(tree) if not learner.predicted(ast.unparse(each))]
+    return "\n".join(ast.get_source_segment(source, each) or "" for each in kept)
+
+
+def _beside_imports(tree: ast.Module) -> list[ast.stmt]:
+    return [each for each in tree.body if not isinstance(each, ast.Import | ast.ImportFrom)]

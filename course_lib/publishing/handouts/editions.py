@@ -10,7 +10,7 @@ from course_lib.exercises import exercises_of, questions_of
 from course_lib.exercises.core import Exercise
 from course_lib.exercises.quiz import Question
 from course_lib.exercises.registry import chapters as with_exercises
-from course_lib.publishing import recognise
+from course_lib.publishing import learner, recognise
 from course_lib.publishing.handouts import document as doc
 from course_lib.publishing.handouts import markdown, outputs, talking, timing
 from course_lib.publishing.handouts.document import (
@@ -116,8 +116,8 @@ class _Maker:
             answered = recognise.answered(tree)
             if answered in self.exercises or answered in self.questions:
                 return [], 0.0
-            guesses = recognise.guesses(tree)
-            if guesses:
+            guesses = learner.predicted(cell.source)
+            if guesses and not recognise.beside_predictions(cell.source, tree):
                 title = "Your prediction"
                 return [doc.Box("prediction", title, tuple(map(doc.Blank, guesses)))], 0.0
         shown: list[Block] = [doc.Program(cell.source)] if cell.source.strip() else []

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterable
+from html import escape
 from io import StringIO
 from pathlib import Path
 
@@ -99,14 +100,15 @@ def settings(where: Address | None) -> dict[str, object]:
     """Sphinx's settings: from stored outputs, and with nothing that comes from elsewhere."""
     theme: dict[str, object] = {
         "use_download_button": False, "use_fullscreen_button": False, "show_toc_level": 2,
-        "max_navbar_depth": 1, "navbar_persistent": [],  "pygments_light_style": "a11y-high-contrast-light",
+        "max_navbar_depth": 1, "navbar_persistent": [],
+        "pygments_light_style": "a11y-high-contrast-light",
         "pygments_dark_style": "a11y-high-contrast-dark", "extra_footer": LICENCE,
     }  # fmt: skip
     if where is not None:
         theme |= {
             "repository_url": where.repository, "repository_branch": where.ref,
             "use_repository_button": True,
-            "extra_footer": f'{LICENCE} <a href="{where.report("")}">Report a mistake</a>',
+            "extra_footer": f'{LICENCE} <a href="{escape(where.report())}">Report a mistake</a>',
         }  # fmt: skip
     return {
         "project": COURSE, "html_title": COURSE, "language": "en", "html_show_sphinx": False,
@@ -120,8 +122,8 @@ def settings(where: Address | None) -> dict[str, object]:
         "html_js_files": ["quiz.js"], "html_use_index": False, "html_domain_indices": False,
         "nb_execution_mode": "off", "nb_ipywidgets_js": {}, "nb_merge_streams": True,
         "myst_enable_extensions": ["dollarmath", "amsmath"], "myst_heading_anchors": 4,
-        "napoleon_use_ivar": True, "autodoc_typehints": "signature", "autodoc_member_order": "bysource",
-        "toc_object_entries_show_parents": "hide",
+        "napoleon_use_ivar": True, "autodoc_typehints": "signature",
+        "autodoc_member_order": "bysource", "toc_object_entries_show_parents": "hide",
         "add_module_names": False, "python_use_unqualified_type_names": True,
         "exclude_patterns": [pages.FILES],
     }  # fmt: skip

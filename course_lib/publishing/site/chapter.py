@@ -21,7 +21,7 @@ from course_lib.exercises import exercises_of, predictions, prose, questions_of
 from course_lib.exercises.core import Exercise
 from course_lib.exercises.quiz import Question
 from course_lib.exercises.registry import chapters as with_exercises
-from course_lib.publishing import recognise
+from course_lib.publishing import learner, recognise
 
 FOLDED = "hide-input"  # myst-nb's tag for code that opens when clicked
 FEW_COLOURS = 16_384  # a photograph has more
@@ -86,9 +86,12 @@ def _cells(
             yield cell
             yield _text(_helped(exercises[answered]))
             return
-        if names := recognise.guesses(tree):
+        if names := learner.predicted(cell.source):
             yield _text(raw("".join(map(_box, names))))
-            return
+            cell.source = recognise.beside_predictions(cell.source, tree)
+            cell.outputs = [each for each in cell.outputs if each.output_type == "stream"]
+            if not cell.source:
+                return
     yield _shown(cell)
 
 

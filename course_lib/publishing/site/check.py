@@ -42,8 +42,6 @@ def _in_pages(folder: Path) -> Iterator[str]:
         path: {str(tag.get(name)) for name in ("id", "name") for tag in soup.select(f"[{name}]")}
         for path, soup in pages.items()
     }
-    for path, soup in pages.items()
-    }
     for path, soup in pages.items():
         name = path.relative_to(folder.resolve()).as_posix()
         for tag in soup.find_all(list(LOADS)):

@@ -50,7 +50,7 @@ class FoldResults(SphinxTransform):
 
 
 class ExplainTerms(SphinxTransform):
-    """The first mention of each term of the glossary leads there, and says on the way what it is."""
+    """The first mention of each term of the glossary leads there, and says what it is."""
 
     default_priority = 900
 

@@ -102,6 +102,8 @@ def test_buttons_lead_to_colab_the_file_and_the_report(small, hotdog):
         "Open in Colab": WHERE.colab("02_hotdog"),
         "Report this page": WHERE.report("02_hotdog"),
     }
+    mistake = hotdog.find("a", string="Report a mistake")
+    assert mistake["href"] == WHERE.report()
     stored = notebooks.notebook_path("02_hotdog").read_bytes()
     assert (small / "files" / "02_hotdog.ipynb").read_bytes() == stored
     assert (small / "files" / "sheet_02_hotdog.pdf").read_bytes().startswith(b"%PDF")
