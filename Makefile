@@ -29,7 +29,7 @@ CLOSED = env -u JPY_SESSION_NAME -u COLAB_RELEASE_TAG -u KAGGLE_KERNEL_RUN_TYPE 
 	COURSE_PROFILE=tiny COURSE_PROGRESS_BAR=0 COURSE_PANELS=static
 OFFLINE = OMP_NUM_THREADS=1 COURSE_PROGRESS=off PYTHONPATH=tests/offline
 
-.PHONY: help lab test test-all lint types unit notebooks handouts check-notebooks install lock clean
+.PHONY: help lab test test-all lint types unit notebooks handouts site check-notebooks install lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -65,6 +65,9 @@ notebooks: install ## rebuild and execute the notebooks whose source changed
 
 handouts: install ## chapters on paper and as pages, cheat sheets, a plan for teachers
 	@$(OFFLINE) $(BIN)/course handouts
+
+site: install ## the course as a static site, from the stored notebooks: site/index.html
+	@$(OFFLINE) $(BIN)/course site
 
 install: ## make .venv and install everything (nothing to do: returns at once)
 	@test -n "$(PYTHON)" || { echo "course: no Python 3.11, 3.12 or 3.13 was found. Install one \

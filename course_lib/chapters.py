@@ -43,7 +43,7 @@ CHAPTERS = (
     ),
     Chapter(
         "01_pretrain_finetune", "Pretrain,\nfine-tune", "What do pretrained weights know, and "
-        "when does it help to start from them?", 45, ("00",), (1, 2),
+        "when does it help to start from them?", 40, ("00",), (1, 2),
     ),
     Chapter(
         "02_hotdog", "Hot dogs", "How do you fine-tune an ImageNet network on a few pictures of "
@@ -59,11 +59,11 @@ CHAPTERS = (
     ),
     Chapter(
         "05_features", "Features,\nclassics", "How far do a frozen network's features and a "
-        "classical classifier get you?", 45, ("01", "02"), (2, 2),
+        "classical classifier get you?", 50, ("01", "02"), (2, 2),
     ),
     Chapter(
         "06_staged", "Staged\nfine-tuning", "In which order, and how fast, should the layers "
-        "learn?", 45, ("04", "05"), (3, 1),
+        "learn?", 50, ("04", "05"), (3, 1),
     ),
     Chapter(
         "07_two_hops", "Two hops", "Is a task on the way worth it, and what does a network forget?",

@@ -147,6 +147,12 @@ def _parser() -> argparse.ArgumentParser:
     paper.add_argument("--repo", metavar="OWNER/NAME", help="for links; else what `colab` stored")
     paper.add_argument("--ref", metavar="TAG", help="goes with --repo")
 
+    web = _command(
+        commands, "site", _site, "the course as a static site, from the stored notebooks"
+    )
+    web.add_argument("folder", nargs="?", metavar="OUT", help="another folder than site")
+    web.add_argument("--only", nargs="+", metavar="CHAPTER", default=[], help="such as 02_hotdog")
+
     bench = _command(commands, "bench", _bench, "measure, side by side in one run")
     bench.add_argument("what", choices=BENCHMARKS)
     return parser
@@ -326,7 +332,7 @@ def _progress(_: argparse.Namespace) -> None:
 
 
 def _colab(options: argparse.Namespace) -> int:
-    from course_lib.publishing import addresses, stamping
+    from course_lib.publishing import addresses, readme, stamping
 
     if bool(options.repo) != bool(options.ref) or (options.repo and options.forget):
         raise CourseError(
@@ -341,7 +347,13 @@ def _colab(options: argparse.Namespace) -> int:
     results = stamping.stamp(check=options.check)
     for each in results:
         print(f"{each.name}: to be stamped" if options.check and each.changed else each)
-    return int(options.check and any(each.changed or not each.in_step for each in results))
+    where = addresses.address()
+    changed = readme.stamp(where, check=options.check)
+    done = "to be stamped" if options.check else "stamped"
+    print(f"README.md: {done if changed else 'as it should be'}")
+    if not options.check:
+        print(stamping.next_step(where))
+    return int(options.check and (changed or any(e.changed or not e.in_step for e in results)))
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -371,6 +383,12 @@ def _handouts(options: argparse.Namespace) -> None:
     where = addresses.Address(options.repo, options.ref) if options.repo else addresses.address()
     for path in handouts.build(options.to, options.names, where):
         print(path, flush=True)
+
+
+def _site(options: argparse.Namespace) -> None:
+    from course_lib.publishing import addresses, site
+
+    print(site.build(options.folder, options.only, addresses.address()))
 
 
 def _bench(options: argparse.Namespace) -> None:

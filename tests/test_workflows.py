@@ -17,6 +17,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 CONFIG = ROOT / ".github" / "ISSUE_TEMPLATE" / "config.yml"
 FORMS = sorted(set((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")) - {CONFIG})
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PUBLISHING = {"pages": "write", "id-token": "write"}
 SCHEMAS = {
     "github-workflows": WORKFLOWS,
     "github-issue-forms": FORMS,
@@ -58,7 +59,9 @@ def test_a_workflow_may_little_and_ends(path):
     assert workflow["concurrency"]["cancel-in-progress"] is True
     for job in workflow["jobs"].values():
         assert 0 < job["timeout-minutes"] <= 60
-        assert "permissions" not in job
+        publishes = [step for step in job["steps"] if "deploy-pages" in step.get("uses", "")]
+        assert job.get("permissions", {}) == (PUBLISHING if publishes else {})
+        assert not publishes or publishes == job["steps"]  # who may publish runs nothing else
     for step in steps(workflow):
         if "uses" in step:
             assert re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"])

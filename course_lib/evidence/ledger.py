@@ -1,8 +1,10 @@
 """What the results say: a verdict for each claim, and the numbers that prose may cite."""
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -171,10 +173,19 @@ def entry(id: str) -> Entry:
     """The ledger's line for one claim."""
     said = claim(id)
     experiment = experiments().get(id)
-    results = table.read(experiment.results) if experiment else None
-    if experiment is None or results is None or len(results.seeds) < (1 if experiment.exact else 2):
+    path = table.path_of(experiment.results) if experiment else None
+    if experiment is None or path is None or not path.is_file():
         return Entry(said, (), 0)
-    return Entry(said, effects(experiment, results), len(results.seeds))
+    return Entry(said, *_measured(experiment, path, path.stat().st_mtime_ns))
+
+
+@functools.cache  # resampling takes a second; a page cites the same results many times
+def _measured(experiment: Experiment, _path: Path, _changed: int) -> tuple[tuple[Effect, ...], int]:
+    """The effects in a file as it is now, and of how many seeds."""
+    results = table.read(experiment.results)
+    if results is None or len(results.seeds) < (1 if experiment.exact else 2):
+        return (), 0
+    return effects(experiment, results), len(results.seeds)
 
 
 def check(ids: Sequence[str] | None = None) -> list[str]:

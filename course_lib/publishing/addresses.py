@@ -49,9 +49,18 @@ class Address:
         if not known or ".." in self.ref or self.ref.endswith(".lock"):
             raise AddressError(f"{self.ref!r} is no tag; expected a name such as 'v1.0'.")
 
+    @property
+    def repository(self) -> str:
+        """The repository's own page."""
+        return f"{SITE}/{self.repo}"
+
     def page(self, name: str) -> str:
         """The address of a chapter, such as ``"02_hotdog"``, on the web."""
-        return f"{SITE}/{self.repo}/blob/{self.ref}/notebooks/{name}.ipynb"
+        return f"{self.repository}/blob/{self.ref}/notebooks/{name}.ipynb"
+
+    def report(self, name: str = "") -> str:
+        """The address of the form that reports a page, such as a chapter's, as confusing."""
+        return f"{self.repository}/issues/new?template=confusing_page.yml&chapter={name}"
 
     def colab(self, name: str) -> str:
         """The address that opens a chapter in Colab."""

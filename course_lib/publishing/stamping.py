@@ -66,6 +66,21 @@ def stamp(check: bool = False) -> list[Stamped]:
     return results
 
 
+def next_step(where: Address | None) -> str:
+    """What to do once everything is stamped."""
+    if where is None:
+        return (
+            "No address is set, so there are no badges. When the course has one: "
+            "course colab --repo OWNER/NAME --ref TAG"
+        )
+    return (
+        f"Now commit this and publish it under the tag that the badges lead to:\n"
+        f"  git commit -am 'Badges for {where.ref}' && git tag {where.ref}\n"
+        f"  git push origin HEAD {where.ref}\n"
+        f"Then click a badge of {where.repository} in a private window: it must open and run."
+    )
+
+
 def stamped_source(text: str, name: str, where: Address | None) -> str:
     """A percent script with the present badge and first cell directly behind its title.
 

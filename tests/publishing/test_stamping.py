@@ -5,7 +5,7 @@ import pytest
 
 from course_lib import cli
 from course_lib.errors import CourseError
-from course_lib.publishing import addresses, cells, notebooks, stamping
+from course_lib.publishing import addresses, cells, notebooks, readme, stamping
 from course_lib.publishing.addresses import AddressError
 from course_lib.publishing.stamping import stamped_source
 
@@ -33,6 +33,9 @@ def workshop(tmp_path, monkeypatch):
         (tmp_path / "source" / f"{name}.py").write_text(SCRIPT)
     monkeypatch.setattr(notebooks, "notebooks_dir", lambda: tmp_path)
     monkeypatch.setattr(addresses, "FILE", tmp_path / "address.json")
+    page = tmp_path / "README.md"
+    page.write_text(readme.table(None), encoding="utf-8")
+    monkeypatch.setattr(readme, "FILE", page)
     addresses.configure(None)
     return tmp_path
 

@@ -1,6 +1,5 @@
 """A chapter's notebook as a handout: one edition for those who learn, one for those who teach."""
 
-import ast
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from course_lib.exercises import exercises_of, questions_of
 from course_lib.exercises.core import Exercise
 from course_lib.exercises.quiz import Question
 from course_lib.exercises.registry import chapters as with_exercises
+from course_lib.publishing import learner, recognise
 from course_lib.publishing.handouts import document as doc
 from course_lib.publishing.handouts import markdown, outputs, talking, timing
 from course_lib.publishing.handouts.document import (
@@ -102,22 +102,22 @@ class _Maker:
 
     def cell(self, cell: Any) -> tuple[list[Block], float]:
         """The blocks of a code cell, and the minutes that an exercise takes beside reading."""
-        tree = _parsed(cell.source)
+        tree = recognise.parsed(cell.source)
         for_hosts = {"setup", "keep"} & set(cell.metadata.get("tags", ()))
-        if for_hosts or (tree and _only_exercise_imports(tree)):
+        if for_hosts or (tree and recognise.only_exercise_imports(tree)):
             return [], 0.0
         if tree is not None:
-            name = _lone_name(tree)
+            name = recognise.lone_name(tree)
             if name in self.exercises:
                 exercise = self.exercises[name]
                 return self.exercise(exercise), exercise.minutes
             if name in self.questions:
                 return self.question(self.questions[name]), timing.QUESTION
-            answered = _answered(tree)
+            answered = recognise.answered(tree)
             if answered in self.exercises or answered in self.questions:
                 return [], 0.0
-            guesses = _guesses(tree)
-            if guesses:
+            guesses = learner.predicted(cell.source)
+            if guesses and not recognise.beside_predictions(cell.source, tree):
                 title = "Your prediction"
                 return [doc.Box("prediction", title, tuple(map(doc.Blank, guesses)))], 0.0
         shown: list[Block] = [doc.Program(cell.source)] if cell.source.strip() else []
@@ -238,49 +238,6 @@ def _explained(question: Question) -> tuple[Block, ...]:
 def _lines_to_write(exercise: Exercise) -> int:
     """As many ruled lines as the solution has, and half as many again; six at least."""
     return min(20, max(6, round(1.5 * len(exercise.solution_code.splitlines()))))
-
-
-def _parsed(source: str) -> ast.Module | None:
-    """The cell's syntax tree; None for cells with magic commands."""
-    try:
-        return ast.parse(source)
-    except SyntaxError:
-        return None
-
-
-def _only_exercise_imports(tree: ast.Module) -> bool:
-    return bool(tree.body) and all(
-        isinstance(each, ast.ImportFrom)
-        and (each.module or "").startswith("course_lib.exercises.chapter_")
-        for each in tree.body
-    )
-
-
-def _lone_name(tree: ast.Module) -> str:
-    """``"ex2_1"`` of a cell that says only that; else an empty text."""
-    match tree.body:
-        case [ast.Expr(ast.Name(name))]:
-            return name
-    return ""
-
-
-def _answered(tree: ast.Module) -> str:
-    """``"ex2_1"`` of a cell that checks it, ``"q2_1"`` of one that answers it; else nothing."""
-    for statement in tree.body:
-        match statement:
-            case ast.Expr(ast.Call(ast.Attribute(ast.Name(name), "check" | "answer"))):
-                return name
-    return ""
-
-
-def _guesses(tree: ast.Module) -> list[str]:
-    """The names in a cell that only asks for predictions."""
-    found = []
-    for statement in tree.body:
-        match statement:
-            case ast.Expr(ast.Call(ast.Name("predict"), [ast.Constant(name), *_])):
-                found.append(str(name))
-    return found if len(found) == len(tree.body) else []
 
 
 def _with_room_to_predict(blocks: Sequence[Block]) -> list[Block]:

@@ -36,11 +36,7 @@ def make(name: str, address: str | None = None) -> Document:
         UnknownNameError: there is no such sheet.
         HandoutError: its text has no title, or cites a result that isn't there.
     """
-    if name not in names():
-        raise UnknownNameError(f"There is no sheet {name!r}.{suggest(name, names())}")
-    text = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
-    text = evidence.fill(LEDGER.sub(lambda match: verdicts(match[1].split()), text))
-    title, *blocks = markdown.read(text)
+    title, *blocks = markdown.read(text(name))
     if not isinstance(title, doc.Heading) or title.level != 1:
         raise HandoutError(f"The sheet {name} has no title: a heading of level 1.")
     subtitle = ""
@@ -50,6 +46,14 @@ def make(name: str, address: str | None = None) -> Document:
     return Document(
         number + words(title.inside), "cheat sheet", subtitle, tuple(blocks), address, one_page=True
     )
+
+
+def text(name: str) -> str:
+    """A sheet's Markdown, with the numbers and verdicts of the ledger; errors as above."""
+    if name not in names():
+        raise UnknownNameError(f"There is no sheet {name!r}.{suggest(name, names())}")
+    written = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    return evidence.fill(LEDGER.sub(lambda match: verdicts(match[1].split()), written))
 
 
 def verdicts(ids: list[str]) -> str:
