@@ -165,6 +165,7 @@ print("shown: the picture and the answers of", len(six), "filters")
 # most, cut out where the answer is strongest. The last row is the head, whose channels are ImageNet's
 # 1,000 classes.
 
+
 # %%
 def stages_by_depth(network, images):
     """The feature maps at five depths, each (N, channels, height, width)."""
