@@ -25,8 +25,8 @@ from course_lib.evidence.claims import claim
 LEVEL = 0.95
 MIN_SEEDS = 5
 MATTERS, MATTERS_ON_PICTURES, MATTERS_RATIO = 0.02, 0.03, 1.1
-"""The smallest effect that matters unless a contrast says otherwise: a difference (on drawn pictures
-and photographs, of which there are fewer to test on than digits, a larger one), a factor."""
+"""The smallest effect that matters unless a contrast says otherwise: a difference (a larger one on
+drawn pictures and photographs, of which there are fewer to test on than digits), a factor."""
 
 
 class EvidenceError(CourseError):
