@@ -41,7 +41,7 @@ def version(entry):
 def further(requirement):
     """What a package requires here in turn; None if its locked version isn't installed here."""
     name = canonicalize_name(requirement.name)
-    if name == "d2l":  # comes without its dependencies
+    if name in ("d2l", "axe-playwright-python"):  # come without their dependencies
         return []
     try:
         found = metadata.distribution(name)

@@ -83,7 +83,6 @@ def _set(source: Path, made: Path, where: Address | None) -> None:
         app = Sphinx(
             srcdir=source, confdir=None, outdir=made, doctreedir=source / ".doctrees",
             buildername="html", confoverrides=settings(where), status=None, warning=warnings,
-            parallel=2,
         )  # fmt: skip
         app.build()
     lines = [
