@@ -98,7 +98,7 @@ def changed(tree, rng, plain=True):
             other, place = rng.choice(nodes)
             try:
                 holder[key] = copy.deepcopy(other[place])
-            except (KeyError, IndexError):
+            except (KeyError, IndexError, RecursionError):
                 continue
         else:
             value = rng.choice(odd)
@@ -393,7 +393,10 @@ def settings(folder):
             read_checkpoint(path)
         else:
             path = folder / "mine.safetensors"
-            told = json.loads(as_json(changed(extra, rng)))
+            try:
+                told = json.loads(as_json(changed(extra, rng)))
+            except RecursionError:
+                return
             save_weights(make(2), path, extra=told if isinstance(told, dict) else {"recipe": told})
             recipe.load(path, model=make(1))
 

@@ -30,6 +30,7 @@ DECODER = 2
 
 MAX_PIXELS = 120_000_000
 """Larger pictures are refused: a small file may claim a size that fills the memory."""
+MAX_SIDE = 65_535  # pixels, as in JPEG; a damaged TIFF may claim more rows than it has
 
 _ZEROS = bytes(64)  # compressed pixels don't end like this; a copy that was interrupted may
 
@@ -188,7 +189,7 @@ def _guarded(data: bytes, use: Callable[[Image.Image], Image.Image]) -> Image.Im
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's: harmless, or an error of ours below
             with _open(data) as image:
-                if image.width * image.height > MAX_PIXELS:
+                if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
                     raise Image.DecompressionBombError
                 _refuse_previews(image)
                 if not _has_end(data, image.format):
@@ -200,7 +201,8 @@ def _guarded(data: bytes, use: Callable[[Image.Image], Image.Image]) -> Image.Im
         raise ValueError(str(error)) from None
     except Image.DecompressionBombError:
         raise ValueError(
-            f"it claims more than the {MAX_PIXELS:,} pixels that are allowed"
+            f"it claims more than the {MAX_PIXELS:,} pixels that are allowed, or a longer side "
+            f"than {MAX_SIDE:,}"
         ) from None
     except Exception as error:  # Pillow's readers raise nearly anything on damaged bytes
         reason = " ".join(str(error).split())

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import shutil
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -49,6 +50,8 @@ def unzip(file: Path, folder: str, into: Path, largest: int) -> None:
     """
     with _opened(file) as archive:
         inside = _checked(archive, file.name, folder, largest)
+        for info in inside.values():
+            _check_twice_told(archive, info)
         size = sum(info.file_size for info in inside.values())
         free = shutil.disk_usage(into).free
         if free < size:
@@ -64,6 +67,20 @@ def unzip(file: Path, folder: str, into: Path, largest: int) -> None:
                 shutil.copyfileobj(source, copy)
 
 
+def _check_twice_told(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """A member's checksum and sizes stand in the list and before its bytes; zipfile reads the list.
+
+    Raises:
+        ValueError: they differ.
+    """
+    assert archive.fp is not None
+    archive.fp.seek(info.header_offset + 14)
+    told = struct.unpack("<3L", archive.fp.read(12))
+    later = info.flag_bits & 8 or 0xFFFFFFFF in told  # they come behind the bytes, or are too large
+    if not later and told != (info.CRC, info.compress_size, info.file_size):
+        raise ValueError(f"its list doesn't agree with what is before {info.filename!r}")
+
+
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
     try:
@@ -72,7 +89,8 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
     except CourseError:
         raise
     except Exception as error:  # zipfile raises nearly anything on damaged bytes
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one: a bad offset
+        # A bad offset has EINVAL; what bz2 and lzma raise has no number at all.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise DataError(f"{file.name} is no zip file, or damaged: {error}.") from error
 

@@ -533,3 +533,16 @@ def test_pillows_own_settings_are_left_alone():
         decode(data)
     assert before == settings()
     assert "HEIF" not in Image.OPEN
+
+
+def test_a_side_that_no_picture_has_is_refused(tmp_path):
+    """A TIFF whose header claims 262,184 rows and that has 40: Pillow makes the others up."""
+    path = tmp_path / "a.tif"
+    Image.new("RGB", (50, 40), "red").save(path)
+    content = path.read_bytes()
+    rows = struct.pack("<HHLHH", 257, 3, 1, 40, 0), struct.pack("<HHLL", 257, 4, 1, 262_184)
+    long = struct.pack("<HHLL", 257, 4, 1, 40)
+    assert (rows[0] in content) != (long in content)
+    path.write_bytes(content.replace(rows[0], rows[1]).replace(long, rows[1]))
+    with pytest.raises(ImageError, match="longer side than 65,535"):
+        open_image(path)

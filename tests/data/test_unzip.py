@@ -136,7 +136,7 @@ def test_a_member_that_is_larger_than_it_claims_is_noticed(tmp_path):
     data = bytearray(zip_of([("photos/a", b"x" * 1000)]))
     entry = data.index(b"PK\1\2")
     data[entry + 24 : entry + 28] = struct.pack("<I", 10)
-    with pytest.raises(DataError, match="Bad CRC"):
+    with pytest.raises(DataError, match="list doesn't agree"):
         unpack(tmp_path, bytes(data))
 
 
@@ -163,3 +163,33 @@ def test_damage_anywhere_never_writes_outside(tmp_path_factory, place, value):
         into = tmp_path / "deep/inside/photos"
     outside = [at for at in tmp_path.rglob("*") if not at.is_relative_to(into) and at.is_file()]
     assert outside == [tmp_path / "photos.zip"]
+
+
+@pytest.mark.parametrize("gone", ["checksum and packed size", "checksum and both sizes"])
+def test_a_member_that_the_list_calls_empty(tmp_path, gone):
+    """zipfile believes the list of contents, and would give a file of no bytes."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/1.txt", b"x" * 500)
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    until = 24 if gone == "checksum and packed size" else 28
+    content[entry + 16 : entry + until] = bytes(until - 16)
+    path.write_bytes(content)
+    (tmp_path / "into").mkdir()
+    with pytest.raises(DataError, match="list doesn't agree"):
+        unzip(path, "a", tmp_path / "into", 1 << 20)
+    assert not list((tmp_path / "into").iterdir())
+
+
+def test_an_error_of_a_decoder_without_a_number_is_damage(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a/1.txt", bytes(range(256)) * 20)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"BZh")
+    content[start + 4 : start + 12] = bytes(8)
+    path.write_bytes(content)
+    (tmp_path / "into").mkdir()
+    with pytest.raises(DataError, match="damaged: Invalid data stream"):
+        unzip(path, "a", tmp_path / "into", 1 << 20)
