@@ -9,7 +9,7 @@ from course_lib.paths import repo_root
 from course_lib.publishing import notebooks
 from course_lib.publishing.addresses import Address
 from course_lib.publishing.handouts import document as doc
-from course_lib.publishing.handouts import editions, page, paper, plan, sheets
+from course_lib.publishing.handouts import editions, page, paper, plan, sheets, workshop
 from course_lib.publishing.handouts.document import Block, Document, HandoutError, line
 
 FOLDERS = {editions.STUDENT: "student", editions.TEACHER: "teacher"}
@@ -38,6 +38,10 @@ def documents(
     wanted = notebooks.checked(names, known)
     for name in wanted or known:
         notebook, address = notebooks.read(name), where.page(name) if where else None
+        yield f"workshop/{name}", workshop.make(name, notebook, address)
+        if (quiz := workshop.quiz(name, notebook, address)) is not None:
+            yield f"quiz/{name}", quiz
+        yield f"answers/{name}", workshop.answers(name, notebook, address)
         for edition, folder in FOLDERS.items():
             yield f"{folder}/{name}", editions.make(name, notebook, edition, address)
     for name in sheets.names():
@@ -93,7 +97,10 @@ def build(
 def _index(listed: list[tuple[str, Document]]) -> Document:
     """The page that leads to all others."""
     titles = {
-        "student": "Student edition: exercises with room to write",
+        "workshop": "Workshop edition: to print for everybody, 4 to 6 pages a chapter",
+        "quiz": "Quiz sheets: one page a chapter, without answers",
+        "answers": "Workshop answers, for the teacher: results, solutions, the quiz explained",
+        "student": "Student edition: the whole chapter, for those who learn alone",
         "teacher": "Teacher edition: solutions, timings, what to say",
         "sheets": "Cheat sheets: one page each",
     }
