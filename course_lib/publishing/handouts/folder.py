@@ -9,7 +9,7 @@ from course_lib.paths import repo_root
 from course_lib.publishing import notebooks
 from course_lib.publishing.addresses import Address
 from course_lib.publishing.handouts import document as doc
-from course_lib.publishing.handouts import editions, page, paper, plan, sheets, workshop
+from course_lib.publishing.handouts import editions, page, paper, plan, sheets, slides, workshop
 from course_lib.publishing.handouts.document import Block, Document, HandoutError, line
 
 FOLDERS = {editions.STUDENT: "student", editions.TEACHER: "teacher"}
@@ -23,7 +23,7 @@ def default_folder() -> Path:
 
 def documents(
     names: Iterable[str] = (), where: Address | None = None
-) -> Iterator[tuple[str, Document]]:
+) -> Iterator[tuple[str, Document | slides.Deck]]:
     """Every handout with its place in the folder, such as ``"student/02_hotdog"``.
 
     Args:
@@ -42,6 +42,9 @@ def documents(
         if (quiz := workshop.quiz(name, notebook, address)) is not None:
             yield f"quiz/{name}", quiz
         yield f"answers/{name}", workshop.answers(name, notebook, address)
+        deck = slides.make(name, notebook, address)
+        yield f"slides/{name}", deck
+        yield f"slides/notes_{name}", slides.notes(deck)
         for edition, folder in FOLDERS.items():
             yield f"{folder}/{name}", editions.make(name, notebook, edition, address)
     for name in sheets.names():
@@ -83,9 +86,13 @@ def build(
         listed = []
         for place, document in documents(names, where):
             (made / place).parent.mkdir(exist_ok=True)
-            (made / f"{place}.pdf").write_bytes(paper.pdf(document))
-            (made / f"{place}.html").write_text(page.html(document), encoding="utf-8")
-            listed.append((place, document))
+            if isinstance(document, slides.Deck):
+                as_pdf, as_html = slides.pdf(document), slides.html(document)
+            else:
+                as_pdf, as_html = paper.pdf(document), page.html(document)
+            (made / f"{place}.pdf").write_bytes(as_pdf)
+            (made / f"{place}.html").write_text(as_html, encoding="utf-8")
+            listed.append((place, document.title))
             yield from (target / f"{place}.{ending}" for ending in ("pdf", "html"))
         (made / "index.html").write_text(page.html(_index(listed)), encoding="utf-8")
         if target.exists():
@@ -94,12 +101,13 @@ def build(
     yield target / "index.html"
 
 
-def _index(listed: list[tuple[str, Document]]) -> Document:
+def _index(listed: list[tuple[str, str]]) -> Document:
     """The page that leads to all others."""
     titles = {
         "workshop": "Workshop edition: to print for everybody, 4 to 6 pages a chapter",
         "quiz": "Quiz sheets: one page a chapter, without answers",
         "answers": "Workshop answers, for the teacher: results, solutions, the quiz explained",
+        "slides": "Slides: ten to twelve a chapter, and what to say",
         "student": "Student edition: the whole chapter, for those who learn alone",
         "teacher": "Teacher edition: solutions, timings, what to say",
         "sheets": "Cheat sheets: one page each",
@@ -107,17 +115,17 @@ def _index(listed: list[tuple[str, Document]]) -> Document:
     blocks: list[Block] = [
         doc.Paragraph(line("Each as a PDF to print (A4) and as a page that needs no network."))
     ]
-    for folder, title in titles.items():
+    for folder, heading in titles.items():
         rows = tuple(
             (
-                line(document.title),
-                (doc.Link(line(f"PDF of {document.title}"), f"{place}.pdf"),),
-                (doc.Link(line(f"page of {document.title}"), f"{place}.html"),),
+                line(f"{title}, speaker's notes" if "/notes_" in place else title),
+                (doc.Link(line(f"PDF of {title}"), f"{place}.pdf"),),
+                (doc.Link(line(f"page of {title}"), f"{place}.html"),),
             )
-            for place, document in listed
+            for place, title in listed
             if place.startswith(f"{folder}/")
         )
         if rows:
             header = tuple(map(line, ("handout", "to print", "to read")))
-            blocks += [doc.Heading(2, line(title)), doc.Table(header, rows)]
+            blocks += [doc.Heading(2, line(heading)), doc.Table(header, rows)]
     return Document("Handouts", "index", "", tuple(blocks))

@@ -42,7 +42,7 @@ APART = (GOALS, SUMMARY, "Pitfalls", "Exercises", "Sources")
 
 
 @dataclass(frozen=True)
-class _Parts:
+class Parts:
     """A chapter, taken apart: what comes before results, exercises, questions, results."""
 
     title: str
@@ -53,6 +53,7 @@ class _Parts:
     questions: list[doc.Box]
     results: list[tuple[str, list[doc.Box]]]
     summary: list[Block]
+    sections: list[editions.Section]
     maker: editions.Maker
 
 
@@ -70,7 +71,7 @@ def make(name: str, notebook: Any, address: str | None = None) -> Document:
         HandoutError: predictions alone need more pages, or a figure that
             ``content/workshop.toml`` names isn't in the notebook.
     """
-    parts = _taken_apart(name, notebook)
+    parts = taken_apart(name, notebook)
 
     def document(count: int, notes: int = 0) -> Document:
         blocks: list[Block] = [*parts.opening, *parts.predictions, *_exercises(parts, count)]
@@ -95,7 +96,7 @@ def make(name: str, notebook: Any, address: str | None = None) -> Document:
 
 def quiz(name: str, notebook: Any, address: str | None = None) -> Document | None:
     """The chapter's questions on a sheet of their own; None where it has none."""
-    parts = _taken_apart(name, notebook)
+    parts = taken_apart(name, notebook)
     if not parts.questions:
         return None
     blocks: list[Block] = [doc.Blank("Name, if you want your sheet back"), *parts.questions]
@@ -106,7 +107,7 @@ def quiz(name: str, notebook: Any, address: str | None = None) -> Document | Non
 
 def answers(name: str, notebook: Any, address: str | None = None) -> Document:
     """For the teacher: what came out, every solution, the quiz explained, the summary."""
-    parts = _taken_apart(name, notebook)
+    parts = taken_apart(name, notebook)
     blocks: list[Block] = []
     if parts.results:
         blocks.append(doc.Heading(2, line("What happened")))
@@ -124,7 +125,8 @@ def answers(name: str, notebook: Any, address: str | None = None) -> Document:
     return Document(f"{name[:2]}  {parts.title}", ANSWERS, parts.question, tuple(blocks), address)
 
 
-def _taken_apart(name: str, notebook: Any) -> _Parts:
+def taken_apart(name: str, notebook: Any) -> Parts:
+    """A chapter's notebook in parts; arguments and errors as of :func:`make`."""
     number = name[:2]
     maker = editions.maker_for(name)
     title, sections = maker.sections(notebook)
@@ -133,7 +135,7 @@ def _taken_apart(name: str, notebook: Any) -> _Parts:
     wanted, found, results = list(about.get("figures", ())), [], []
     opening, summary = list(sections[0].blocks), []
     everything = [each for section in sections for each in section.blocks]
-    predicts = any(_is(each, "prediction") for each in everything)
+    predicts = any(is_box(each, "prediction") for each in everything)
     for section in sections[1:]:
         if section.title == GOALS:
             opening += filter(_prose, section.blocks)
@@ -150,7 +152,7 @@ def _taken_apart(name: str, notebook: Any) -> _Parts:
         found += kept
         if kept and number == LEDGER:
             found.append(_bets())
-        boxes = [each for each in section.blocks if _is(each, "result")]
+        boxes = [each for each in section.blocks if is_box(each, "result")]
         if boxes:
             results.append((section.title or "", boxes))
     if wanted:
@@ -158,11 +160,11 @@ def _taken_apart(name: str, notebook: Any) -> _Parts:
             f"{FIGURES.name} names a figure of {name} that isn't there: its text alternative "
             f"would begin {wanted[0]!r}."
         )
-    return _Parts(
+    return Parts(
         title, chapter.question if chapter else "", opening, found,
-        [each for each in everything if _is(each, "exercise")],
-        [each for each in everything if _is(each, "question")],
-        results, summary, maker,
+        [each for each in everything if is_box(each, "exercise")],
+        [each for each in everything if is_box(each, "question")],
+        results, summary, sections, maker,
     )  # fmt: skip
 
 
@@ -171,7 +173,8 @@ def _about() -> dict[str, Any]:
     return tomllib.loads(FIGURES.read_text(encoding="utf-8"))
 
 
-def _is(block: Block, kind: str) -> TypeGuard[doc.Box]:
+def is_box(block: Block, kind: str) -> TypeGuard[doc.Box]:
+    """Whether a block is a box of that kind."""
     return isinstance(block, doc.Box) and block.kind == kind
 
 
@@ -194,7 +197,7 @@ def _before_results(
         if isinstance(block, doc.Heading):
             section = [block] if block.level == 2 else section
             leading, behind = [], False
-        elif _is(block, "result"):
+        elif is_box(block, "result"):
             leading, behind = [], True
             yield from (each for each in block.inside if _strike(each, wanted))
             if names & {*about.get("code", ())}:
@@ -203,7 +206,7 @@ def _before_results(
         elif _strike(block, wanted):
             yield from (*section, *leading, block)
             section, leading = [], []
-        elif _is(block, "prediction"):
+        elif is_box(block, "prediction"):
             yield from _together([*section, *leading, block])
             section, leading = [], []
             names = {each.label for each in block.inside if isinstance(each, doc.Blank)}
@@ -253,7 +256,7 @@ def _axes(
     return doc.Box("together", "", (said, picture))
 
 
-def _exercises(parts: _Parts, count: int) -> Iterator[Block]:
+def _exercises(parts: Parts, count: int) -> Iterator[Block]:
     """So many of them; the others by name."""
     if count:
         yield doc.Heading(2, line("Exercises"))
