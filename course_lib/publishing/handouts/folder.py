@@ -9,7 +9,16 @@ from course_lib.paths import repo_root
 from course_lib.publishing import notebooks
 from course_lib.publishing.addresses import Address
 from course_lib.publishing.handouts import document as doc
-from course_lib.publishing.handouts import editions, page, paper, plan, sheets, slides, workshop
+from course_lib.publishing.handouts import (
+    editions,
+    page,
+    paper,
+    plan,
+    room,
+    sheets,
+    slides,
+    workshop,
+)
 from course_lib.publishing.handouts.document import Block, Document, HandoutError, line
 
 FOLDERS = {editions.STUDENT: "student", editions.TEACHER: "teacher"}
@@ -53,6 +62,7 @@ def documents(
             yield f"sheets/{name}", sheets.make(name, address)
     if not wanted:
         yield "teacher/plan", plan.make()
+        yield from ((f"room/{name}", each) for name, each in room.documents(where).items())
 
 
 def build(
@@ -111,6 +121,7 @@ def _index(listed: list[tuple[str, str]]) -> Document:
         "student": "Student edition: the whole chapter, for those who learn alone",
         "teacher": "Teacher edition: solutions, timings, what to say",
         "sheets": "Cheat sheets: one page each",
+        "room": "For the room: before you come, troubles, a poster, feedback",
     }
     blocks: list[Block] = [
         doc.Paragraph(line("Each as a PDF to print (A4) and as a page that needs no network."))
