@@ -48,7 +48,7 @@ def test_codes_scanned_into_one_file_count_each(tmp_path):
 def test_the_same_guess_of_two_people_counts_twice_and_a_sheet_shared_again_once(tmp_path):
     sheet(tmp_path, "a", x=1)
     sheet(tmp_path, "b", x=1)
-    (tmp_path / "again.txt").write_text(collecting.packed({"x": 1, "y": 2}, "a"))
+    (tmp_path / "0.txt").write_text(collecting.packed({"x": 1, "y": 2}, "a"))
     said = collect(tmp_path)
     assert "x: 2 guesses" in said
     assert "y: 1 guess from" in said
