@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="course", description="The course's helper.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _command(commands, "lab", _lab, "open JupyterLab; options are passed on to it")
-    _command(commands, "doctor", _doctor, "check this machine: versions, weights, data")
+    look = _command(commands, "doctor", _doctor, "check this machine: versions, weights, data")
+    look.add_argument("--room", metavar="BUNDLE", help="check what `course bundle` made instead")
 
     learn = _command(commands, "train", _train, "a network for a folder of pictures, or a job")
     learn.add_argument(
@@ -134,13 +135,18 @@ def _parser() -> argparse.ArgumentParser:
     systems = "such as linux-x86_64 windows-x86_64 macos-arm64; by default this one"
     several: dict[str, Any] = {"nargs": "+", "default": []}
     pack.add_argument("--for", dest="systems", metavar="SYSTEM", help=systems, **several)
-    pythons = "such as 3.12 3.13; by default this one"
+    pythons = "such as 3.12 3.13; by default every one that the course runs on"
     pack.add_argument("--python", dest="pythons", metavar="VERSION", help=pythons, **several)
     builds = "PyTorch's CPU build, or the one with CUDA (4 GB more)"
     pack.add_argument("--torch", choices=("cpu", "default"), default="cpu", help=builds)
     pack.add_argument("--handouts", metavar="FOLDER", help="printed pages to put with it")
 
     printed = "chapters on paper and as pages, sheets, a plan"
+    room = _command(
+        commands, "predictions", _predictions, "those of a room, from files or QR codes"
+    )
+    room.add_argument("folder", metavar="FOLDER", help="with what `predictions.share` wrote")
+
     paper = _command(commands, "handouts", _handouts, printed)
     paper.add_argument("names", nargs="*", metavar="CHAPTER", help="such as 02_hotdog; else all")
     paper.add_argument("--to", metavar="FOLDER", help="another folder than handouts")
@@ -240,10 +246,10 @@ def _lab(options: argparse.Namespace) -> int:
     os.execv(sys.executable, command)
 
 
-def _doctor(_: argparse.Namespace) -> int:
+def _doctor(options: argparse.Namespace) -> int:
     from course_lib.setup import doctor
 
-    report = doctor.examine()
+    report = doctor.examine_room(Path(options.room)) if options.room else doctor.examine()
     print(report)
     return 0 if report.ready else 1
 
@@ -373,6 +379,12 @@ def _bundle(options: argparse.Namespace) -> None:
     from course_lib.setup import bundle
 
     bundle.make(options.folder, options.systems, options.pythons, options.torch, options.handouts)
+
+
+def _predictions(options: argparse.Namespace) -> None:
+    from course_lib.exercises import collecting
+
+    print(collecting.collect(options.folder))
 
 
 def _handouts(options: argparse.Namespace) -> None:

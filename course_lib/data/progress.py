@@ -4,9 +4,9 @@ A notebook that is executed to be compared with its stored outputs must print th
 run, and a progress bar doesn't.
 """
 
+import io
 import os
 import sys
-from importlib.util import find_spec
 from typing import Any
 
 from tqdm import tqdm
@@ -50,10 +50,29 @@ def bar(
     options["unit_scale"] = unit == "B"
     if not (is_watched() if show is None else show):
         return tqdm(disable=True, **options)
-    if _in_notebook():
-        if find_spec("ipywidgets"):
-            from tqdm.notebook import tqdm as notebook_tqdm
+    return _InNotebook(**options) if _in_notebook() else tqdm(**options)
 
-            return notebook_tqdm(**options)
-        return tqdm(file=sys.stdout, **options)  # stderr would be printed on red
-    return tqdm(**options)
+
+class _InNotebook(tqdm):
+    """A bar in one output of its cell, as text, which is empty in the end.
+
+    tqdm's own for notebooks is a widget: of it, a saved file keeps only a reference, and a page
+    opened again says "Error displaying widget: model not found".
+    """
+
+    _last: tuple[int, Any] | None = None  # the cell's execution count, and its output
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(file=io.StringIO(), ncols=80, **options)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Show the bar, or a message in its place; tqdm calls it."""
+        from IPython.display import display
+
+        shell: Any = sys.modules["IPython"].get_ipython()
+        data = {"text/plain": str(self) if msg is None else msg}
+        cell = shell.execution_count
+        if _InNotebook._last and _InNotebook._last[0] == cell:
+            _InNotebook._last[1].update(data, raw=True)
+        elif data["text/plain"]:
+            _InNotebook._last = cell, display(data, raw=True, display_id=True)

@@ -7,6 +7,7 @@ style, marker or a printed number. :func:`show` displays it together with a text
 
 import io
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,8 +62,15 @@ STYLE: Any = {  # the keys are matplotlib's own
     "xtick.color": "#222222",
     "ytick.color": "#222222",
 }
+PAPER = 6.69  # inches between the margins of A4, to which the handouts shrink wider figures
+READABLE = 7.0  # points: no text in a figure is smaller on paper
 DPI = 100  # dots per inch on the screen
 SHARPNESS = 2  # stored dots per dot on the screen, for paper and for screens that show more
+
+
+def smallest_text(width: float) -> float:
+    """Points that text needs in a figure so many inches wide, to be readable on paper."""
+    return READABLE * max(1.0, width / PAPER)
 
 
 class PlainFigure(Figure):
@@ -74,8 +82,10 @@ class PlainFigure(Figure):
             if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
                 axis.set_major_formatter("{x:g}")  # 0.001, as the code has it
                 axis.set_minor_formatter(NullFormatter())
+        least = smallest_text(float(self.get_figwidth()))
         for text in self.findobj(Text):
             text.set_parse_math(False)
+            text.set_fontsize(max(least, text.get_fontsize()))
         with matplotlib.rc_context({"text.parse_math": False}):  # for labels that are made now
             super().draw(renderer)
 
@@ -170,14 +180,18 @@ def gallery(
         told = "" if titles is None else f" with {len(titles)} titles"
         raise DataError(f"{len(images)} pictures{told}; expected at least one, a title for each.")
     rows = -(-len(images) // columns)
-    height = rows * (side + (0.18 if titles else 0))
+    size = smallest_text(columns * side)
+    letters = int(side * 72 / (0.58 * size))  # that fit above a picture
+    above = ["\n".join(textwrap.wrap(title, letters)) for title in titles or ()]
+    lines_above = max((1 + title.count("\n") for title in above), default=0)
+    height = rows * (side + 0.18 * lines_above)
     figure, axes = new_axes(columns * side, height, rows, columns)
     for axis in axes.flat:
         axis.axis("off")
     for position, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
         axis.imshow(np.asarray(image))
-        if titles:
-            axis.set_title(titles[position], fontsize=7, pad=2)
+        if above:
+            axis.set_title(above[position], fontsize=size, pad=2)
     return figure
 
 

@@ -1,18 +1,23 @@
 """Write down what you expect before you run the cell; afterwards see both side by side.
 
 A guess that turns out wrong is remembered better than a result that was only read. Nothing is
-marked, nothing is kept: predictions live as long as the notebook's kernel.
+marked, nothing is kept: predictions live as long as the notebook's kernel, unless you
+:func:`share` them.
 """
 
+import secrets
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from course_lib.errors import suggest
-from course_lib.exercises import prose
+from course_lib.exercises import collecting, prose
+from course_lib.paths import write_file
 
 NO_GUESS = "course_no_guess"  # in an output's metadata: only its first paragraph says something
 _noted: dict[str, Any] = {}
+_SHEET = secrets.token_hex(4)  # tells this kernel's predictions from those of others
 
 
 def predict(name: str, value: Any = ...) -> None:
@@ -63,6 +68,47 @@ def compare(
             said += f"That is {_kind(guess)}, the result {_kind(result)}: compare them yourself."
     text, box = prose.to_plain(f"{happened}\n\n{said}"), prose.boxed(happened, said)
     prose.show(text, box, None if name in _noted else {NO_GUESS: True})
+
+
+def share(who: str = "", to: Path | str = ".") -> Path:
+    """Your predictions as a small file, and as a QR code, for the teacher to collect.
+
+    They go nowhere by themselves. ``course predictions FOLDER`` counts what a room has shared.
+
+    Args:
+        who: a name or a table's number, if it should be known.
+        to: a folder, such as one that the room shares.
+
+    Returns:
+        The file; sharing again replaces it.
+
+    Raises:
+        CollectingError: nothing is predicted yet, or the folder isn't there.
+    """
+    text = collecting.packed(_noted, _SHEET, who)
+    folder = Path(to).expanduser()
+    if not folder.is_dir():
+        raise collecting.CollectingError(f"There is no folder {folder}. Name one that is there.")
+    file = folder / f"predictions-{_SHEET}.txt"
+    write_file(file, text + "\n")
+    print(f"{file}: give it to your teacher, or let the code be scanned.")
+    _show_code(text)
+    return file
+
+
+def _show_code(text: str) -> None:
+    """The text as a QR code, where that can be shown and what is needed is installed."""
+    try:
+        import segno
+        from IPython.display import SVG, display
+    except ImportError:
+        return
+    try:
+        code = segno.make(text, error="l", micro=False)
+    except segno.DataOverflowError:
+        return  # more than a code can hold; there is the file
+    alt = "QR code of your predictions, the same as in the file."
+    display(SVG(code.svg_inline(scale=3, light="white", title=alt)))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,7 @@ CUDA = ("cuda-", "nvidia-", "triton")  # so begin the names of what only a CUDA 
 GIGABYTE = 10**9
 SPACE_NEEDED = {"default": 8 * GIGABYTE, "cpu": 3 * GIGABYTE}
 LOCK = "requirements.lock"
+EVERY = 15  # seconds between lines that tell how far an installation is
 INPUTS = ("pyproject.toml", LOCK)
 
 # What uv and pip write to the log, and what that means in one line. The first match wins.
@@ -280,10 +282,18 @@ def cpu_build(torch: str) -> bool:
 
 
 def run_logged(
-    command: list[str], log: Path, what: str, environment: dict[str, str] | None = None
+    command: list[str],
+    log: Path,
+    what: str,
+    environment: dict[str, str] | None = None,
+    how_far: Callable[[], str] | None = None,
 ) -> None:
-    """Run a command with its output in ``log``; on a terminal, show that it lives."""
+    """Run a command with its output in ``log``; on a terminal, show that it lives.
+
+    With ``how_far``, that is told as well, elsewhere than on a terminal by a line now and then.
+    """
     shows = sys.stdout.isatty()
+    told = time.monotonic()
     with log.open("a", encoding="utf-8") as out:
         out.write(f"$ {' '.join(command)}\n")
         out.flush()
@@ -297,10 +307,17 @@ def run_logged(
         )
         while process.poll() is None:
             time.sleep(0.2)
+            line = f"{what} ... {time.monotonic() - start:4.0f} s"
             if shows:
-                print(f"\r{what} ... {time.monotonic() - start:4.0f} s", end="", flush=True)
+                far = f", {how_far()}" if how_far else ""
+                print(f"\r{line}{far}", end="", flush=True)
+            elif how_far and time.monotonic() - told > EVERY:
+                told = time.monotonic()
+                print(f"{line}, {how_far()}", flush=True)
     if shows:
         print()
+    elif how_far:
+        print(f"{what}: {how_far()}", flush=True)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
 

@@ -1,5 +1,6 @@
 """Is this machine ready for the course? Versions, device, weights, data, and what to do if not."""
 
+import json
 import os
 import platform
 import shutil
@@ -8,13 +9,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
 from importlib import metadata
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from course_lib import profile
 from course_lib.errors import CourseError
-from course_lib.paths import data_dir, repo_root
+from course_lib.paths import data_dir, file_hash, repo_root
+from course_lib.setup.bundle.making import APART
+from course_lib.setup.bundle.systems import PYTHONS
 from course_lib.text import counted
 
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
@@ -36,6 +40,7 @@ class Report:
     """All checks; prints as a table, also in a notebook."""
 
     checks: tuple[Check, ...]
+    good: str = "Ready: every chapter runs on this machine."
 
     @property
     def ready(self) -> bool:
@@ -46,7 +51,7 @@ class Report:
     def verdict(self) -> str:
         """One line for the whole."""
         if self.ready:
-            return "Ready: every chapter runs on this machine."
+            return self.good
         count = sum(check.state == PROBLEM for check in self.checks)
         return f"Not ready: {counted(count, 'problem')}, each with what to do above."
 
@@ -84,6 +89,63 @@ def examine() -> Report:
         _space,
     )
     return Report(tuple(check for each in kinds for check in each()))
+
+
+def examine_room(folder: Path) -> Report:
+    """Check a bundle before it goes to a room: all there, for which machines, with which pages.
+
+    Args:
+        folder: the bundle, as ``course bundle`` made it; nothing in it is changed.
+    """
+    try:
+        about = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+        targets, size = [*about["targets"]], sum(1 for _ in folder.glob("wheels/*.whl"))
+    except (OSError, ValueError, KeyError):
+        missing = Check("bundle", f"none in {folder}", PROBLEM, "course bundle FOLDER makes one.")
+        return Report((missing,))
+    checks = [Check("bundle", f"{counted(size, 'package')} in {folder}"), _sums(folder)]
+    pythons = sorted({name.rpartition("-")[2] for name in targets})
+    systems = sorted({name.rpartition("-")[0] for name in targets})
+    for system in systems:
+        mine = sorted(name.rpartition("-")[2] for name in targets if name.startswith(system))
+        checks.append(Check("machines", f"{system} with Python {', '.join(mine)}"))
+    need = f"Install one of {', '.join(pythons)} on each machine before the day."
+    checks.append(Check("Python", "not in the bundle", NOTE, need))
+    lacking = [name for name in PYTHONS if name not in pythons]
+    if lacking:
+        more = "Unless you know the room's Pythons: course bundle again, without --python."
+        checks.append(Check("other Pythons", f"not for {', '.join(lacking)}", NOTE, more))
+    if about["torch"] != "cpu":
+        smaller = "Most rooms have none: --torch cpu saves 4 GB a machine."
+        checks.append(Check("PyTorch", "the build for NVIDIA cards", NOTE, smaller))
+    return Report((*checks, *_pages(folder)), "Ready: the bundle can go to the room.")
+
+
+def _sums(folder: Path) -> Check:
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    listed = {line[66:]: line[:64] for line in lines}
+    bad = [
+        name
+        for name, digest in listed.items()
+        if not (folder / name).is_file() or file_hash(folder / name) != digest
+    ]
+    if bad:
+        again = "Run course bundle again: it fetches only what is damaged."
+        return Check("files", f"{bad[0]} is missing or damaged", PROBLEM, again)
+    return Check("files", f"{len(listed)}, all as SHA256SUMS says")
+
+
+def _pages(folder: Path) -> Iterator[Check]:
+    found = [each.name for each in folder.glob("handouts/*")]
+    answers = [name for name in found if name in APART]
+    if answers:
+        what = f"{', '.join(answers)} in the bundle"
+        yield Check("handouts", what, PROBLEM, "Run course bundle again: answers stand beside it.")
+    elif found:
+        yield Check("handouts", "the students' pages, without answers")
+    else:
+        how = "course handouts, then course bundle again."
+        yield Check("handouts", "none in the bundle", NOTE, how)
 
 
 def _python() -> Iterator[Check]:

@@ -1,8 +1,12 @@
 """The doctor's checks, made from real conditions."""
 
+import json
+
 import pytest
 
+from course_lib import cli
 from course_lib.setup import doctor
+from course_lib.setup.bundle import making
 from course_lib.setup.doctor import NOTE, OK, PROBLEM, Check, Report
 
 
@@ -49,3 +53,46 @@ def test_a_missing_package_is_found(monkeypatch):
     assert "missing timm" in problem.found
     assert "torch 2.0 (needs >=2.9)" in problem.found
     assert "make install" in problem.advice
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """What the doctor looks at in a bundle."""
+    folder = tmp_path / "stick"
+    (folder / "wheels").mkdir(parents=True)
+    (folder / "wheels" / "a-1.0-py3-none-any.whl").write_bytes(b"a wheel")
+    (folder / "handouts" / "sheets").mkdir(parents=True)
+    targets = {f"linux-x86_64-{each}": [] for each in ("3.11", "3.12", "3.13")}
+    (folder / "bundle.json").write_text(json.dumps({"torch": "cpu", "targets": targets}))
+    making._write_sums(folder)
+    return folder
+
+
+def states(report):
+    return {check.what: check.state for check in report.checks}
+
+
+def test_a_whole_bundle_can_go_to_the_room(bundle, capsys):
+    assert cli.main(["doctor", "--room", str(bundle)]) == 0
+    said = capsys.readouterr().out
+    assert "Install one of 3.11, 3.12, 3.13 on each machine before the day." in said
+    assert "linux-x86_64 with Python 3.11, 3.12, 3.13" in said
+    assert said.strip().endswith("Ready: the bundle can go to the room.")
+
+
+def test_what_is_damaged_or_tells_answers_is_a_problem(bundle, tmp_path):
+    (bundle / "handouts" / "answers").mkdir()
+    assert states(doctor.examine_room(bundle))["handouts"] == PROBLEM
+    (bundle / "wheels" / "a-1.0-py3-none-any.whl").write_bytes(b"half")
+    found = doctor.examine_room(bundle)
+    assert states(found)["files"] == PROBLEM
+    assert "a-1.0-py3-none-any.whl is missing or damaged" in str(found)
+    assert not doctor.examine_room(tmp_path).ready
+
+
+def test_a_bundle_for_one_python_or_with_cuda_gets_a_note(bundle):
+    about = {"torch": "default", "targets": {"linux-x86_64-3.12": []}}
+    (bundle / "bundle.json").write_text(json.dumps(about))
+    making._write_sums(bundle)
+    found = states(doctor.examine_room(bundle))
+    assert found["other Pythons"] == found["PyTorch"] == NOTE

@@ -148,7 +148,9 @@ class Box:
     """Blocks with a line at their left and a title.
 
     Attributes:
-        kind: ``"exercise"``, ``"question"``, ``"prediction"``, ``"teacher"`` or ``"note"``.
+        kind: ``"exercise"``, ``"question"``, ``"prediction"``, ``"teacher"``, ``"note"``; or
+            ``"result"``, what nobody should see before it was predicted: on a new page, or folded;
+            or ``"together"``, which has neither line nor title and stays on one page.
         title: what stands at its top.
         inside: what is in it.
     """

@@ -1,6 +1,7 @@
 """A chapter's notebook as a handout: one edition for those who learn, one for those who teach."""
 
-import itertools
+import ast
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,12 +27,13 @@ STUDENT, TEACHER = "student edition", "teacher edition"
 
 
 @dataclass
-class _Section:
+class Section:
     """A part of the chapter under a heading of level 2; the first one has none."""
 
     title: str | None
     blocks: list[Block] = field(default_factory=list)
     more_minutes: float = 0.0
+    results: list[tuple[int, str, list[Block]]] = field(default_factory=list)  # place, title, what
 
 
 def make(name: str, notebook: Any, edition: str, address: str | None = None) -> doc.Document:
@@ -47,12 +49,7 @@ def make(name: str, notebook: Any, edition: str, address: str | None = None) -> 
         HandoutError: the notebook has something that can't be set, or no title.
     """
     number = name[:2]
-    known = number in with_exercises()
-    maker = _Maker(
-        {each.name: each for each in exercises_of(number)} if known else {},
-        {each.name: each for each in questions_of(number)} if known else {},
-        teacher=edition == TEACHER,
-    )
+    maker = maker_for(name, teacher=edition == TEACHER)
     title, sections = maker.sections(notebook)
     chapter = next((each for each in CHAPTERS if each.name == name), None)
     if edition == TEACHER:
@@ -65,8 +62,19 @@ def make(name: str, notebook: Any, edition: str, address: str | None = None) -> 
     )
 
 
+def maker_for(name: str, teacher: bool = False) -> "Maker":
+    """What makes sections of a chapter's notebook, with the chapter's exercises and questions."""
+    number = name[:2]
+    known = number in with_exercises()
+    return Maker(
+        {each.name: each for each in exercises_of(number)} if known else {},
+        {each.name: each for each in questions_of(number)} if known else {},
+        teacher,
+    )
+
+
 @dataclass
-class _Maker:
+class Maker:
     """Goes through a notebook's cells and makes sections of them."""
 
     exercises: dict[str, Exercise]
@@ -74,27 +82,37 @@ class _Maker:
     teacher: bool
     asked: list[Question] = field(default_factory=list)
 
-    def sections(self, notebook: Any) -> tuple[str, list[_Section]]:
+    def sections(self, notebook: Any) -> tuple[str, list[Section]]:
         """The title, and the sections in order.
 
         Raises:
             HandoutError: there is no title.
         """
-        title, found = "", [_Section(None)]
+        title, found = "", [Section(None)]
+        into = found[-1].blocks  # or the blocks of a result, which are behind what was predicted
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
-                for block in markdown.read(cell.source):
-                    if isinstance(block, doc.Heading) and block.level == 1:
+                folded = cell.metadata.get(learner.COLLAPSED) and not self.teacher
+                for block in markdown.read(on_paper(cell.source)):
+                    if not isinstance(block, doc.Heading):
+                        into.append(block)
+                    elif block.level == 1:
                         title = words(block.inside)
-                        continue
-                    if isinstance(block, doc.Heading) and block.level == 2:
-                        found.append(_Section(words(block.inside)))
-                    found[-1].blocks.append(block)
+                    elif folded:
+                        into = []
+                        found[-1].results.append((len(found[-1].blocks), words(block), into))
+                    else:
+                        if block.level == 2:
+                            found.append(Section(words(block.inside)))
+                        into = found[-1].blocks
+                        into.append(block)
             elif cell.cell_type == "code":
                 blocks, minutes = self.cell(cell)
-                found[-1].blocks += blocks
+                into += blocks
                 found[-1].more_minutes += minutes
         for section in found:
+            for place, said, inside in reversed(section.results):
+                section.blocks.insert(place, doc.Box("result", said, tuple(inside)))
             section.blocks = _with_room_to_predict(section.blocks)
         if not title:
             raise HandoutError("A notebook has no title: a heading of level 1.")
@@ -116,11 +134,14 @@ class _Maker:
             answered = recognise.answered(tree)
             if answered in self.exercises or answered in self.questions:
                 return [], 0.0
-            guesses = learner.predicted(cell.source)
-            if guesses and not recognise.beside_predictions(cell.source, tree):
-                title = "Your prediction"
-                return [doc.Box("prediction", title, tuple(map(doc.Blank, guesses)))], 0.0
-        shown: list[Block] = [doc.Program(cell.source)] if cell.source.strip() else []
+            if guesses := learner.predicted(cell.source):
+                rest = without_scaffolding(recognise.beside_predictions(cell.source, tree))
+                before: list[Block] = [doc.Program(rest)] if rest else []
+                blanks = tuple(map(doc.Blank, guesses))
+                return [*before, doc.Box("prediction", "Your prediction", blanks)], 0.0
+        folded = cell.metadata.get("jupyter", {}).get("source_hidden")  # as in the notebook
+        code = "" if folded else without_scaffolding(cell.source)
+        shown: list[Block] = [doc.Program(code)] if code.strip() else []
         shown += outputs.blocks_of(cell.get("outputs", ()))
         return [block for block in shown if words(block).strip()], 0.0
 
@@ -166,7 +187,7 @@ class _Maker:
         return found
 
 
-def _for_teachers(name: str, sections: Sequence[_Section]) -> list[Block]:
+def _for_teachers(name: str, sections: Sequence[Section]) -> list[Block]:
     """The timings first; then the sections, each with what to say."""
     points = talking.points(name)
     minutes = [_minutes(section) for section in sections]
@@ -198,7 +219,7 @@ def _for_teachers(name: str, sections: Sequence[_Section]) -> list[Block]:
     return found
 
 
-def _minutes(section: _Section) -> int:
+def _minutes(section: Section) -> int:
     """Minutes for a section; the text around exercises is no extra."""
     if section.more_minutes:
         return timing.rounded(section.more_minutes)
@@ -235,6 +256,22 @@ def _explained(question: Question) -> tuple[Block, ...]:
     return (Paragraph((*line("Right: "), *bold(_right(question)))), doc.Bullets(tuple(items)))
 
 
+def on_paper(text: str) -> str:
+    """Prose that speaks of a notebook's dots, said of what is on paper."""
+    text = re.sub(r"Put the letter of your answer in place of the dots", "Tick your answer", text)
+    after = r"(,? (or on paper|and run the cell|in the second one))?"
+    return re.sub(r"\bin\s+(the\s+)?place\s+of\s+the\s+dots" + after, "on the lines", text)
+
+
+def without_scaffolding(source: str) -> str:
+    """Code without what is there for tests and tools: assertions, and comments to the formatter."""
+    tree = recognise.parsed(source)
+    checks = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)] if tree else []
+    taken = {n for node in checks for n in range(node.lineno, (node.end_lineno or 0) + 1)}
+    lines = [line for n, line in enumerate(source.splitlines(), 1) if n not in taken]
+    return re.sub(r"[ \t]*# (fmt|noqa|type):.*$", "", "\n".join(lines), flags=re.M)
+
+
 def _lines_to_write(exercise: Exercise) -> int:
     """As many ruled lines as the solution has, and half as many again; six at least."""
     return min(20, max(6, round(1.5 * len(exercise.solution_code.splitlines()))))
@@ -243,9 +280,9 @@ def _lines_to_write(exercise: Exercise) -> int:
 def _with_room_to_predict(blocks: Sequence[Block]) -> list[Block]:
     """Two lines to write on after each request to predict that has no blanks of its own."""
     found: list[Block] = []
-    for block, following in itertools.zip_longest(blocks, blocks[1:]):
+    for place, block in enumerate(blocks):
         found.append(block)
         asked = isinstance(block, Paragraph) and words(block).startswith("Predict.")
-        if asked and not isinstance(following, doc.Box):
+        if asked and not any(isinstance(each, doc.Box) for each in blocks[place + 1 : place + 3]):
             found.append(doc.Box("prediction", "Your prediction", (doc.Room(2),)))
     return found

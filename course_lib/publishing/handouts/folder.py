@@ -9,7 +9,16 @@ from course_lib.paths import repo_root
 from course_lib.publishing import notebooks
 from course_lib.publishing.addresses import Address
 from course_lib.publishing.handouts import document as doc
-from course_lib.publishing.handouts import editions, page, paper, plan, sheets
+from course_lib.publishing.handouts import (
+    editions,
+    page,
+    paper,
+    plan,
+    room,
+    sheets,
+    slides,
+    workshop,
+)
 from course_lib.publishing.handouts.document import Block, Document, HandoutError, line
 
 FOLDERS = {editions.STUDENT: "student", editions.TEACHER: "teacher"}
@@ -23,7 +32,7 @@ def default_folder() -> Path:
 
 def documents(
     names: Iterable[str] = (), where: Address | None = None
-) -> Iterator[tuple[str, Document]]:
+) -> Iterator[tuple[str, Document | slides.Deck]]:
     """Every handout with its place in the folder, such as ``"student/02_hotdog"``.
 
     Args:
@@ -38,6 +47,13 @@ def documents(
     wanted = notebooks.checked(names, known)
     for name in wanted or known:
         notebook, address = notebooks.read(name), where.page(name) if where else None
+        yield f"workshop/{name}", workshop.make(name, notebook, address)
+        if (quiz := workshop.quiz(name, notebook, address)) is not None:
+            yield f"quiz/{name}", quiz
+        yield f"answers/{name}", workshop.answers(name, notebook, address)
+        deck = slides.make(name, notebook, address)
+        yield f"slides/{name}", deck
+        yield f"slides/notes_{name}", slides.notes(deck)
         for edition, folder in FOLDERS.items():
             yield f"{folder}/{name}", editions.make(name, notebook, edition, address)
     for name in sheets.names():
@@ -46,6 +62,7 @@ def documents(
             yield f"sheets/{name}", sheets.make(name, address)
     if not wanted:
         yield "teacher/plan", plan.make()
+        yield from ((f"room/{name}", each) for name, each in room.documents(where).items())
 
 
 def build(
@@ -79,9 +96,13 @@ def build(
         listed = []
         for place, document in documents(names, where):
             (made / place).parent.mkdir(exist_ok=True)
-            (made / f"{place}.pdf").write_bytes(paper.pdf(document))
-            (made / f"{place}.html").write_text(page.html(document), encoding="utf-8")
-            listed.append((place, document))
+            if isinstance(document, slides.Deck):
+                as_pdf, as_html = slides.pdf(document), slides.html(document)
+            else:
+                as_pdf, as_html = paper.pdf(document), page.html(document)
+            (made / f"{place}.pdf").write_bytes(as_pdf)
+            (made / f"{place}.html").write_text(as_html, encoding="utf-8")
+            listed.append((place, document.title))
             yield from (target / f"{place}.{ending}" for ending in ("pdf", "html"))
         (made / "index.html").write_text(page.html(_index(listed)), encoding="utf-8")
         if target.exists():
@@ -90,27 +111,32 @@ def build(
     yield target / "index.html"
 
 
-def _index(listed: list[tuple[str, Document]]) -> Document:
+def _index(listed: list[tuple[str, str]]) -> Document:
     """The page that leads to all others."""
     titles = {
-        "student": "Student edition: exercises with room to write",
+        "workshop": "Workshop edition: to print for everybody, 4 to 6 pages a chapter",
+        "quiz": "Quiz sheets: one page a chapter, without answers",
+        "answers": "Workshop answers, for the teacher: results, solutions, the quiz explained",
+        "slides": "Slides: ten to twelve a chapter, and what to say",
+        "student": "Student edition: the whole chapter, for those who learn alone",
         "teacher": "Teacher edition: solutions, timings, what to say",
         "sheets": "Cheat sheets: one page each",
+        "room": "For the room: before you come, troubles, a poster, feedback",
     }
     blocks: list[Block] = [
         doc.Paragraph(line("Each as a PDF to print (A4) and as a page that needs no network."))
     ]
-    for folder, title in titles.items():
+    for folder, heading in titles.items():
         rows = tuple(
             (
-                line(document.title),
-                (doc.Link(line(f"PDF of {document.title}"), f"{place}.pdf"),),
-                (doc.Link(line(f"page of {document.title}"), f"{place}.html"),),
+                line(f"{title}, speaker's notes" if "/notes_" in place else title),
+                (doc.Link(line(f"PDF of {title}"), f"{place}.pdf"),),
+                (doc.Link(line(f"page of {title}"), f"{place}.html"),),
             )
-            for place, document in listed
+            for place, title in listed
             if place.startswith(f"{folder}/")
         )
         if rows:
             header = tuple(map(line, ("handout", "to print", "to read")))
-            blocks += [doc.Heading(2, line(title)), doc.Table(header, rows)]
+            blocks += [doc.Heading(2, line(heading)), doc.Table(header, rows)]
     return Document("Handouts", "index", "", tuple(blocks))

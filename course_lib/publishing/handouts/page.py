@@ -72,8 +72,11 @@ def block(one: Block) -> str:
             )
         case doc.Table():
             return _table(one)
+        case doc.Box("result", title, inside):
+            top = f"<summary>{escape(title)}</summary>"
+            return f'<details class="result">{top}{blocks(inside)}</details>'
         case doc.Box(kind, title, inside):
-            top = f'<p class="title">{escape(title)}</p>'
+            top = f'<p class="title">{escape(title)}</p>' if title else ""
             return f'<div class="box {kind}">{top}{blocks(inside)}</div>'
         case doc.Room(lines):
             return f'<div class="room" style="height: {8 * lines}mm"></div>'

@@ -3,16 +3,18 @@
 typst comes as one wheel with its fonts. So the same text gives the same PDF on every machine.
 """
 
+import bisect
 import itertools
 import re
 import shutil
 import tempfile
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import typst
 
+from course_lib.display import plots
 from course_lib.publishing.handouts import document as doc
 from course_lib.publishing.handouts.document import Block, Document, HandoutError, Inline, words
 from course_lib.publishing.handouts.formulas import typst_math
@@ -22,8 +24,9 @@ STYLE = Path(__file__).parent / "style"
 TEXT_WIDTH = 482  # points between the margins of A4
 LETTER = 0.602  # width of a letter of the code font, in units of its size
 LARGEST, SMALLEST = 7.9, 6.2  # points: sizes of code
-SCALE = 0.74  # a figure's inches on paper, to those that its author gave it
-WIDEST = 6.6  # inches
+WIDEST = (
+    6.69  # inches, for figures: as wide as the text; narrower ones are as their author made them
+)
 SHEET_SIZES = (10.6, 10.2, 9.8, 9.4, 9.0, 8.6, 8.2, 7.8)  # points; the first that fits one page
 NARROW = 16  # letters: a column of a table that need not share its width
 LONG = 28  # lines: longer code may be broken between pages
@@ -35,13 +38,25 @@ def pdf(document: Document) -> bytes:
     Raises:
         HandoutError: a sheet that has to fit on one page doesn't at any readable size.
     """
-    sizes: Sequence[float] = SHEET_SIZES if document.one_page else (10.0,)
-    for size in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            made = _compiled(document, size, Path(folder))
-        if not document.one_page or _pages(made) == 1:
-            return made
-    raise HandoutError(f"{document.title!r} doesn't fit on one page: shorten it.")
+    if not document.one_page:
+        return _compiled(document, 10.0)
+    fitting = bisect.bisect_left(SHEET_SIZES, True, key=lambda size: _fits(document, size, 100))
+    if fitting == len(SHEET_SIZES):
+        raise HandoutError(f"{document.title!r} doesn't fit on one page: shorten it.")
+    size = SHEET_SIZES[fitting]
+    shares = range(20, 100)  # of the height: the least gives columns of one length
+    least = bisect.bisect_left(shares, True, key=lambda share: _fits(document, size, share))
+    return _compiled(document, size, shares[0] + least)
+
+
+def _fits(document: Document, size: float, share: int) -> bool:
+    """Whether a sheet in type of that size fits in that share of a page's height."""
+    return _pages(_compiled(document, size, share)) == 1
+
+
+def pages(document: Document) -> int:
+    """How many pages a document takes on A4."""
+    return _pages(pdf(document))
 
 
 def _pages(pdf_file: bytes) -> int:
@@ -49,10 +64,15 @@ def _pages(pdf_file: bytes) -> int:
     return max(map(int, re.findall(rb"/Type\s*/Pages\s*/Count (\d+)", pdf_file)))
 
 
-def _compiled(document: Document, size: float, folder: Path) -> bytes:
+def _compiled(document: Document, size: float, share: int = 100) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return _compiled_in(Path(folder), document, size, share)
+
+
+def _compiled_in(folder: Path, document: Document, size: float, share: int) -> bytes:
     for name in ("paper.typ", "print.tmTheme"):
         shutil.copy(STYLE / name, folder / name)
-    source = _Writer(folder, document.one_page).whole(document, size)
+    source = _Writer(folder, document.one_page).whole(document, size, share)
     main = folder / "main.typ"
     main.write_text(source, encoding="utf-8")
     try:
@@ -108,7 +128,7 @@ class _Writer:
         self.one_page = one_page
         self.pictures = 0
 
-    def whole(self, document: Document, size: float) -> str:
+    def whole(self, document: Document, size: float, share: int) -> str:
         """The whole text of a document."""
         address, qr = "none", "none"
         if document.address:
@@ -119,15 +139,18 @@ class _Writer:
             f"#show: paper.with(title: {string(document.title)}, "
             f"edition: {string(document.edition)}, subtitle: {string(document.subtitle)}, "
             f"course: {string(COURSE)}, licence: {string(LICENCE)}, address: {address}, qr: {qr}, "
-            f"one-page: {str(document.one_page).lower()}, size: {size}pt)\n\n"
-            + self.blocks(document.blocks)
+            f"one-page: {str(document.one_page).lower()}, size: {size}pt, "
+            f"share: {share}%)\n\n" + self.blocks(document.blocks)
         )
 
     def blocks(self, blocks: Iterable[Block]) -> str:
         found, listed = [], list(blocks)
         for each, following in itertools.zip_longest(listed, listed[1:]):
             text = self.block(each)
-            if isinstance(each, doc.Paragraph) and isinstance(following, doc.Room):
+            to_write_on = isinstance(following, doc.Room) or (
+                isinstance(following, doc.Box) and following.kind == "prediction"
+            )
+            if isinstance(each, doc.Paragraph) and to_write_on:
                 text = f"#block(sticky: true)[{text}]"  # lines to write on follow what they are for
             found.append(text)
         return "\n\n".join(found)
@@ -152,6 +175,11 @@ class _Writer:
                 return self._picture(block)
             case doc.Table():
                 return self._table(block)
+            case doc.Box("result", title, inside):
+                head = f"#pagebreak(weak: true)\n\n#heading(level: 3)[{escaped(title)}]"
+                return f"{head}\n\n{self.blocks(inside)}"
+            case doc.Box("together", _, inside):
+                return f"#block(breakable: false)[{self.blocks(inside)}]"
             case doc.Box(kind, title, inside):
                 return f"#box-of({string(kind)}, {string(title)})[{self.blocks(inside)}]"
             case doc.Room(lines):
@@ -200,7 +228,7 @@ class _Writer:
         self.pictures += 1
         name = f"picture{self.pictures}.{picture.kind}"
         (self.folder / name).write_bytes(picture.data)
-        width = min(picture.inches * SCALE, WIDEST)
+        width = min(picture.inches, plots.PAPER)
         return f"#picture({string(name)}, {width:.3f}in, {string(picture.alt)})"
 
     def _table(self, table: doc.Table) -> str:

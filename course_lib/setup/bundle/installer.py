@@ -2,6 +2,7 @@
 
     python install.py [FOLDER]      into FOLDER; by default pretrain-finetune-freeze at home
     python install.py --no-open     without opening the course afterwards
+    python install.py --check       only tell whether this machine can take it; nothing is changed
 
 A second run finds everything done and opens the course, as START in FOLDER does.
 """
@@ -72,8 +73,12 @@ def copy_course(target: Path) -> None:
         shutil.copyfile(source, place)
 
 
-def install(target: Path) -> Path:
-    """Install into ``target/.venv``; return its Python. Nothing is done twice."""
+def suited() -> tuple[dict[str, Any], str]:
+    """What the bundle says of itself, and the name of this machine, which it is for.
+
+    Raises:
+        InstallError: it isn't for this machine, or not for this Python.
+    """
     about = json.loads((HERE / "bundle.json").read_text(encoding="utf-8"))
     mine = this_target()
     if mine not in about["targets"]:
@@ -87,24 +92,58 @@ def install(target: Path) -> Path:
             f"This is Python {platform.python_version()}; the packages need {oldest} or a later "
             "one of its line. Install it, then start INSTALL again."
         )
+    return about, mine
+
+
+def check(target: Path) -> str:
+    """A line that says that the course can be installed; nothing is changed.
+
+    Raises:
+        InstallError: it can't: another machine or Python, damaged files, too little room.
+    """
+    about, mine = suited()
+    check_files(about["targets"][mine])
+    needed = about["space"] / 1e9
+    place = next(each for each in (target, *target.parents) if each.exists())
+    free = shutil.disk_usage(place).free / 1e9
+    if free < needed:
+        raise InstallError(
+            f"{free:.1f} GB are free in {place}, and {needed:.0f} are needed. Free some."
+        )
+    return f"Ready to install: Python {platform.python_version()}, {free:.0f} GB free."
+
+
+def installed(venv: Path) -> int:
+    """How many packages an environment has."""
+    return sum(1 for _ in venv.glob("[Ll]ib*/**/site-packages/*.dist-info"))
+
+
+def install(target: Path) -> Path:
+    """Install into ``target/.venv``; return its Python. Nothing is done twice."""
+    about, mine = suited()
     python = target / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = target / ".venv" / "course-installed"
     if stamp.exists() and python.exists():
         return python
-    print("Checking the files ...", flush=True)
+    count = len(about["targets"][mine])
+    print(f"Checking {count} packages and the course ...", flush=True)
     check_files(about["targets"][mine])
     copy_course(target)
     bootstrap = bootstrap_of(target)
     bootstrap.check_space(target, bootstrap.SPACE_NEEDED[about["torch"]])
     log = target / "install.log"
     log.write_text("", encoding="utf-8")
-    print(f"Installing into {target} ...", flush=True)
+    print(f"Installing into {target} (some minutes) ...", flush=True)
     python = bootstrap.make_venv(target / ".venv")
     pip = [*bootstrap.pip_install(python), "--isolated", "--no-index",
            "--find-links", str(HERE / "wheels")]  # fmt: skip
+
+    def how_far() -> str:
+        return f"{installed(target / '.venv')} of about {count} packages"
+
     try:
         for command in bootstrap.commands(pip, target / ".venv", about["torch"]):
-            bootstrap.run_logged(command, log, "Installing")
+            bootstrap.run_logged(command, log, "Installing", how_far=how_far)
     except subprocess.CalledProcessError:
         reason = bootstrap.explain(log.read_text(encoding="utf-8", errors="replace"), "default")
         raise InstallError(f"{reason} (Full log: {log})") from None
@@ -129,8 +168,12 @@ def main(arguments: list[str] | None = None) -> int:
     home = Path.home() / "pretrain-finetune-freeze"
     parser.add_argument("folder", nargs="?", type=Path, default=home)
     parser.add_argument("--no-open", action="store_true")
+    parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
     try:
+        if options.check:
+            print(check(options.folder.expanduser().absolute()))
+            return 0
         python = install(options.folder.expanduser().absolute())
     except OSError as problem:
         print(f"course: {problem.filename}: {problem.strerror}", file=sys.stderr)

@@ -14,7 +14,10 @@ from course_lib.setup.bundle.wheels import BundleError, Target, collect, digest,
 
 GIGABYTE = 10**9
 SPACE = {"cpu": 1 * GIGABYTE, "default": 5 * GIGABYTE}  # a target; measured, with room to spare
+# A further Python of the same system: what isn't built for any Python.
+MORE = {"cpu": 0.5 * GIGABYTE, "default": 0.5 * GIGABYTE}
 SUMS = "SHA256SUMS"
+APART = ("answers", "slides", "teacher", "index.html")  # folders of handouts with answers
 # Left out when there is no git to ask what belongs to the course.
 NOT_OURS = frozenset(".git .venv __pycache__ .mypy_cache .ruff_cache .pytest_cache .hypothesis "
                      ".ipynb_checkpoints build dist".split())  # fmt: skip
@@ -36,10 +39,10 @@ def make(
     Args:
         folder: where the bundle is made.
         systems: such as ``"windows-x86_64"``; by default the one that this runs on.
-        pythons: such as ``"3.12"``; by default the one that this runs on.
+        pythons: such as ``"3.12"``; by default each that the course runs on.
         torch: ``"cpu"``, or ``"default"`` for the build with CUDA on Linux.
-        handouts: a folder of printed pages to put with it; by default ``handouts/`` in the course's
-            folder, if there is one.
+        handouts: a folder of printed pages; by default ``handouts/`` in the course's folder, if
+            there is one. The students' come with the bundle, the teachers' into a folder beside it.
         root: the checkout; by default the one that this is.
 
     Returns:
@@ -56,6 +59,7 @@ def make(
         raise BundleError(f"There is no folder {printed}. Make the handouts first.")
     try:
         wheels.mkdir(parents=True, exist_ok=True)
+        _announce(out, targets, torch)
         _check_space(out, targets, torch)
         needed, oldest = {}, {}
         for target in targets:
@@ -65,9 +69,13 @@ def make(
         _drop_others(wheels, needed)
         _copy_course(root, out / "course")
         if printed.is_dir():
-            shutil.rmtree(out / "handouts", ignore_errors=True)
-            shutil.copytree(printed, out / "handouts")
-        about = {"torch": torch, "targets": needed, "oldest_python": oldest}
+            _copy_handouts(printed, out)
+        about = {
+            "torch": torch,
+            "targets": needed,
+            "oldest_python": oldest,
+            "space": bootstrap.SPACE_NEEDED[torch],
+        }
         (out / "bundle.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         scripts.write(out, oldest)
         _write_sums(out)
@@ -76,12 +84,49 @@ def make(
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     count = len({name for names in needed.values() for name in names})
     print(f"{out}: {count} wheels and the course, {size / GIGABYTE:.1f} GB. Next: README.html.")
+    if (teachers := beside(out)).exists():
+        print(f"{teachers}: the teachers' pages. They don't go on the stick.")
     return out
+
+
+def beside(out: Path) -> Path:
+    """The folder for the teachers' pages of a bundle."""
+    return out.with_name(f"{out.name}-teachers")
+
+
+def _announce(out: Path, targets: list[Target], torch: str) -> None:
+    """What will be made, how large it is, and what it doesn't bring: before it begins."""
+    systems = ", ".join(dict.fromkeys(target.system.name for target in targets))
+    pythons = ", ".join(dict.fromkeys(target.python for target in targets))
+    size = _size(targets, torch) / GIGABYTE
+    print(f"{out}: for {systems} with Python {pythons}, up to {size:.1f} GB.")
+    print(
+        f"Not in it: Python. Before the day, install one of {pythons} on each machine (python.org; "
+        "on Linux the package manager); `INSTALL --check` there says whether it will do."
+    )
+
+
+def _size(targets: list[Target], torch: str) -> float:
+    """Bytes of all wheels: the first Python of a system brings those that the others share."""
+    systems = len({target.system.name for target in targets})
+    return systems * SPACE[torch] + (len(targets) - systems) * MORE[torch]
+
+
+def _copy_handouts(printed: Path, out: Path) -> None:
+    """The students' pages into the bundle; those with answers, and the index, beside it."""
+    shutil.rmtree(out / "handouts", ignore_errors=True)
+    kept_apart = (
+        shutil.ignore_patterns(*APART) if any((printed / n).is_dir() for n in APART) else None
+    )
+    shutil.copytree(printed, out / "handouts", ignore=kept_apart)
+    if kept_apart:
+        shutil.rmtree(beside(out), ignore_errors=True)
+        shutil.copytree(printed, beside(out))
 
 
 def _check_space(out: Path, targets: list[Target], torch: str) -> None:
     there = sum(path.stat().st_size for path in (out / "wheels").glob("*.whl"))
-    needed = max(0.0, len(targets) * SPACE[torch] - there)
+    needed = max(0.0, _size(targets, torch) - there)
     free = shutil.disk_usage(out).free
     if free < needed:
         raise BundleError(

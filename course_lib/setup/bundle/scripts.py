@@ -56,15 +56,19 @@ li {{ margin: .5rem 0; }}
 </head>
 <body>
 <h1>Install the course without a network</h1>
-<p>Everything that the course needs is in this folder: its pages and pictures, the Python packages,
-and the pretrained weights. It is for these machines:</p>
+<h2>Before the day</h2>
+<p><strong>Each machine needs Python {words}; it isn't in this folder.</strong> On Windows and macOS
+the installer from python.org brings it (64 bits), on Linux the package manager, with
+<code>python3-venv</code> on Debian and Ubuntu. Then <code>INSTALL.bat --check</code>, or
+<code>sh INSTALL.sh --check</code>, says whether this machine can take the course.</p>
+<h2>What is here</h2>
+<p>Everything else that the course needs is in this folder: its pages and pictures, the Python
+packages, and the pretrained weights. It is for these machines:</p>
 <ul>
 {targets}
 </ul>
 <h2>What you do</h2>
 <ol>
-<li>The machine needs Python {words}. If it has none, install it first; on Windows and macOS the
-installer from python.org does it, on Linux the package manager.</li>
 <li><strong>Windows:</strong> double-click <code>INSTALL.bat</code>.<br>
 <strong>macOS and Linux:</strong> open a terminal in this folder and type
 <code>sh INSTALL.sh</code>.</li>
@@ -97,7 +101,7 @@ def write(out: Path, targets: dict[str, str]) -> None:
     """
     pythons = sorted({name.rpartition("-")[2] for name in targets}, reverse=True)
     tuples = tuple(tuple(map(int, python.split("."))) for python in pythons)
-    words = " or ".join(pythons)
+    words = " or ".join(filter(None, [", ".join(pythons[:-1]), pythons[-1]]))
     shutil.copyfile(installer.__file__, out / "install.py")
     names = " ".join(f"python{python}" for python in pythons)
     shell = out / "INSTALL.sh"

@@ -80,13 +80,15 @@ def this_system() -> str:
 
 
 def chosen(systems: list[str], pythons: list[str]) -> Iterator[tuple[System, str]]:
-    """Every pair of system and Python; without a choice, the one that this runs on.
+    """Every pair of system and Python; without a choice, this system and every Python.
+
+    The room's machines have one of them, and nobody knows which.
 
     Raises:
         UnknownNameError: a system or a Python that the course isn't for.
     """
     systems = systems or [this_system()]
-    pythons = pythons or [this_target().rpartition("-")[2]]
+    pythons = pythons or [*PYTHONS]
     for given, known, what in ((systems, SYSTEMS, "system"), (pythons, PYTHONS, "Python")):
         for name in given:
             if name not in known:

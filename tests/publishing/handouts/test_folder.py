@@ -12,7 +12,8 @@ def test_one_chapter_in_both_editions_its_sheet_and_an_index(tmp_path):
     target = tmp_path / "made"
     where = Address("owner/course", "v1.0")
     made = {path.relative_to(target).as_posix() for path in build(target, ["00_start_here"], where)}
-    places = ("student/00_start_here", "teacher/00_start_here", "sheets/00_start_here")
+    folders = ("workshop", "quiz", "answers", "student", "teacher", "sheets", "slides")
+    places = [f"{each}/00_start_here" for each in folders] + ["slides/notes_00_start_here"]
     assert made == {f"{p}.{e}" for p in places for e in ("pdf", "html")} | {"index.html"}
     assert all((target / name).stat().st_size > 1000 for name in made)
     index = (target / "index.html").read_text(encoding="utf-8")

@@ -2,10 +2,15 @@
 
 import re
 
+import pypdfium2
 import pytest
+from matplotlib.text import Text
+from PIL import Image
 
+from course_lib.display import plots
 from course_lib.publishing.handouts import STUDENT, Document, HandoutError, paper
-from course_lib.publishing.handouts.document import Heading, Paragraph, Program, Text
+from course_lib.publishing.handouts import document as doc
+from course_lib.publishing.handouts.document import Heading, Paragraph, Picture, Program
 from course_lib.publishing.handouts.formulas import mathml, typst_math
 from course_lib.publishing.handouts.frame import LICENCE
 from tests.publishing.handouts.conftest import LONG_LINE, UNBROKEN, Pages
@@ -43,6 +48,24 @@ def test_no_text_leaves_the_margins(files):
             assert top <= A4[1] - 20
 
 
+@pytest.mark.parametrize("width", [3.6, 6.4, 8, 10])
+def test_text_in_a_figure_is_seven_points_or_more_on_paper(width):
+    """Its size in the file, times what the figure is shrunk by: as set, and in a gallery."""
+    figure, axes = plots.new_axes(width, 3)
+    axes[0, 0].set_title("small", fontsize=5)
+    axes[0, 0].text(0.5, 0.5, "smaller", fontsize=4)
+    titled = plots.gallery([Image.new("RGB", (50, 50))] * 8, ["a title"] * 8, side=width / 8)
+    for each in (figure, titled):
+        made = plots.encode(each)
+        picture = Picture(made.data, made.kind, "alt", made.width / plots.DPI)
+        (inside,) = pypdfium2.PdfDocument(paper.pdf(Document("T", "e", "", (picture,))))
+        (image,) = inside.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE])
+        left, _, right, _ = image.get_bounds()
+        shrunk = (right - left) / 72 / each.get_figwidth()
+        said = [text for text in each.findobj(Text) if text.get_text()]
+        assert min(text.get_fontsize() for text in said) * shrunk >= 6.99
+
+
 def test_long_lines_are_broken_and_nothing_is_lost(small):
     text, size = paper.fitted(LONG_LINE)
     assert size >= paper.SMALLEST
@@ -66,11 +89,11 @@ def _is_heading(block):
 
 
 def _words(block):
-    return [each.text for each in block.inside if isinstance(each, Text)]
+    return [each.text for each in block.inside if isinstance(each, doc.Text)]
 
 
 def test_the_same_document_gives_the_same_bytes(small):
-    document = Document("T", "e", "", (Paragraph((Text("hello"),)),))
+    document = Document("T", "e", "", (Paragraph((doc.Text("hello"),)),))
     assert paper.pdf(document) == paper.pdf(document)
 
 
@@ -78,14 +101,14 @@ def test_marks_of_typst_mean_only_themselves():
     strange = (
         r"""#set page() $x$ *a* _b_ `c` <d> @e \f [g] {h} // i /* j */ = k -- l ~ "m" 'n' - 1. o"""
     )
-    document = Document(strange, "e", strange, (Paragraph((Text(strange),)), Program(strange)))
+    document = Document(strange, "e", strange, (Paragraph((doc.Text(strange),)), Program(strange)))
     (text,) = Pages(paper.pdf(document)).texts
     flat = re.sub(r"\s+", "", text)
     assert re.sub(r"""[\s"']""", "", strange) in re.sub(r"""["'“”‘’]""", "", flat)
 
 
 def test_a_sheet_that_fits_no_page_says_so():
-    long = Document("Long", "e", "", (Paragraph((Text("words " * 5000),)),), one_page=True)
+    long = Document("Long", "e", "", (Paragraph((doc.Text("words " * 5000),)),), one_page=True)
     with pytest.raises(HandoutError, match="one page"):
         paper.pdf(long)
 

@@ -4,13 +4,22 @@ import importlib
 import itertools
 import re
 
+import pypdfium2
 import pytest
 
 from course_lib import evidence
 from course_lib.chapters import CHAPTERS
 from course_lib.errors import UnknownNameError
 from course_lib.publishing.handouts import paper, plan, sheets
-from course_lib.publishing.handouts.document import Heading, Table, walk, words
+from course_lib.publishing.handouts.document import (
+    Document,
+    Heading,
+    Paragraph,
+    Table,
+    line,
+    walk,
+    words,
+)
 from tests.publishing.handouts.conftest import Pages
 
 ROOMS = "backbones|data|features|freezing|training|weights"
@@ -29,6 +38,28 @@ def test_a_sheet_is_one_a4_page_with_its_text_inside(name):
     for _, left, _, right, _ in pages.boxes():
         assert left >= 35  # the margin is 1.3 cm; a comma may hang out at the right
         assert right <= 595.28 - 30
+
+
+@pytest.mark.parametrize("words_in_all", [150, 400, 900, 1600])
+def test_both_columns_of_a_sheet_are_filled(words_in_all):
+    """To about one height; where that is less than the page, lines for notes fill the rest."""
+    blocks = [
+        Paragraph(line("seven words and a full stop here. " * 4))
+        for _ in range(0, words_in_all, 28)
+    ]
+    (page,) = pypdfium2.PdfDocument(
+        paper.pdf(Document("T", "cheat sheet", "", tuple(blocks), one_page=True))
+    )
+    text = page.get_textpage()
+    rects = [text.get_rect(number) for number in range(text.count_rects())]
+    body = [(left, low) for left, low, _, top in rects if low > 45 and top < 790]
+    ends = [min(low for left, low in body if (left < 297) == first) for first in (True, False)]
+    assert abs(ends[0] - ends[1]) < 60  # points
+    ruled = [
+        each.get_bounds()[1] for each in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_PATH])
+    ]
+    lowest = min(*ends, *(low for low in ruled))
+    assert lowest < 0.15 * page.get_height()
 
 
 @pytest.mark.parametrize("name", sheets.names())

@@ -5,6 +5,7 @@ The real pip against a folder of small wheels of our own.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,7 +67,10 @@ def checkout(tmp_path_factory, shelf):
     (root / "backend.py").write_text(BACKEND)
     (root / "requirements.lock").write_text(lock(shelf, *LOCKED))
     (root / "handouts").mkdir()
-    (root / "handouts" / "sheet.html").write_text("a sheet")
+    for name in ("sheets", "teacher", "answers"):
+        (root / "handouts" / name).mkdir()
+        (root / "handouts" / name / "04.html").write_text(name)
+    (root / "handouts" / "index.html").write_text("leads to all of them")
     git(root, "init", "--quiet")
     git(root, "add", "--all")
     (root / "scratch.txt").write_text("the author's own")
@@ -165,11 +169,13 @@ def test_other_machines_are_refused_with_the_known_ones(systems, pythons):
         list(chosen(systems, pythons))
 
 
-def test_by_default_it_is_for_this_machine():
+def test_by_default_it_is_for_this_system_and_every_python():
     assert this_system() in SYSTEMS
     assert HERE in PYTHONS
-    ((system, python),) = chosen([], [])
-    assert (system.name, python) == (this_system(), HERE)
+    assert [(s.name, python) for s, python in chosen([], [])] == [
+        (this_system(), p) for p in PYTHONS
+    ]
+    assert [python for _, python in chosen([], ["3.12"])] == ["3.12"]
 
 
 def test_the_oldest_bug_fix_release_that_will_do_is_found(tmp_path, shelf):
@@ -193,20 +199,51 @@ def test_a_bundle_holds_everything_and_says_its_checksums(stick, tmp_path):
     inside = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert inside >= {
         "INSTALL.sh", "INSTALL.bat", "install.py", "README.html", "SHA256SUMS", "bundle.json",
-        "course/notebooks/01.ipynb", "course/pyproject.toml", "handouts/sheet.html",
+        "course/notebooks/01.ipynb", "course/pyproject.toml", "handouts/sheets/04.html",
     }  # fmt: skip
+    assert {each for each in inside if each.startswith("handouts")} == {"handouts/sheets/04.html"}
     assert "course/scratch.txt" not in inside, "only what git keeps belongs to the course"
     expected = ["alpha-1.0", "builder-80.0", "checker-1.0", "d2l-1.0.3", "gadget-1.0", "helper-1.0",
                 "old_python-1.0", "speed-1.0", "torch-2.14.1+cpu"]  # fmt: skip
-    if HERE != "3.11":
-        expected.remove("old_python-1.0")
     found = names(out.glob("wheels/*.whl"))
     assert found == expected
     assert sums_hold(out) == (True, "")
     page = (out / "README.html").read_text()
-    assert f"Python {HERE}" in page
+    assert page.index("Each machine needs Python 3.13, 3.12 or 3.11") < page.index("What you do")
     assert "<script" not in page
     assert str(tmp_path) not in page
+
+
+def test_the_teachers_pages_stand_beside_it(made):
+    beside = making.beside(made)
+    assert {path.name for path in beside.iterdir()} == {
+        "sheets",
+        "teacher",
+        "answers",
+        "index.html",
+    }
+
+
+def test_size_and_what_it_lacks_are_said_before_anything_is_fetched(
+    tmp_path, checkout, monkeypatch, capsys
+):
+    def said(*_):
+        raise bundle.BundleError(capsys.readouterr().out)
+
+    monkeypatch.setattr(making, "collect", said)
+    with pytest.raises(bundle.BundleError, match=r"up to 4\.0 GB") as raised:
+        bundle.make(tmp_path / "a", ["linux-x86_64", "windows-x86_64"], root=checkout)
+    assert "Not in it: Python. Before the day, install one of 3.11, 3.12, 3.13" in str(raised.value)
+
+
+def test_a_machine_can_be_checked_before_the_day(stick, tmp_path):
+    done = run_installer(stick, tmp_path / "a" / "b", "--check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Ready to install: Python {HERE}.")
+    assert not (tmp_path / "a").exists()
+    about = json.loads((stick / "bundle.json").read_text())
+    (stick / "bundle.json").write_text(json.dumps(about | {"targets": {}}))
+    assert run_installer(stick, tmp_path, "--check").returncode == 1
 
 
 def test_a_second_run_fetches_nothing_and_a_damaged_wheel_again(stick, checkout, monkeypatch):
@@ -309,6 +346,7 @@ def test_it_installs_without_an_index_and_keeps_what_a_learner_wrote(stick, tmp_
     (where / "notebooks" / "01.ipynb").write_text("my answers")
     done = run_installer(stick, where, "--no-open")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Installing: \d+ of about \d+ packages", done.stdout), "it isn't silent"
     python = where / ".venv" / "bin" / "python"
     shown = "import alpha, checker, d2l, helper, torch, course_lib; print(torch.__version__)"
     (where / "elsewhere").mkdir()
@@ -340,7 +378,9 @@ def test_without_a_fitting_python_the_starter_says_which(stick, tmp_path):
         (tmp_path / "tools" / tool).symlink_to(shutil.which(tool))
     done = run_installer(stick, PATH=str(tmp_path / "tools"))
     assert done.returncode == 1
-    assert done.stderr == f"course: Python {HERE} was not found. Install it, then run this again.\n"
+    assert done.stderr == (
+        "course: Python 3.13, 3.12 or 3.11 was not found. Install it, then run this again.\n"
+    )
 
 
 def test_it_names_the_same_machine_as_the_bundle_does():

@@ -1,0 +1,125 @@
+"""A room's predictions on one page, without a server: as a file or as a QR code, then counted.
+
+A learner's ``predictions.share()`` writes one small file and shows the same as a QR code. The
+teacher puts the files into a folder, or scans the codes into a text file there, one to a line, and
+``course predictions FOLDER`` prints them side by side. No names, unless somebody gives one.
+"""
+
+import json
+import math
+import statistics
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from course_lib.errors import CourseError
+from course_lib.text import counted
+
+MARK = "course-predictions"  # begins what was shared, so that nothing else is taken for it
+LARGEST = 20_000  # bytes of one prediction sheet; nobody writes more by hand
+
+
+class CollectingError(CourseError, ValueError):
+    """Predictions that can't be shared or read."""
+
+
+def packed(noted: dict[str, Any], sheet: str, who: str = "") -> str:
+    """Predictions as one line of text: what the file holds, and the QR code.
+
+    Args:
+        noted: name of a quantity to a number, a choice, or an order.
+        sheet: tells sheets apart: two people may guess the same.
+        who: a name or a table's number, if it should be known.
+
+    Raises:
+        CollectingError: nothing was predicted.
+    """
+    if not noted:
+        raise CollectingError(
+            "Nothing is predicted yet. Put a guess in place of `...` in a cell with predict, run "
+            "it, then share."
+        )
+    shown = {name: _plain(value) for name, value in noted.items()}
+    return f"{MARK} " + json.dumps(
+        {"sheet": sheet, "who": who, "predictions": shown}, ensure_ascii=False
+    )
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold of a prediction."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool | str):
+        return str(value)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def collect(folder: Path | str) -> str:
+    """All predictions of a folder, as text: for each quantity how many, and what.
+
+    Files that hold something else are named, not read. Of a sheet that was shared twice, the one
+    with more predictions counts.
+
+    Raises:
+        CollectingError: no such folder, or none with predictions.
+    """
+    place = Path(folder).expanduser()
+    if not place.is_dir():
+        raise CollectingError(f"There is no folder {place}. Put what people shared into one.")
+    sheets: dict[str, dict[str, Any]] = {}
+    others: list[str] = []
+    for file in sorted(each for each in place.iterdir() if each.is_file()):
+        found = _sheets_in(file)
+        for sheet, guessed in found:
+            if len(guessed) >= len(sheets.get(sheet, ())):
+                sheets[sheet] = guessed
+        if not found:
+            others.append(file.name)
+    if not sheets:
+        raise CollectingError(
+            f"No predictions in {place}. A learner's predictions.share() writes a file; a code "
+            "is scanned into a text file, one to a line."
+        )
+    guesses: dict[str, list[Any]] = {}
+    for guessed in sheets.values():
+        for name, value in guessed.items():
+            guesses.setdefault(name, []).append(value)
+    lines = [f"{counted(len(sheets), 'sheet')} of predictions."]
+    lines += [f"{name}: {_told(values)}" for name, values in guesses.items()]
+    if others:
+        lines.append(f"Not read, since they hold no predictions: {', '.join(others)}")
+    return "\n".join(lines)
+
+
+def _sheets_in(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The sheets in a file: what tells them apart, and what was predicted."""
+    if file.stat().st_size > LARGEST * 100:
+        return []
+    found = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        _, mark, text = line.partition(MARK)
+        if not mark or len(text) > LARGEST:
+            continue
+        try:
+            sheet = json.loads(text)
+            found.append((str(sheet["sheet"]), dict(sheet["predictions"])))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _told(values: list[Any]) -> str:
+    numbers = [v for v in values if isinstance(v, int | float) and math.isfinite(v)]
+    words = Counter(str(value) for value in values if not isinstance(value, int | float))
+    parts = []
+    if numbers:
+        parts.append(
+            f"{counted(len(numbers), 'guess', 'guesses')} from {min(numbers):g} to "
+            f"{max(numbers):g}, the middle one {statistics.median(numbers):g} "
+            f"({', '.join(f'{each:g}' for each in sorted(numbers))})"
+        )
+    parts += [f"{count} said {word!r}" for word, count in words.most_common()]
+    return "; ".join(parts)
