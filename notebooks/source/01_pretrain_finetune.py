@@ -80,7 +80,7 @@ p = profile.start()  # with other numbers: profile.start(epochs=5, seed=1)
 # - **Freezing** is a technique: it keeps some weights from changing. You need it for feature
 #   extraction, and you can use it in fine-tuning for a part of the body.
 #
-# So "fine-tuning is freezing", as you can read in forums, isn't right.
+# So "fine-tuning is freezing", which you can read in forums, isn't right.
 
 # %%
 plots.show(
@@ -376,14 +376,14 @@ compare("moves farthest", max(travelled, key=travelled.get))
 # ## When it hurts
 #
 # If transfer leaves you *worse* off than starting from scratch, that is **negative transfer**. A source
-# that differs a lot is said to bring it. Here are two very odd ones, whose pixels were shuffled, or whose
-# labels were drawn at random. Then all layers were trained on the target.
+# that differs a lot is said to bring it. Here are two very odd ones, with shuffled pixels, and with labels
+# drawn at random. Then all layers were trained.
 #
 # - Shuffled pixels minus scratch: <!-- evidence: C2.shuffled -->-0.014 [-0.023, -0.005]<!-- end --> (<!-- evidence: C2.shuffled.verdict -->held<!-- end -->).
 # - Random labels minus scratch: <!-- evidence: C2.labels -->-0.008 [-0.015, -0.001]<!-- end --> (<!-- evidence: C2.labels.verdict -->no difference that matters<!-- end -->).
 #
-# On <!-- evidence: C2.on -->100 digits of 8 x 8 pixels to learn from, 450 to test; 24 draws<!-- end -->, a source with shuffled pixels does harm, a point or two. Where all
-# layers are free, what is of no use can be unlearned. On <!-- evidence: C2_photographs.on -->250 photographs of CIFAR-10 to learn from, 1,000 to test; weights of its other five classes; 10 draws<!-- end -->,
+# On <!-- evidence: C2.on -->100 digits of 8 x 8 pixels to learn from, 450 to test; 24 draws<!-- end -->, a source with shuffled pixels does harm, a point or two. What is
+# of no use can be unlearned where all layers are free. On <!-- evidence: C2_photographs.on -->250 photographs of CIFAR-10 to learn from, 1,000 to test; weights of its other five classes; 10 draws<!-- end -->,
 # shuffled pixels minus scratch is <!-- evidence: C2_photographs.shuffled -->-0.009 [-0.034, 0.017]<!-- end --> (<!-- evidence: C2_photographs.shuffled.verdict -->undecided<!-- end -->), random labels minus scratch
 # is <!-- evidence: C2_photographs.labels -->-0.024 [-0.052, 0.003]<!-- end --> (<!-- evidence: C2_photographs.labels.verdict -->undecided<!-- end -->): whether
 # such sources do harm there is open.
@@ -660,20 +660,20 @@ print(
 #
 # 1. **Write down the question**, the classes, and what a mistake costs.
 # 2. **Look at the pictures.** Set a test part and a validation part aside.
-# 3. **Set up the simple baselines**: guessing, and a small model from scratch.
+# 3. **Set up baselines**: guessing, and a small model from scratch.
 # 4. **Choose a source** near to your pictures, with a licence that lets you.
 # 5. **Load the weights, and check that they were loaded** (chapter 03).
 # 6. **Freeze the body and train a head** on its features (chapters 04 and 05).
 # 7. **Fine-tune**: small learning rate, head faster than body (chapters 02 and 06).
-# 8. **Compare over seeds**, with intervals. Keep the simplest that isn't worse.
-# 9. **Look at the mistakes**, then at the test part, once.
+# 8. **Compare over seeds**, with intervals. Keep the simplest.
+# 9. **Look at mistakes**, then at the test part, once.
 #
 # ## Pitfalls
 #
 # - **No baseline**: without scratch or pixels, negative transfer can't be seen.
-# - **One run is one run.** Many effects on this page are smaller than the difference between seeds.
+# - **One run is one run.** Many effects here are smaller than the difference between seeds.
 # - **"Undecided" isn't "no effect".** What do the interval's ends allow?
-# - **Choosing by the test part** makes every strategy look better than it is, the luckiest most.
+# - **Choosing by the test part** makes every strategy look better, the luckiest most.
 
 # %% [markdown]
 # ## Exercises

@@ -273,7 +273,7 @@ print(f"{sum(equal)} of {len(equal)} tensors are equal, bit for bit")
 # ## Fine-tuned against from scratch
 #
 # Two networks: the same architecture, pictures, order and epochs. One starts from ImageNet's weights, the
-# other from random ones; as in the book, it has one larger learning rate for all layers.
+# other from random ones, with one larger learning rate for all layers, as in the book.
 #
 # **Predict.** Two classes, so guessing gives an accuracy of 0.5. Where will each of the two be on the
 # test pictures?
@@ -692,7 +692,7 @@ panels.PredictionPanel(tomorrow, picture=photo)
 #
 # - **Mean and std belong to the weights**, not to your data and not to the example you copied from.
 # - **Freeze, then check what moved.** `requires_grad = False` doesn't stop BatchNorm's statistics.
-# - **Build the optimizer after the new head** is in place; otherwise it trains the old one.
+# - **Build the optimizer after the new head**; otherwise it trains the old one.
 # - **Choose on validation, report on test.** Once you have chosen by it, the test is validation.
 # - **One run is one run.** Another seed moves the accuracy by several points here.
 # - **Accuracy over batches isn't accuracy over pictures**, when the last batch is smaller.

@@ -651,21 +651,21 @@ print("bytes: 8 + header", length, "+ numbers", len(raw) - 8 - length)
 
 # %% [markdown]
 # Both refuse. `weights_only=True`, the default since PyTorch 2.6, lets through the few names that tensors
-# need. With `weights_only=False`, which you find in older programs, the folder would be there now.
+# need. With `weights_only=False`, as in older programs, the folder would be there now.
 #
-# Reading such a program as text is not enough. A pickle can put a name into its memo, push harmless names
-# in sight, and fetch the true one back, so a tool that only reads the words reports `numpy.dtype` where the
+# A pickle's program can put a name into its memo, push harmless names in sight, and fetch the true one
+# back, so a tool that only reads the words reports `numpy.dtype` where the
 # machine would import `os.system`. `read_checkpoint` follows stack and memo as Python's machine does,
 # without importing anything, and names what would be imported, or says that it can't be told.
 #
-# And no format makes the numbers right: compare the file's hash with the one that the author states
+# No format makes the numbers right: compare the file's hash with its author's
 # (`read_checkpoint(path, sha256=...)`).
 
 # %% [markdown]
 # ## Six errors that everyone meets
 #
-# Six files that a network of three classes doesn't take, and the first words of what PyTorch says and
-# what `load_weights` says.
+# Six files that a network of three classes doesn't take, and the first words of PyTorch and of
+# `load_weights`.
 
 # %%
 import argparse

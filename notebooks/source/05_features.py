@@ -125,6 +125,7 @@ layers = {
     "resnet18": ["layer1", "layer2", "layer3", "layer4"],
 }[p.backbone]
 train_set = prepared["train"]
+smallest = min(map(train_set.targets.count, set(train_set.targets)))  # pictures of a class
 few = data.balanced_subset(train_set, 8, seed=p.seed)
 swapped = data.LabelledSubset(train_set, [*few.indices[:-1], len(train_set) - 1])
 steps = list(see.eval.transforms)
@@ -444,9 +445,9 @@ predict("recall of hot dogs", ...)
 predict("recall of hot dogs, weighted", ...)
 
 # %%
-shelf, draws = (8, 20, 45, 90), 12
 x, y = rows["test"].arrays()
 hotdogs, others = (np.flatnonzero(rows["train"].arrays()[1] == each) for each in (0, 1))
+shelf, draws = [n for n in (8, 20, 45, 90) if n <= len(hotdogs)], 12
 recalls = {"plain": [], "weighted": []}
 for way, weight in {"plain": None, "weighted": "balanced"}.items():
     linear = features.classifiers()["logistic_regression"]
@@ -513,7 +514,8 @@ compare("recall of hot dogs, weighted", recalls["weighted"][0][0], digits=1, wit
 # %%
 pca = PCA(2, svd_solver="full").fit(rows["train"].arrays()[0])
 places = pca.transform(rows["test"].arrays()[0])
-shown = data.balanced_subset(pictures["test"], 60, seed=p.seed).indices
+most = 2 * min(map(pictures["test"].targets.count, (0, 1)))
+shown = data.balanced_subset(pictures["test"], min(60, most), seed=p.seed).indices
 shares = pca.explained_variance_ratio_
 plots.show(
     plots.picture_map(
@@ -572,7 +574,7 @@ print(f"on new pictures with new coins: {on_test:.1f}")
 predict("pictures needed", ...)
 
 # %%
-amounts = (4, 8, 16, 32, 64, 128)
+amounts = [n for n in (4, 8, 16, 32, 64, 128) if n <= 2 * smallest]
 curves = {"trained body": rows, "untrained body": new_rows}
 drawn = {name: [] for name in curves}
 for amount in amounts:
@@ -944,7 +946,7 @@ predict("draws won by scaling each column", ...)
 # %%
 won, lost = 0, 0
 for k in range(8):
-    chosen = data.balanced_subset(prepared["train"], 96, seed=k).indices
+    chosen = data.balanced_subset(prepared["train"], min(96, 2 * smallest), seed=k).indices
     train, test = rows["train"].subset(chosen).arrays(), rows["test"].arrays()
     with_scaler = features.classifiers()["knn"].fit(*train).score(*test)
     without = features.classifiers()["knn"][-1].fit(*train).score(*test)

@@ -13,14 +13,6 @@ from course_lib.publishing import notebooks
 MOST_WORDS = 2500
 MOST_CELLS = 70
 LONGEST_CELL = 25  # lines of code in sight
-LONGER = {  # chapters that are still above, as measured: none may grow
-    "01_pretrain_finetune": {"words": 2680, "long": 2},
-    "02_hotdog": {"words": 2590, "cells": 78, "long": 1},
-    "04_freezing": {"words": 2520, "long": 2, "True": 2},
-    "07_two_hops": {"long": 2},
-    "09_adapters": {"long": 1},
-    "10_job": {"long": 1, "True": 4},
-}
 
 
 def of_chapter(notebook):
@@ -62,11 +54,10 @@ def counts(name):
 
 @pytest.mark.parametrize("name", list(notebooks.sources()))
 def test_a_chapter_is_short_enough_to_be_finished(name):
-    found, most = counts(name), LONGER.get(name, {})
-    assert found["words"] <= most.get("words", MOST_WORDS), found
-    assert found["cells"] <= most.get("cells", MOST_CELLS), found
-    assert found["long"] <= most.get("long", 0), found
-    assert found["True"] <= most.get("True", 0), found
+    found = counts(name)
+    assert found["words"] <= MOST_WORDS, found
+    assert found["cells"] <= MOST_CELLS, found
+    assert found["long"] == found["True"] == 0, found
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import nbformat
 from nbclient import NotebookClient
 
 CELL = """
-from course_lib.training.progress import bar
+from course_lib.data.progress import bar
 for epoch in range(2):
     with bar(3, f"epoch {epoch}", True) as shown:
         for _ in range(3):
