@@ -146,7 +146,7 @@ AMOUNTS = (10, 50, 200)
         Contrast("head", "head only 10", "scratch 10", "gap", "less",
                  when="only the head of a pretrained network is trained"),
     ),
-    minutes=2,
+    minutes=13,
 )  # fmt: skip
 def overfitting(seed: int) -> Outcome:
     """How much better is a network on what it has learned from than on other pictures?

@@ -225,7 +225,7 @@ def less_lost(strength: str, n: int = 250) -> Contrast:
             less_lost("strong", MANY),
         ),
     },
-    photographs=CIFAR, minutes=35,
+    photographs=CIFAR, minutes=50,
 )  # fmt: skip
 def halves(seed: int) -> Outcome:
     """From new weights, or from the other five classes: how good, from how few, how robust?

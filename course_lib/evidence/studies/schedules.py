@@ -78,7 +78,7 @@ def one_way(way: str, rate: float, train: Part, val: Part, seed: int) -> tuple[n
 
 
 @experiment(
-    "schedules_photographs", seeds=14, arms=WAYS, measures=(ACCURACY, TO_LEVEL, RATE),
+    "schedules_photographs", seeds=7, arms=WAYS, measures=(ACCURACY, TO_LEVEL, RATE),
     contrasts={
         "C6_photographs": (
             Contrast("gain", "head first", "one rate", "test_accuracy", "more"),
