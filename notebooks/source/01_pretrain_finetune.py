@@ -593,7 +593,7 @@ print(f"from the lowest mean to the highest: {spread:.3f}")
 # machine: grey on grey, a little noisy, and not labelled. What can be done *without labels*? Bring the
 # pale pictures' mean and standard deviation to those of the good ones.
 #
-# **Predict.** The network's accuracy on good scans is about 0.95. On pale ones? And after matching?
+# **Predict.** The network's accuracy on good scans is above 0.9. On pale ones? And after matching?
 
 # %%
 predict("accuracy on pale scans", ...)

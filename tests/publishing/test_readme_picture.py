@@ -25,7 +25,8 @@ def test_the_readme_shows_it_with_its_text_alternative():
     assert (repo_root() / target) == STORED
     assert alt == readme_picture.ALT
     assert text.index("![") < text.index("\n## ")
-    assert f"python -m {readme_picture.__name__}" in text
+    contributing = (repo_root() / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"python -m {readme_picture.__name__}" in contributing
 
 
 def test_it_is_small_and_as_wide_as_the_script_draws_it(run, tmp_path):

@@ -92,7 +92,7 @@ def _cells(
             cell.outputs = [each for each in cell.outputs if each.output_type == "stream"]
             if not cell.source:
                 return
-    yield _shown(cell)
+    yield from map(_shown, _one_picture_each(cell))
 
 
 def _text(source: str) -> NotebookNode:
@@ -142,6 +142,21 @@ def _box(name: str) -> str:
         f'<p class="prediction"><label>Your prediction, {escape(name)}: '
         '<input type="text" size="8" autocomplete="off"></label></p>\n'
     )
+
+
+def _one_picture_each(cell: NotebookNode) -> Iterator[NotebookNode]:
+    """A code cell, cut after each picture: myst-nb describes all pictures of a cell alike."""
+    outputs, cell.outputs = cell.outputs, []
+    for output in outputs:
+        if _pictured(output) and any(map(_pictured, cell.outputs)):
+            yield cell
+            cell = nbformat.v4.new_code_cell("...", metadata={"tags": ["remove-input"]})
+        cell.outputs.append(output)
+    yield cell
+
+
+def _pictured(output: NotebookNode) -> bool:
+    return not set(PICTURES).isdisjoint(output.get("data", {}))
 
 
 def _shown(cell: NotebookNode) -> NotebookNode:
