@@ -66,6 +66,7 @@ def barriers(page, path, theme):
     """What a person who can't see well, or has no mouse, stumbles over; folds are opened first."""
     visit(page, path, theme=theme)
     page.js("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    page.until("document.getAnimations().length === 0")  # colours that fade in are no colours yet
     page.js(AXE.read_text(encoding="utf-8") + "; 0")
     return page.js(VIOLATIONS)
 
