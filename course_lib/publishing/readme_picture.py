@@ -206,14 +206,15 @@ def _blocks(axis: Axes, moved: dict[str, dict[str, float]]) -> None:
     for number, way in enumerate(WAYS[:2]):
         places = np.arange(len(names)) + 0.42 * number - 0.21
         sizes = np.array([moved[way][name] for name in names])
+        colour = plots.CYCLE[plots.ROLES[way]]
         axis.bar(
-            places, sizes, 0.4, color=plots.CYCLE[number], label=way, hatch="//" * number,
+            places, sizes, 0.4, color=colour, label=way, hatch="//" * number,
             edgecolor="white", linewidth=0,
         )  # fmt: skip
         for place in places[sizes == 0]:
             axis.annotate(
                 "0", (place, 0), xycoords=("data", "axes fraction"), xytext=(0, 2), ha="center",
-                textcoords="offset points", fontsize=8, weight="bold", color=plots.CYCLE[number],
+                textcoords="offset points", fontsize=8, weight="bold", color=colour,
             )  # fmt: skip
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
