@@ -103,6 +103,7 @@ for chapter in CHAPTERS:
 # Here is an exercise to warm up. Run the first cell to see what is asked. Then put your answer in
 # place of the dots in the second one. `ex0_1.hint()` helps, `ex0_1.solution()` shows the answer and
 # why. Leaving an exercise alone is no error: *Run All* goes through.
+# And if you clear all outputs, that first cell brings the text back.
 
 # %%
 from course_lib.exercises import progress
