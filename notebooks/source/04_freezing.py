@@ -236,8 +236,8 @@ compare("frozen by 'embedding'", ", ".join(frozen_children(model)) or "nothing")
 model = new_model()
 for helper, which in (
     (freezing.freeze_by_names, "em"),
-    (freezing.freeze_by_names, ["fc1", "fc2"]),
-    (freezing.unfreeze_by_names, "fc1"),
+    (freezing.freeze_by_names, ["fc2", "fc3"]),
+    (freezing.unfreeze_by_names, "fc3"),
     (freezing.freeze_by_idxs, 1),
     (freezing.freeze_by_idxs, -1),
     (freezing.unfreeze_by_idxs, [0, -1]),
