@@ -489,8 +489,8 @@ plots.show(
     plots.interval_panels(cells, "test accuracy", rule),
     alt="""Four panels, one for each case, with the mean accuracy and interval of four strategies;
     the one that the rule recommends is a filled square. In all four panels the intervals of most
-    strategies overlap. With few pictures, training from scratch has the highest mean in both cases;
-    with many dissimilar ones, the head alone is clearly lowest.""",
+    strategies overlap. With few dissimilar pictures, training from scratch has the highest mean,
+    elsewhere all layers; with many dissimilar ones, the head alone is clearly lowest.""",
 )
 first_places = 0
 for case, cell in cells.items():
