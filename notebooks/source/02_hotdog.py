@@ -470,7 +470,7 @@ print("changed by the training:", *changed)
 # (<!-- evidence: C8_photographs.on -->50 or 200 photographs of food at 96 pixels to learn from, 400 to test; ImageNet's weights; 12 draws<!-- end -->). At most <!-- given -->0.03<!-- end --> less
 # was asked for: it <!-- evidence: C8_photographs.verdict -->held<!-- end -->. With
 # BatchNorm's statistics held while all layers train, the lead was gone:
-# it was <!-- evidence: C8_photographs.held_200 -->-0.001 [-0.023, 0.021]<!-- end --> on 200 (<!-- evidence: C8_photographs.held_200.verdict -->held<!-- end -->). On 96 drawn pictures it was <!-- evidence: C8.accuracy -->0.052 [-0.001, 0.109]<!-- end -->,
+# it was <!-- evidence: C8_photographs.held_200 -->-0.001 [-0.023, 0.021]<!-- end --> on 200 (at most <!-- given -->0.03<!-- end --> less: <!-- evidence: C8_photographs.held_200.verdict -->held<!-- end -->). On 96 drawn pictures it was <!-- evidence: C8.accuracy -->0.052 [-0.001, 0.109]<!-- end -->,
 # and the head alone <!-- evidence: C8.speed -->4.4 [3.7, 5.2]<!-- end --> times as fast.
 #
 # In the book's run accuracy on the training pictures stands *below* that on the test pictures. It is

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 
@@ -32,13 +33,15 @@ def test_a_log_has_no_bars_unless_they_are_wished_for(wish, seen, tmp_path):
             [sys.executable, "-c", FETCH, server.url("good"),
              hashlib.sha1(body).hexdigest(), str(tmp_path)],
             capture_output=True, timeout=120,
-            env={**os.environ, "COURSE_PROGRESS_BAR": wish},
+            env={**os.environ, "COURSE_PROGRESS_BAR": wish, "TQDM_MININTERVAL": "0"},
         )  # fmt: skip
     shown = done.stderr.decode()
     assert done.returncode == 0, shown
     for word in ("Unpacking", "photos.zip", "Counting"):
         assert (word in shown) is seen, shown
-    if seen:  # each bar wipes its line
+    if seen:  # each bar comes to its end, and wipes its line
+        for ends in (r"photos.zip: 100%", r"Unpacking photos.zip: 100%", r"Counting: 100%"):
+            assert re.search(ends, shown), shown
         assert shown.rpartition("\r")[2] == ""
         assert shown.rstrip("\r").rpartition("\r")[2].strip() == ""
     assert done.stdout == b""

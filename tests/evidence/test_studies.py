@@ -62,8 +62,8 @@ def test_every_design_names_data_arms_measure_and_prediction():
             assert re.search(word, " ".join(each.design.split())), (each.id, word)
 
 
-def test_the_laboratory_takes_about_an_hour_on_two_cores():
-    assert sum(evidence.get(each).minutes for each in evidence.laboratory()) / 2 < 70
+def test_the_laboratory_takes_less_than_an_hour_on_two_cores():
+    assert sum(evidence.get(each).minutes for each in evidence.laboratory()) / 2 < 60
 
 
 def test_counterexamples():

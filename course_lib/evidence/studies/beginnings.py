@@ -63,7 +63,7 @@ def fastest(scores: Mapping[float, digits.Score], level: float = 0.8) -> float:
         Contrast("against_related", "shuffled pixels", "related", "test_accuracy", "less",
                  when="compared with a related source"),
     ),
-    minutes=3.5,
+    minutes=4.5,
 )  # fmt: skip
 def negative_transfer(seed: int) -> Outcome:
     """Does a source that differs a lot from the target give bad results?
@@ -95,7 +95,7 @@ def negative_transfer(seed: int) -> Outcome:
         Contrast("fewer", "fine-tuned 25", "scratch 100", "test_accuracy", "more",
                  when="a quarter of the pictures is meant to do the same"),
     ),
-    minutes=3.5,
+    minutes=2,
 )  # fmt: skip
 def learning_curve(seed: int) -> Outcome:
     """With enough data, is training from scratch better? And does transfer need fewer examples?
@@ -117,7 +117,7 @@ def learning_curve(seed: int) -> Outcome:
 @experiment(
     "C18", seeds=32, arms=("scratch", "fine-tuned"), measures=(ACCURACY, RATE),
     contrasts=(Contrast("gain", "fine-tuned", "scratch", "test_accuracy", "more"),),
-    minutes=2,
+    minutes=1.5,
 )  # fmt: skip
 def few_examples(seed: int) -> Outcome:
     """With a few examples only, is a model trained on them alone worse than a fine-tuned one?
@@ -146,7 +146,7 @@ AMOUNTS = (10, 50, 200)
         Contrast("head", "head only 10", "scratch 10", "gap", "less",
                  when="only the head of a pretrained network is trained"),
     ),
-    minutes=13,
+    minutes=10.5,
 )  # fmt: skip
 def overfitting(seed: int) -> Outcome:
     """How much better is a network on what it has learned from than on other pictures?

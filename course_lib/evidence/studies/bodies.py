@@ -255,7 +255,7 @@ DRAWN_LEARNED, DRAWN_CHOSEN_BY, DRAWN_TESTED = 96, 40, 120
         Contrast("speed", "head only", "all layers", "pictures_per_second", "more", margin=1.46,
                  ratio=True, when="speed counts: at least 1.46 times as fast"),
     ),
-    files=("hotdog_rendered/manifest.json",), minutes=6,
+    files=("hotdog_rendered/manifest.json",), minutes=6.5,
 )  # fmt: skip
 def freeze_all_but_the_head(seed: int) -> Outcome:
     """Does freezing all but the head cost little accuracy and make training 1.46 times as fast?
@@ -294,7 +294,7 @@ def speed(way: str, train: Part, seed: int, steps: int = 12) -> float:
     "hotdog_margin", seeds=5, arms=("from scratch", "fine-tuned"),
     measures=(ACCURACY, LEARNED, GAP, RATE),
     contrasts=(Contrast("gain", "fine-tuned", "from scratch", "test_accuracy", "more"),),
-    files=("hotdog_rendered/manifest.json",), minutes=4,
+    files=("hotdog_rendered/manifest.json",), minutes=6,
 )  # fmt: skip
 def few_pictures(seed: int) -> Outcome:
     """Few pictures: fine-tuning against training from scratch, as in chapter 02.

@@ -161,7 +161,7 @@ def counted_right(towers: crossmodal.TwoTowers, drawn: Drawn, rows: Tensor) -> f
         Contrast("counting", "counting", "guessing", "share_right", "more",
                  when="one hot dog or two is asked"),
     ),
-    files=pictures.FILES, minutes=3,
+    files=pictures.FILES, minutes=1,
 )  # fmt: skip
 def sentences_and_pictures(seed: int) -> Outcome:
     """Are pictures found by sentences, and is a hot dog known by its name?

@@ -60,7 +60,7 @@ def readings(train: tuple[Tensor, ...], test: tuple[Tensor, ...]) -> dict[str, f
         Contrast("other_leak", BEST, "random codes", "class_from_style", "same", margin=0.05,
                  when="the class read from the style code is compared with chance"),
     ),
-    minutes=1.5,
+    minutes=1,
 )  # fmt: skip
 def two_codes(seed: int) -> Outcome:
     """Are content and style apart, and what of the one is left in the other's code?

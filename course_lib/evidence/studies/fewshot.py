@@ -80,7 +80,7 @@ DIGIT_WAYS = (*WAYS, "fine-tuning")
         Contrast("neighbour", "prototypes, 5", "nearest picture, 5", "test_accuracy", "more",
                  when="there are 5: prototypes against the nearest picture"),
     ),
-    minutes=2,
+    minutes=0.5,
 )  # fmt: skip
 def few_digits(seed: int) -> Outcome:
     """With 1, 2, 5 and 10 pictures a class, what is the best use of a trained network?

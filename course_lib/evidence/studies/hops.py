@@ -47,7 +47,7 @@ def over(seed: int, start: nn.Sequential) -> nn.Sequential:
         Contrast("first", "two hops 10", "near alone 10", "test_accuracy", "more",
                  when="the far source is compared with none, at 10 pictures"),
     ),
-    minutes=3,
+    minutes=4,
 )  # fmt: skip
 def two_hops(seed: int) -> Outcome:
     """Is a hop over a related task worth it?
@@ -98,7 +98,7 @@ def ten_classes(seed: int) -> nn.Sequential:
         Contrast("more", "features 100", "logits 100", "test_accuracy", "same", margin=0.02,
                  when="there are 100"),
     ),
-    minutes=2,
+    minutes=1,
 )  # fmt: skip
 def head_on_logits(seed: int) -> Outcome:
     """What is lost when the new head stands on the old task's ten logits?
@@ -200,7 +200,7 @@ def learn_on(
 
 @experiment(
     "forgetting", seeds=10, arms=WAYS,
-    measures=(ACCURACY, Measure("old_accuracy", digits=3)), contrasts=_contrasts(), minutes=4,
+    measures=(ACCURACY, Measure("old_accuracy", digits=3)), contrasts=_contrasts(), minutes=1.5,
 )  # fmt: skip
 def forgetting(seed: int) -> Outcome:
     """How much of the first task is forgotten, and what lessens it?
@@ -363,7 +363,7 @@ def enlarged(part: digits.Part) -> digits.Part:
 
 @experiment(
     "hops_imagenet", seeds=8, arms=FROZEN_ARMS, measures=(ACCURACY,),
-    contrasts=frozen_contrasts(), minutes=6,
+    contrasts=frozen_contrasts(), minutes=4,
 )  # fmt: skip
 def over_digits(seed: int) -> Outcome:
     """Lite0 from ImageNet: does a hop over the digits 0 to 4 help with 5 to 9?

@@ -44,7 +44,7 @@ def starts(seed: int) -> dict[str, Callable[[], nn.Sequential]]:
                  "test_accuracy", "more", when=f"data are {cell.replace(' ', ' and ')}")
         for cell, (_, _, recommended) in CELLS.items()
     ),
-    minutes=7,
+    minutes=6,
 )  # fmt: skip
 def four_cases(seed: int) -> Outcome:
     """In each of the four cases, is the recommended strategy the best?
@@ -82,7 +82,7 @@ def four_cases(seed: int) -> Outcome:
         Contrast("general", "kept 1", "kept 0", "test_accuracy", "more",
                  when="first layers are said to be general: kept frozen, they beat new ones"),
     ),
-    minutes=8,
+    minutes=7,
 )  # fmt: skip
 def by_amount(seed: int) -> Outcome:
     """How many layers should stay frozen, and how general are the first ones?

@@ -70,7 +70,7 @@ def rows(split: str, photographs: bool) -> Rows:
 
 @experiment(
     "scaling", seeds=10, arms=ARMS, measures=(ACCURACY, LOSS), contrasts=CONTRASTS, files=FILES,
-    minutes=2,
+    minutes=0.5,
 )  # fmt: skip
 def on_drawn_pictures(seed: int) -> Outcome:
     """Does one number for all features make a better head than one for each? On drawn pictures.

@@ -59,7 +59,7 @@ LOOKS = (digits.as_it_is, inverted, noisy, turned)
         Contrast("probe", "probe", "all at once", "out", "more",
                  when="the probe alone is set against it, on pictures that look otherwise"),
     ),
-    minutes=1,
+    minutes=0.5,
 )  # fmt: skip
 def probe_first(seed: int) -> Outcome:
     """Does a linear probe before fine-tuning help on pictures that look otherwise?
@@ -238,7 +238,7 @@ LAYERS = ("all", *digits.LAYERS)
         Contrast("last", "labels: fc", "labels: all", "test_accuracy", "more",
                  when="the labels changed and the last layer trains"),
     ),
-    minutes=2,
+    minutes=1.5,
 )  # fmt: skip
 def one_layer(seed: int) -> Outcome:
     """Does it help to train one layer instead of all, and which one?

@@ -37,7 +37,7 @@ C4_CONTRASTS = (
 )  # fmt: skip
 
 
-@experiment("C4", seeds=16, arms=C4_ARMS, measures=C4_MEASURES, contrasts=C4_CONTRASTS, minutes=2)
+@experiment("C4", seeds=16, arms=C4_ARMS, measures=C4_MEASURES, contrasts=C4_CONTRASTS, minutes=1)
 def a_tenth_of_the_rate(seed: int) -> Outcome:
     """Does fine-tuning want a learning rate about ten times smaller?
 
@@ -119,7 +119,7 @@ def drift(model: nn.Sequential, start: nn.Sequential, part: digits.Part) -> floa
         Contrast("drift", "head first", "all at once", "drift", "less", matters=0.1,
                  when="the distance that the features travel counts"),
     ),
-    minutes=2,
+    minutes=1,
 )  # fmt: skip
 def head_before_body(seed: int) -> Outcome:
     """Is it better to train the head first, then everything?
@@ -168,7 +168,7 @@ def warmed_up(seed: int, task: digits.Task, rate: float) -> digits.Score:
         Contrast("still", "head first", "rising", "test_accuracy", "more",
                  when="the head first is set against a rising rate"),
     ),
-    minutes=2,
+    minutes=1,
 )  # fmt: skip
 def warmup_or_head_first(seed: int) -> Outcome:
     """Does a random head still hurt when the learning rate starts small and rises?
@@ -204,7 +204,7 @@ ADAM_RATE = 0.001
         Contrast("adam", "Adam, mean", "Adam, sum", "test_accuracy", "less", margin=0.05,
                  when="the optimizer is Adam"),
     ),
-    minutes=2,
+    minutes=0.5,
 )  # fmt: skip
 def mean_or_sum(seed: int) -> Outcome:
     """Does the mean loss instead of the sum give wildly different results?
@@ -244,7 +244,7 @@ def mean_or_sum(seed: int) -> Outcome:
         Contrast("accuracy", "rate 0 in the body", "one rate", "test_accuracy", "more",
                  when="accuracy in the end counts"),
     ),
-    minutes=2,
+    minutes=1,
 )  # fmt: skip
 def rate_zero(seed: int) -> Outcome:
     """Does learning rate 0 in all other layers make the last one converge fast?

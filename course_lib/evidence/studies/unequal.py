@@ -63,7 +63,7 @@ def drawn(targets: torch.Tensor, draw: int) -> Iterator[tuple[int, list[int]]]:
 
 @experiment(
     "unequal_classes", seeds=10, arms=ARMS, measures=(BALANCED, RECALL), contrasts=contrasts(),
-    files=FILES, minutes=1,
+    files=FILES, minutes=0.5,
 )  # fmt: skip
 def on_drawn_pictures(seed: int) -> Outcome:
     """Do class weights help when one class is small? On the bundled drawn pictures.

@@ -95,7 +95,7 @@ def all_arms(starts: Sequence[str], amounts: Sequence[int]) -> tuple[str, ...]:
         Contrast("others", "contrast, others 10: tuned", "scratch 10: tuned", "test_accuracy",
                  "more", when="by contrast, on pictures of other classes only"),
     ),
-    minutes=3,
+    minutes=2.5,
 )  # fmt: skip
 def of_digits(seed: int) -> Outcome:
     """Is a body that was pretrained without labels a better start than a new one?
