@@ -63,7 +63,7 @@ check-notebooks: install ## run every notebook and compare its outputs with the 
 notebooks: install ## rebuild and execute the notebooks whose source changed
 	@$(OFFLINE) $(BIN)/course notebooks build
 
-handouts: install ## chapters on paper and as pages, cheat sheets, a plan for teachers
+handouts: install ## on paper: chapters, workshop, slides, cheat sheets, a plan for teachers
 	@$(OFFLINE) $(BIN)/course handouts
 
 site: install ## the course as a static site, from the stored notebooks: site/index.html

@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("--torch", choices=("cpu", "default"), default="cpu", help=builds)
     pack.add_argument("--handouts", metavar="FOLDER", help="printed pages to put with it")
 
-    printed = "chapters on paper and as pages, sheets, a plan"
+    printed = "on paper: chapters, workshop, slides, sheets, a plan"
     room = _command(
         commands, "predictions", _predictions, "those of a room, from files or QR codes"
     )

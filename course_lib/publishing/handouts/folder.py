@@ -22,6 +22,7 @@ from course_lib.publishing.handouts import (
 from course_lib.publishing.handouts.document import Block, Document, HandoutError, line
 
 FOLDERS = {editions.STUDENT: "student", editions.TEACHER: "teacher"}
+ON_THE_SITE = ("student", "sheets")  # folders whose pages to read `course site` makes
 MARK = ".course-handouts"  # a folder with this file was made here and may be replaced
 
 
@@ -68,7 +69,8 @@ def documents(
 def build(
     folder: Path | str | None = None, names: Iterable[str] = (), where: Address | None = None
 ) -> Iterator[Path]:
-    """Write every handout as PDF and as HTML, and ``index.html``; all of them or none.
+    """Write every handout as PDF, what the site doesn't have also as HTML, and ``index.html``; all
+    of them or none.
 
     Args:
         folder: where to; by default ``handouts/`` in the checkout.
@@ -101,9 +103,11 @@ def build(
             else:
                 as_pdf, as_html = paper.pdf(document), page.html(document)
             (made / f"{place}.pdf").write_bytes(as_pdf)
-            (made / f"{place}.html").write_text(as_html, encoding="utf-8")
+            yield target / f"{place}.pdf"
+            if not place.startswith(ON_THE_SITE):
+                (made / f"{place}.html").write_text(as_html, encoding="utf-8")
+                yield target / f"{place}.html"
             listed.append((place, document.title))
-            yield from (target / f"{place}.{ending}" for ending in ("pdf", "html"))
         (made / "index.html").write_text(page.html(_index(listed)), encoding="utf-8")
         if target.exists():
             target.replace(Path(scratch) / "before")
@@ -124,14 +128,21 @@ def _index(listed: list[tuple[str, str]]) -> Document:
         "room": "For the room: before you come, troubles, a poster, feedback",
     }
     blocks: list[Block] = [
-        doc.Paragraph(line("Each as a PDF to print (A4) and as a page that needs no network."))
+        doc.Paragraph(
+            line(
+                "Each as a PDF to print (A4), and most as a page that needs no network. Chapters "
+                "and sheets to read are pages of the site: course site."
+            )
+        )
     ]
     for folder, heading in titles.items():
         rows = tuple(
             (
                 line(f"{title}, speaker's notes" if "/notes_" in place else title),
                 (doc.Link(line(f"PDF of {title}"), f"{place}.pdf"),),
-                (doc.Link(line(f"page of {title}"), f"{place}.html"),),
+                line("on the site")
+                if folder in ON_THE_SITE
+                else (doc.Link(line(f"page of {title}"), f"{place}.html"),),
             )
             for place, title in listed
             if place.startswith(f"{folder}/")
