@@ -115,7 +115,7 @@ SAID = (
     Claim("C21", COURSE,
           "The fewer examples there are, the more a network is better on them than on others "
           "(overfitting); and transfer lessens it.", ("02_hotdog",),
-          on="10, 50 or 200 digits of 8 x 8 pixels to learn from, 450 to test"),
+          on="10 or 200 digits of 8 x 8 pixels to learn from, 450 to test"),
 )  # fmt: skip
 """What the five texts say, decided on small pictures that anybody can run again."""
 

@@ -11,7 +11,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -157,7 +157,7 @@ def new_network(seed: int, classes: int = 5) -> nn.Sequential:
         ))  # fmt: skip
 
 
-@lru_cache(maxsize=32)
+@cache
 def _source(seed: int, change: Change, drawn_labels: bool) -> nn.Sequential:
     stream = seeded_generator(2000 + seed)
     part = _of_classes(0, 4)

@@ -115,59 +115,42 @@ def learning_curve(seed: int) -> Outcome:
 
 
 @experiment(
-    "C18", seeds=32, arms=("scratch", "fine-tuned"), measures=(ACCURACY, RATE),
-    contrasts=(Contrast("gain", "fine-tuned", "scratch", "test_accuracy", "more"),),
-    minutes=1.5,
+    "C21", seeds=80, arms=("scratch 10", "fine-tuned 10", "head only 10", "scratch 200"),
+    measures=(ACCURACY, Measure("train_accuracy", digits=3), Measure("gap", digits=3), RATE),
+    contrasts={
+        "C21": (
+            Contrast("fewer", "scratch 10", "scratch 200", "gap", "more",
+                     when="10 pictures are set against 200"),
+            Contrast("transfer", "fine-tuned 10", "scratch 10", "gap", "less",
+                     when="all layers of a pretrained network are trained"),
+            Contrast("head", "head only 10", "scratch 10", "gap", "less",
+                     when="only the head of a pretrained network is trained"),
+        ),
+        "C18": (Contrast("gain", "fine-tuned 10", "scratch 10", "test_accuracy", "more"),),
+    },
+    minutes=5,
 )  # fmt: skip
 def few_examples(seed: int) -> Outcome:
-    """With a few examples only, is a model trained on them alone worse than a fine-tuned one?
+    """With a few examples only, is a network worse, and how much better on what it learned from?
 
-    Data: 10 pictures, two of each of the digits 5 to 9. Arms: new weights, and weights pretrained
-    on the digits 0 to 4; all layers trained. Budget: four learning rates, 200 steps each, the best
-    by validation. Measure: test accuracy. Prediction of the claim: the fine-tuned one has more.
+    Data: 10 pictures, two of each of the digits 5 to 9; or 200. Arms: new weights at both; at 10,
+    weights pretrained on the digits 0 to 4 as well, with all layers trained and with only the head
+    trained. Budget: four learning rates, 200 steps each, the best by validation. Measures: test
+    accuracy; accuracy on the pictures learned from, after training; and that minus the first, the
+    gap. Prediction of the claims: at 10 the fine-tuned one has more test accuracy than the one from
+    new weights (C18); from new weights the gap is larger at 10 than at 200, and at 10 it is smaller
+    with pretrained weights, with all layers trained and with the head only (C21).
     """
-    task = digits.target_task(seed, 10)
-    starts = {"scratch": scratch(seed), "fine-tuned": lambda: digits.pretrained(seed)}
-    return {arm: digits.told(digits.over_rates(start, task, seed)) for arm, start in starts.items()}
-
-
-AMOUNTS = (10, 50, 200)
-
-
-@experiment(
-    "C21", seeds=80,
-    arms=tuple(f"{way} {n}" for n in AMOUNTS for way in ("scratch", "fine-tuned", "head only")),
-    measures=(ACCURACY, Measure("train_accuracy", digits=3), Measure("gap", digits=3), RATE),
-    contrasts=(
-        Contrast("fewer", "scratch 10", "scratch 200", "gap", "more",
-                 when="10 pictures are set against 200"),
-        Contrast("transfer", "fine-tuned 10", "scratch 10", "gap", "less",
-                 when="all layers of a pretrained network are trained"),
-        Contrast("head", "head only 10", "scratch 10", "gap", "less",
-                 when="only the head of a pretrained network is trained"),
-    ),
-    minutes=10.5,
-)  # fmt: skip
-def overfitting(seed: int) -> Outcome:
-    """How much better is a network on what it has learned from than on other pictures?
-
-    Data: 10, 50 and 200 pictures of the digits 5 to 9. Arms at each: new weights; weights
-    pretrained on the digits 0 to 4, all layers trained; only the head trained. Budget: four
-    learning rates, 200 steps each, the best by validation. Measures: accuracy on the pictures
-    learned from, after training; test accuracy; and the first minus the second, the gap. Prediction
-    of the claim: from new weights the gap is larger at 10 than at 200; at 10, it is smaller with
-    pretrained weights than with new ones, with all layers trained and with the head only.
-    """
+    starts = {
+        "scratch": scratch(seed),
+        "fine-tuned": lambda: digits.pretrained(seed),
+        "head only": lambda: digits.freeze(digits.pretrained(seed), digits.BODY),
+    }
     found: dict[str, dict[str, float]] = {}
-    for n in AMOUNTS:
+    for n, ways in ((10, tuple(starts)), (200, ("scratch",))):
         task = digits.target_task(seed, n)
-        starts = {
-            "scratch": scratch(seed),
-            "fine-tuned": lambda: digits.pretrained(seed),
-            "head only": lambda: digits.freeze(digits.pretrained(seed), digits.BODY),
-        }
-        for way, start in starts.items():
-            scores = digits.over_rates(start, task, seed)
+        for way in ways:
+            scores = digits.over_rates(starts[way], task, seed)
             best = digits.told(scores)
             learned = digits.look(scores[best["rate"]].model, task.train)[0]
             gap = learned - best["test_accuracy"]
