@@ -5,8 +5,10 @@
 """
 
 import json
+import logging
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +33,7 @@ CLOSE = 1e-4
 OPSET = 18
 FORMATS = {"onnx": ".onnx", "pt2": ".pt2"}
 INPUT, SCORES, PROBABILITIES = "pixels", "scores", "probabilities"
-CHECKED, CALIBRATED = 8, 64  # pictures
+CHECKED, CALIBRATED, MEASURED = 8, 64, 400  # pictures
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def quantise(
         _temporary(to) as draft,
         tempfile.TemporaryDirectory() as folder,
         warnings.catch_warnings(),
+        _quiet(),
     ):
         warnings.simplefilter("ignore")
         ready = Path(folder) / "ready.onnx"
@@ -145,6 +148,76 @@ def quantise(
         made = compare(draft, predictor, _pixels(pictures, CHECKED * 4))
         draft.replace(to)
     return Exported(to, made.bytes, made.difference, made.pictures, made.same)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a file costs and gives, beside the others that were measured with it.
+
+    Attributes:
+        name: of the file; ``torch`` for the network as it was.
+        bytes: its size.
+        per_second: pictures a second of processor time, one by one on one thread, preparation
+            included.
+        accuracy: share of right answers; None where the folder's names aren't the classes'.
+        pictures: how many.
+    """
+
+    name: str
+    bytes: int
+    per_second: float
+    accuracy: float | None
+    pictures: int
+
+    def __str__(self) -> str:
+        right = "" if self.accuracy is None else f", accuracy {self.accuracy:.3f}"
+        return (
+            f"{self.name}: {self.bytes / 1e6:.1f} MB, {self.per_second:.0f} pictures a second"
+            f"{right} ({self.pictures} pictures)"
+        )
+
+
+def measure(
+    source: str | Path | Predictor, files: Sequence[str | Path], pictures: str | Path | None = None
+) -> list[Measured]:
+    """Size, speed and accuracy of the network and of what was exported from it, in one run.
+
+    They take turns on every picture, so that what else the machine does meets all alike.
+
+    Args:
+        source: the network.
+        files: made by :func:`export_model` or :func:`quantise`.
+        pictures: a folder with a folder for each class, of pictures that neither training nor
+            calibration has seen; by default the course's drawn test pictures.
+
+    Returns:
+        One for the network, then one for each file.
+
+    Raises:
+        CourseError: no folder, or no picture in it.
+    """
+    predictor = recipe.load(source, device="cpu") if not isinstance(source, Predictor) else source
+    whole = _whole(predictor)
+    runs = {"torch": lambda pixels: whole(torch.from_numpy(pixels))}
+    runs |= {Path(each).name: runner(each) for each in files}
+    sizes = [sum(each.numel() * each.element_size() for each in whole.state_dict().values())]
+    sizes += [Path(each).stat().st_size for each in files]
+    seconds, right = dict.fromkeys(runs, 0.0), dict.fromkeys(runs, 0)
+    found = _files(pictures, MEASURED)
+    for file in found:
+        pixels = np.array(open_image(file))[None]
+        for name, run in runs.items():
+            began = time.process_time()
+            with torch.no_grad():
+                said = int(run(pixels)[1][0].argmax())
+            seconds[name] += time.process_time() - began
+            right[name] += predictor.classes[said] == file.parent.name
+    known = {each.parent.name for each in found} <= set(predictor.classes)
+    return [
+        Measured(name, size, len(found) / seconds[name],
+                 right[name] / len(found) if known else None, len(found))
+        for name, size in zip(runs, sizes, strict=True)
+    ]  # fmt: skip
 
 
 def compare(path: Path, predictor: Predictor, samples: Sequence[np.ndarray[Any, Any]]) -> Exported:
@@ -280,15 +353,31 @@ def _example(sample: np.ndarray[Any, Any]) -> torch.Tensor:
 
 
 def _pixels(folder: str | Path | None, limit: int) -> list[np.ndarray[Any, Any]]:
-    """Pixels (H, W, 3) of pictures, spread over the files of a folder."""
+    """Pixels (H, W, 3) of pictures of a folder."""
+    return [np.array(open_image(each)) for each in _files(folder, limit)]
+
+
+def _files(folder: str | Path | None, limit: int) -> list[Path]:
+    """At most so many pictures of a folder, spread over all, so that every class is among them."""
     root = Path(folder) if folder is not None else bundled_folder() / "test"
     if not root.is_dir():
         raise CourseError(f"There is no folder {root} with pictures to compare on.")
     files, _ = pictures_in(root)
     if not files:
         raise CourseError(f"There is no picture in {root} to compare on.")
-    chosen = files[:: max(1, len(files) // limit)][:limit]
-    return [np.array(open_image(each)) for each in chosen]
+    spread = np.linspace(0, len(files) - 1, min(limit, len(files))).round().astype(int)
+    return [files[each] for each in spread]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without onnxruntime's remarks on tensors that stay as they are."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class _Reader:
@@ -328,3 +417,4 @@ def export(options: Any) -> None:
         small = to.with_name(f"{to.stem}-int8.onnx")
         folder = options.calibrate if options.int8 == "static" else None
         print(quantise(to, small, predictor, folder, options.pictures))
+        print(*measure(predictor, [to, small], options.pictures), sep="\n")

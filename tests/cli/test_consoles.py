@@ -119,7 +119,9 @@ def test_every_command_in_a_process_of_its_own(tmp_path, name):
         for number in range(10):
             noise = Image.effect_noise((40, 40), 20 + 80 * (label == "ants"))
             noise.convert("RGB").save(folder / f"{number} \u2212é.png")
-    (tmp_path / "job.toml").write_text('data = "pictures \u2212é"\nsize = 64\n', encoding="utf-8")
+    (tmp_path / "job.toml").write_text(
+        'data = "pictures \u2212é"\nsize = 64\nbatch_size = 4\n', encoding="utf-8"
+    )
     for words in WHOLE:
         ran = subprocess.run(
             [sys.executable, "-m", "course_lib.cli", *words], cwd=tmp_path, env=where,

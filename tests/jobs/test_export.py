@@ -94,12 +94,37 @@ def test_the_command_exports_and_quantises(tmp_path, capsys):
     assert "cr\\u00e8me" in told["course"]
     assert export.metadata(whole)["classes"] == list(CLASSES)
     assert export.metadata(small)["classes"] == list(CLASSES)
+    assert "tensor_type" not in "".join(capsys.readouterr())
     assert cli.main([*words, "dynamic"]) == 0
     assert cli.main([*words, "static"]) == 1
     assert "--calibrate FOLDER" in capsys.readouterr().err
     assert sorted(each.name for each in tmp_path.iterdir()) == [
         "mine-int8.onnx", "mine.onnx", "mine.safetensors"
     ]  # fmt: skip
+
+
+def test_measured_beside_each_other_by_hand_counted_answers(tmp_path):
+    """The classes turned round: what was right is wrong. Other names: nothing can be right."""
+    mine = predictor("mobilenet_v3_small", 64)
+    made = export.export_model(mine, tmp_path / "m.onnx")
+    small = export.quantise(made.path, tmp_path / "small.onnx", mine)
+    torch_, whole, bits = export.measure(mine, [made.path, small.path])
+    files = sorted((bundled_folder() / "test").rglob("*.jpg"))
+    right = [mine.predict_one(each).label == each.parent.name for each in files]
+    assert torch_.accuracy == whole.accuracy == pytest.approx(sum(right) / len(files))
+    assert (torch_.pictures, bits.name, bits.bytes) == (len(files), "small.onnx", small.bytes)
+    assert min(each.per_second for each in (torch_, whole, bits)) > 0
+    mine.classes = ("a", "b", "c")
+    assert export.measure(mine, [])[0].accuracy is None
+
+
+def test_pictures_are_taken_from_every_class():
+    for limit in (8, 64, 90):
+        found = export._files(bundled_folder() / "test", limit)
+        assert len(set(found)) == limit
+        assert {each.parent.name for each in found} == {"hotdog", "not-hotdog"}
+        hotdogs = sum(each.parent.name == "hotdog" for each in found)
+        assert abs(2 * hotdogs - limit) <= 2
 
 
 def test_what_differs_is_not_written(tmp_path, monkeypatch):
