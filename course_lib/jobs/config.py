@@ -102,6 +102,9 @@ class JobConfig:
     schedule: str = _key("cosine", "of the rates, afterwards", *_one_of("cosine", "constant"))
     hold_statistics: bool = _key(True, "BatchNorm keeps the statistics that it has")
     sync_batchnorm: bool = _key(False, "several GPUs compute BatchNorm's statistics together")
+    shard: bool = _key(
+        False, "processes share every layer out among them (FSDP2), if one device can't hold all"
+    )
     class_weight: str = _key("none", "'balanced': each class counts the same",
                              *_one_of("none", "balanced"))  # fmt: skip
     label_smoothing: float = _key(0.0, "of the targets", *_from(0, 0.9))
@@ -132,7 +135,7 @@ class JobConfig:
         return [key for key in mine if key not in FREE and other.get(key) != mine[key]]
 
 
-FREE = ("out", "workers", "checkpoint_every", "keep", "log_every", "tensorboard", "device")
+FREE = ("out", "workers", "checkpoint_every", "keep", "log_every", "tensorboard", "device", "shard")
 """Keys that may change between two parts of one run: no weight depends on them. (With shards, the
 order of the pictures depends on ``workers``; a job checks that itself.)"""
 

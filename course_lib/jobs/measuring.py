@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional as F
 
-from course_lib import profile
+from course_lib import backbones, profile
 from course_lib.errors import DataError
 from course_lib.jobs.config import JobConfig
 from course_lib.jobs.data import Source, measuring_batches
@@ -85,7 +86,8 @@ def measure(
     """Scores for every picture of a source, on each process the same.
 
     Args:
-        model: not wrapped: processes may have unequally many pictures, and wait for no other.
+        model: not wrapped, as processes may have unequally many pictures. Where layers are shared
+            out, one that has no more helps the others with a picture that isn't there.
         source: the pictures.
         prepare: what is done to each.
         config: batch size and workers.
@@ -98,7 +100,15 @@ def measure(
     logits, targets, names = [], [], list[str]()
     kept: list[tuple[float, int, Worst]] = []
     with evaluation_mode(model), torch.no_grad(), profile.own_streams(devices=[place.device]):
-        for images, truth, which in measuring_batches(source, prepare, config, place):
+        place.same_buffers(model)
+        batches = measuring_batches(source, prepare, config, place)
+        shared = isinstance(model, FSDPModule)
+        for batch in place.in_step(batches) if shared else batches:
+            if batch is None:
+                side = backbones.preprocessing(config.model, config.size or None).size
+                model(torch.zeros(1, 3, side, side, device=place.device))
+                continue
+            images, truth, which = batch
             scores = model(images.to(place.device)).float().cpu()
             if worst:
                 _keep(kept, worst, images, scores, truth, which)

@@ -92,6 +92,12 @@ def stages_of(config: JobConfig, splits: Splits, model: nn.Module) -> list[Stage
     return made
 
 
+def parts_of(model: nn.Module) -> tuple[str, ...]:
+    """Names of the blocks of the body, and of the head."""
+    head = backbones.head_name(model)
+    return (*body_blocks(model, head), head)
+
+
 def _ready_made(
     config: JobConfig, splits: Splits, blocks: tuple[str, ...]
 ) -> tuple[StageConfig, ...]:

@@ -67,6 +67,17 @@ class Ranks:
         dist.broadcast_object_list(carrier, src=0)
         return carrier[0]
 
+    def in_step(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches; None on a process that has no more while another still has some."""
+        while any(self.gather((batch := next(batches, None)) is not None)):
+            yield batch
+
+    def same_buffers(self, model: nn.Module) -> None:
+        """Give every process the buffers of rank 0, such as BatchNorm's statistics."""
+        if self.world > 1:
+            for each in model.buffers():
+                dist.broadcast(each, src=0)
+
     def together(self, model: nn.Module) -> nn.Module:
         """The model as it is trained: wrapped, so that all processes take the same steps.
 

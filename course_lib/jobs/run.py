@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from course_lib import backbones, profile
 from course_lib.errors import CourseError
-from course_lib.jobs import checkpoints
+from course_lib.jobs import checkpoints, sharding
 from course_lib.jobs.config import JobConfig, as_plain
 from course_lib.jobs.data import Splits, find, training_batches, transforms
 from course_lib.jobs.logs import Logs
@@ -35,6 +35,7 @@ from course_lib.jobs.plan import (
     checkpoint_bytes,
     enter,
     layout_of,
+    parts_of,
     precision_of,
     rate_factor,
     stages_of,
@@ -137,7 +138,12 @@ class Job:
                                               if place.first else None)  # fmt: skip
         if config.sync_batchnorm and place.world > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self.model = model.to(place.device).to(memory_format=layout_of(config, place.device))
+        self.shared = config.shard and place.world > 1
+        if self.shared:  # files are written from the whole network, and read into it
+            self.whole, self.model = model, sharding.shared_out(model, parts_of(model), place)
+        else:
+            self.model = model.to(place.device).to(memory_format=layout_of(config, place.device))
+            self.whole = self.model
         self.precision: Precision = precision_of(config, place.device)
         self.weights = self._class_weights()
         self.optimizer: Optimizer = enter(self.model, self.stages[0], config)
@@ -168,7 +174,7 @@ class Job:
     def _stage(self, asked: Callable[[], bool]) -> bool:
         """Train the stage under way to its end; False if somebody wants it to stop."""
         stage = self.stages[self.at.stage]
-        self.wrapped = self.place.together(self.model)
+        self.wrapped = self.model if self.shared else self.place.together(self.model)
         if not (self.at.epoch or self.at.step):
             trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
             self.say(f"Stage {self.at.stage + 1} of {len(self.stages)}, {stage.name}: "
@@ -282,8 +288,9 @@ class Job:
         self.at.history.append(row)
         if val.loss < before:
             self.at.best = self.at.epochs
+            self._collect()
             if self.place.first:
-                checkpoints.written(save_weights, self.model, self._best())
+                checkpoints.written(save_weights, self.whole, self._best())
         self.say(
             f"epoch {row['epoch']} ({stage.name}): loss {row['train_loss']:.3f}, validation loss "
             f"{val.loss:.3f}, accuracy {val.accuracy:.3f}"
@@ -299,7 +306,9 @@ class Job:
 
     def _finish(self) -> JobResult:
         """The best weights, measured once more; network, report and result are written."""
-        load_weights(self.model, self._best())
+        load_weights(self.whole, self._best())
+        if self.shared:
+            sharding.spread(self.whole, self.model)
         val = measure(self.model, self.splits.val, self.prepare, self.config, self.place, worst=16)
         test = None
         if self.splits.test:
@@ -311,7 +320,7 @@ class Job:
         cooled = temperature(val.logits, val.targets, prior=4.0)
         result = _result(test or val, "test" if test else "validation", cooled, self.at)
         predictor = Predictor(
-            self.model.cpu(), self.splits.classes,
+            self.whole.cpu(), self.splits.classes,
             backbones.preprocessing(self.config.model, self.config.size or None), cooled,
             about={"backbone": self.config.model, "result": result,
                    "plan": "; ".join(each.name for each in self.stages)},
@@ -350,9 +359,12 @@ class Job:
                 "with as many."
             )
         self.at = Position(**extra["position"])
-        last = min(self.at.stage, len(self.stages) - 1)
-        self.optimizer = enter(self.model, self.stages[last], self.config)
-        checkpoints.load(found, self.model, self.optimizer, self.precision.scaler)
+        self.optimizer = self._entered(self.model)
+        whole_s = self._entered(self.whole) if self.shared else self.optimizer
+        checkpoints.load(found, self.whole, whole_s, self.precision.scaler)
+        if self.shared:
+            sharding.spread(self.whole, self.model)
+            sharding.spread_optimizer(whole_s, self.optimizer)
         if self.logs:
             self.logs.rewind(self.at.total)
         self.say(f"Going on from {found} (step {self.at.total}).")
@@ -363,17 +375,30 @@ class Job:
             return
         if not all(map(math.isfinite, self.at.sums)):
             self._refuse(self.at.sums[0])
+        optimizer = self._collect()
         if self.place.first:
             extra = {
                 "config": as_plain(self.config), "position": vars(self.at),
                 "processes": [self.place.world, self.config.workers],
             }  # fmt: skip
             checkpoints.save(
-                self.folder, self.model, self.optimizer, self.precision.scaler, extra,
+                self.folder, self.whole, optimizer, self.precision.scaler, extra,
                 step=self.at.total, epoch=self.at.epochs, keep=self.config.keep,
             )  # fmt: skip
         self.place.tell(None)
         self.saved_step = now  # type: ignore[assignment]
+
+    def _entered(self, model: nn.Module) -> Optimizer:
+        """An optimizer for the stage under way; what that freezes is frozen."""
+        return enter(model, self.stages[min(self.at.stage, len(self.stages) - 1)], self.config)
+
+    def _collect(self) -> Optimizer:
+        """Bring the whole network up to date, on every process; its optimizer."""
+        if not self.shared:
+            return self.optimizer
+        whole_s = self._entered(self.whole)
+        sharding.collect(self.model, self.optimizer, self.whole, whole_s)
+        return whole_s
 
     def _best(self) -> Path:
         return checkpoints.best_path(self.folder, self.at.best)

@@ -343,8 +343,10 @@ compare("an error for unfreezing in the middle",
 # already, since in training nobody may run out first. In a test they would count twice. A job deals the
 # pictures out instead: exercise 10.1.
 #
-# A network that doesn't fit one GPU needs another kind of sharing, where each device keeps a part of
-# every layer (FSDP). The networks of this course are far from that.
+# With DDP each device holds everything. A network that one can't hold needs another kind of sharing:
+# each device keeps a part of every layer and fetches the rest when that layer's turn comes. That is torch's
+# FSDP2, in a job `shard = true`. Here nothing is noted beforehand, so unfreezing needs no new wrapping; in
+# return the weights travel in every step, too. The networks of this course are far from needing it.
 
 # %% [markdown]
 # ## What it costs

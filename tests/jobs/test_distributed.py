@@ -1,23 +1,30 @@
 """Several processes do what one does: the same weights, each picture once, and they recover."""
 
+import csv
+import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import distributed as dist
+from torch.distributed.tensor import DTensor
 
-from course_lib.jobs import run, train
+from course_lib.jobs import StageConfig, run, train
+from course_lib.jobs.checkpoints import best_path
 from course_lib.jobs.data import find, transforms
 from course_lib.jobs.measuring import measure
 from course_lib.jobs.orders import ORDERS, Outcome, try_orders
 from course_lib.jobs.plan import build
 from course_lib.jobs.ranks import Ranks
+from course_lib.weights import load_weights
 from tests.jobs.conftest import CLASSES, final, job, together
 
 TOLERANCE = 1e-4
@@ -75,10 +82,47 @@ def test_what_two_have_begun_one_ends(pictures, tmp_path, single):
     assert apart(final(single[0]), final(tmp_path)) < TOLERANCE
 
 
-def train_until_killed(config, step):
+def test_layers_that_are_shared_out_end_as_whole_ones(pictures, tmp_path, single):
+    """Two processes that each hold a part of every layer, killed in the middle of the second stage;
+    they go on, and so does one that holds everything."""
+    config = settings(pictures, tmp_path / "both", shard=True, checkpoint_every=2)
+    assert together(train_until_killed, 2, config, 9, True) == [-signal.SIGKILL] * 2
+    shutil.copytree(tmp_path / "both", tmp_path / "one")
+    assert together(train, 2, config, quiet) == [0, 0]
+    assert apart(final(single[0]), final(tmp_path / "both")) < TOLERANCE
+    alone = replace(config, out=str(tmp_path / "one"), shard=False)
+    train(alone, quiet)
+    assert apart(final(single[0]), final(tmp_path / "one")) < TOLERANCE
+    ours, theirs = (
+        json.loads((at / "result.json").read_text()) for at in (tmp_path / "both", single[0])
+    )
+    assert ours.pop("measured on") == theirs.pop("measured on") == "test"
+    assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+@pytest.mark.parametrize("shard", [False, True])
+def test_what_is_measured_is_what_is_saved(pictures, tmp_path, shard):
+    """Where each process's BatchNorm has seen other pictures: one network, that of process 0."""
+    stages = (StageConfig(thaw=("all",), epochs=1, lr=0.01),)
+    config = settings(pictures, tmp_path, hold_statistics=False, stages=stages, shard=shard)
+    assert together(train, 2, config, quiet) == [0, 0]
+    splits = find(config)
+    (row,) = csv.DictReader((tmp_path / "epochs.csv").read_text().splitlines())
+    model = build(config, splits.classes)
+    load_weights(model, best_path(tmp_path, 1))
+    alone = measure(model, splits.val, transforms(config)[1], config,
+                    Ranks(0, 1, torch.device("cpu")))  # fmt: skip
+    assert alone.loss == pytest.approx(float(row["val_loss"]), rel=1e-4)
+
+
+def train_until_killed(config, step, shared=False):
     plain = run.Job._step
 
     def killed(self, *given):
+        assert shared == any(isinstance(each, DTensor) for each in self.model.parameters())
+        assert not shared or sum(p.to_local().numel() for p in self.model.parameters()) < 0.6 * sum(
+            each.numel() for each in self.whole.parameters()
+        )
         if self.at.total == step:
             os.kill(os.getpid(), signal.SIGKILL)
         return plain(self, *given)
