@@ -501,8 +501,9 @@ assert static.same >= 0.5
 
 # %% [markdown]
 # The size is certain. The rest isn't: small convolutions like Lite0's depthwise ones suffer most from 8
-# bits, and finding ranges anew for every picture may cost more time than the small numbers save. So
-# measure all three on *your* pictures and the machine where it will run; the command does:
+# bits, and finding ranges anew for every picture may cost more time than the small numbers save. And on
+# 96 pictures a few answers more or less are chance. So measure all of it on *your* pictures, many of them,
+# and on the machine where it will run. The command does:
 #
 # ```sh
 # course export-model mine.safetensors --to onnx --int8 static --calibrate train --pictures test
