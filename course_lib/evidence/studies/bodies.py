@@ -343,7 +343,7 @@ def against(name: str, treatment: str, control: str, when: str) -> Contrast:
 
 
 @experiment(
-    "layers_photographs", seeds=12, arms=named(WAYS, AMOUNTS),
+    "layers_photographs", seeds=18, arms=named(WAYS, AMOUNTS),
     measures=(ACCURACY, LEARNED, GAP, RATE),
     contrasts={
         "C1_photographs": tuple(
@@ -384,7 +384,7 @@ def against(name: str, treatment: str, control: str, when: str) -> Contrast:
                      when="the head only is set against new weights, on 10"),
         ),
     },
-    photographs=FOOD, minutes=55,
+    photographs=FOOD, minutes=80,
 )  # fmt: skip
 def which_layers(seed: int) -> Outcome:
     """Which layers of a real network should be trained on 10, 50 and 200 photographs?
