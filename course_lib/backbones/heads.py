@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from course_lib.errors import CourseError, suggest
+from course_lib.errors import CourseError, CourseWarning, suggest
 from course_lib.text import counted
 
 USUAL_NAMES = ("fc", "classifier", "head", "heads", "last_linear", "classif")
@@ -317,6 +317,7 @@ def _warn_if_frozen(layers: dict[str, Head]) -> None:
         warnings.warn(
             f"The new head {', '.join(map(repr, frozen))} is random and frozen, as the old one "
             "was frozen: it can't learn. Unfreeze it before you train.",
+            CourseWarning,
             stacklevel=3,
         )
 

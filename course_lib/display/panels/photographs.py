@@ -154,6 +154,7 @@ class PhotographPanel(Panel):
         )  # fmt: skip
         go = w.Button(description="Look at it", tooltip="Open the file at this path")
         go.on_click(lambda _: self.open(path.value))
+        path.observe(lambda change: change["new"] and self.open(change["new"]), names="value")
         hint = w.HTML(f'<div style="max-width: 46em; line-height: 1.5">{self.hint}</div>')
         return [upload, w.HTML(DROP_ZONE), w.HBox([path, go]), hint, *self.more_controls()]
 
