@@ -696,9 +696,12 @@ assert max(tomorrow.predict(temple).probabilities.values()) >= 0.9
 # %% [markdown]
 # Sure of itself, and the temple is no food: the probabilities add up to 1 over the classes that it knows.
 # "Not sure" finds pictures *between* the classes. If others may come, make them a class.
+
+# %% [markdown]
+# ## Now yours
 #
-# Now yours: upload or drop a photograph, or write its path; on your own machine, it stays there. Until
-# then you see the hot dog that it is surest of.
+# Upload or drop a photograph, or write its path; on your own machine, it stays there. Until then you see
+# the hot dog that the network is surest of.
 
 # %%
 panels.PredictionPanel(tomorrow, picture=photo)

@@ -1001,7 +1001,10 @@ for group in training.parameter_groups(deep_net, p.learning_rate, head=name):
 # | 24 drawn pictures | <!-- evidence: deeper_head.few --><!-- end --> |
 # | 96 drawn pictures | <!-- evidence: deeper_head.more --><!-- end --> |
 #
-# Of "it does better", on <!-- evidence: deeper_head_photographs.on --><!-- end -->: <!-- evidence: deeper_head_photographs.verdict --><!-- end -->.
+# "A hidden layer does better": <!-- evidence: deeper_head_photographs.verdict --><!-- end -->
+# (<!-- evidence: deeper_head_photographs.on --><!-- end -->), and on drawn pictures: <!-- evidence: deeper_head.verdict --><!-- end -->
+# (<!-- evidence: deeper_head.on --><!-- end -->). The body was trained under one linear layer, so what it knows
+# lies ready for one.
 
 # %% tags=["keep"]
 # On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
