@@ -1,7 +1,9 @@
-"""The course's own errors: each message says what was wrong, what was expected, the next step."""
+"""The course's errors and warnings: what was wrong, what was expected, the next step."""
 
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 from course_lib.text import printable
 
@@ -26,6 +28,24 @@ class DataError(CourseError, ValueError):
 
 class OfflineError(CourseError, OSError):
     """Something has to be downloaded and can't be reached."""
+
+
+class CourseWarning(UserWarning):
+    """Base of the course's warnings. It is printed as a sentence, without a line of source code.
+
+    The line that Python prints by default is the course's, or the one that called it: neither says
+    more than the sentence.
+    """
+
+
+def _formatted(message: Any, category: Any, *place: Any, **line: Any) -> str:
+    if issubclass(category, CourseWarning):
+        return f"{category.__name__}: {message}\n"
+    return _others(message, category, *place, **line)
+
+
+_others = warnings.formatwarning
+warnings.formatwarning = _formatted
 
 
 def suggest(name: str, known: Iterable[str], limit: int = 3) -> str:

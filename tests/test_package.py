@@ -1,5 +1,6 @@
 """Importing the course costs nothing; its paths, errors and profiles are what they say."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -10,7 +11,15 @@ import torch
 
 import course_lib
 from course_lib import paths, profile
-from course_lib.errors import CourseError, DataError, OfflineError, UnknownNameError, suggest
+from course_lib.data import DataWarning
+from course_lib.errors import (
+    CourseError,
+    CourseWarning,
+    DataError,
+    OfflineError,
+    UnknownNameError,
+    suggest,
+)
 from course_lib.text import counted, few
 
 
@@ -132,6 +141,39 @@ def test_messages_read_as_written(kind):
     error = kind("Plain words.")
     assert str(error) == "Plain words."
     assert isinstance(error, CourseError)
+
+
+WARNED = """
+import warnings
+import torch
+from course_lib import backbones
+net = torch.nn.Sequential(torch.nn.Linear(4, 3)).requires_grad_(False)
+backbones.replace_head(net, 2, head="0")
+warnings.warn("somebody else's", UserWarning)
+"""
+
+
+def test_a_warning_of_the_course_is_a_sentence_without_anybody_s_code(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(WARNED)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    first, *others = done.stderr.splitlines()
+    assert first.startswith("CourseWarning: The new head '0' is random and frozen")
+    assert others == [
+        f"{script}:7: UserWarning: somebody else's",
+        """  warnings.warn("somebody else's", UserWarning)""",
+    ]
+
+
+def test_every_warning_of_the_course_is_of_that_kind():
+    kinds = {}
+    for file in sorted(Path(course_lib.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn":
+                kind = ast.unparse(node.args[1]) if len(node.args) > 1 else "none"
+                kinds[f"{file.name}:{node.lineno}"] = kind.rpartition(".")[2]
+    assert issubclass(DataWarning, CourseWarning)
+    assert set(kinds.values()) == {"CourseWarning", "DataWarning"}, kinds
 
 
 def test_suggestions():

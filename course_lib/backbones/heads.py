@@ -19,14 +19,14 @@ are swapped together.
 import math
 import operator
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from course_lib.errors import CourseError, suggest
+from course_lib.errors import CourseError, CourseWarning, suggest
 from course_lib.text import counted
 
 USUAL_NAMES = ("fc", "classifier", "head", "heads", "last_linear", "classif")
@@ -67,9 +67,16 @@ def head_names(model: nn.Module) -> tuple[str, ...]:
 
 
 def replace_head(
-    model: nn.Module, num_classes: int, seed: int | None = None, head: str | None = None
+    model: nn.Module,
+    num_classes: int | nn.Module,
+    seed: int | None = None,
+    head: str | None = None,
 ) -> nn.Module:
     """Swap the classifier, in place, for a new one with ``num_classes`` outputs.
+
+    With a module in the place of the number, such as an ``nn.Sequential`` with a hidden layer, that
+    very module becomes the head: it goes to the old one's device, dtype and mode, and its numbers
+    and flags stay. Train it whole by its name: ``training.finetune(..., head="classifier")``.
 
     The new layer is of the old one's kind (linear or 1x1 convolution), with a bias if the old one
     had one, on the same device, in the same dtype and in the same mode (``train`` or ``eval``).
@@ -85,7 +92,7 @@ def replace_head(
 
     Args:
         model: any torchvision or timm classification model, or one of yours.
-        num_classes: outputs of the new head, at least 1.
+        num_classes: outputs of the new head, at least 1; or the new head.
         seed: seed of the initialisation; by default torch's global random stream is used.
         head: dotted name of the layer to swap, for a model whose head can't be found by itself.
 
@@ -95,14 +102,56 @@ def replace_head(
     Raises:
         HeadError: no head found, or one that can't be swapped; the model is unchanged.
     """
-    count = check_num_classes(num_classes)
+    count = 1 if isinstance(num_classes, nn.Module) else check_num_classes(num_classes)
     names = head_names(model) if head is None else (_named_head(model, head),)
     old = {name: swappable(model, name) for name in names}
+    if isinstance(num_classes, nn.Module):
+        return _put(model, old, num_classes)
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     new = {name: _fresh(layer, count, generator) for name, layer in old.items()}
     install(model, new)
     _warn_if_frozen(new)
     return model
+
+
+def _put(model: nn.Module, old: dict[str, Head], head: nn.Module) -> nn.Module:
+    """Make a module of the user's the head."""
+    (name, layer), *others = old.items()
+    if others:
+        raise HeadError(
+            f"This model has {len(old)} heads, {', '.join(map(repr, old))}, and they need a module "
+            "each. Swap one after the other: head='...'."
+        )
+    outputs = outputs_of(head, layer)
+    install(model, {name: head.to(layer.weight).train(layer.training)}, outputs)
+    return model
+
+
+def outputs_of(head: nn.Module, like: Head) -> int:
+    """How many classes a module tells apart in the place of a head, tried on zeros.
+
+    Raises:
+        HeadError: it can't take what the old head takes, or doesn't give a score for each class.
+    """
+    shape: tuple[int, ...] = (
+        (2, like.in_features) if isinstance(like, nn.Linear) else (2, like.in_channels, 7, 7)
+    )
+    mode = head.training
+    try:
+        with torch.no_grad():
+            zeros = next(head.parameters(), torch.zeros(())).new_zeros(shape)
+            scores = head.eval()(zeros)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise HeadError(
+            f"The new head can't take what the old one took, {shape[1]} features: "
+            f"{str(error).splitlines()[0]}. Its first layer must have that many inputs."
+        ) from error
+    finally:
+        head.train(mode)
+    if not isinstance(scores, Tensor) or scores.ndim != len(shape) or len(scores) != 2:
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise HeadError(f"The new head gives {got} for {shape}; expected a score for each class.")
+    return int(scores.shape[1])
 
 
 def check_num_classes(num_classes: object) -> int:
@@ -159,16 +208,17 @@ def swappable(model: nn.Module, name: str) -> Head:
     return layer
 
 
-def install(model: nn.Module, layers: dict[str, Head]) -> None:
+def install(model: nn.Module, layers: Mapping[str, nn.Module], outputs: int | None = None) -> None:
     """Put the new layers in place of the old ones, and bring the model's own counts in step.
 
     timm models (and some of torchvision's) note their number of classes in ``num_classes``, on
-    the model and on the modules that contain the head.
+    the model and on the modules that contain the head. By default it is read off the layer.
     """
     for name, layer in layers.items():
         path = name.split(".")
         above = [model.get_submodule(".".join(path[:depth])) for depth in range(len(path))]
-        outputs = num_outputs(layer)
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            outputs = num_outputs(layer)
         for module in above:
             if isinstance(getattr(module, "num_classes", None), int):
                 setattr(module, "num_classes", outputs)  # noqa: B010 (a module's own attribute)
@@ -317,6 +367,7 @@ def _warn_if_frozen(layers: dict[str, Head]) -> None:
         warnings.warn(
             f"The new head {', '.join(map(repr, frozen))} is random and frozen, as the old one "
             "was frozen: it can't learn. Unfreeze it before you train.",
+            CourseWarning,
             stacklevel=3,
         )
 

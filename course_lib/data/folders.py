@@ -28,7 +28,7 @@ from course_lib.data.inspection import Inspection, Notes, inspect
 from course_lib.data.layout import LAYOUT, Layout, files_below, nearly_equal, read_layout
 from course_lib.data.manifest import bundled_folder
 from course_lib.data.splits import stratified_split
-from course_lib.errors import DataError, UnknownNameError, suggest
+from course_lib.errors import CourseWarning, DataError, UnknownNameError, suggest
 from course_lib.text import counted, few
 
 SPLITS = ("train", "val", "test")
@@ -40,7 +40,7 @@ _TOLD: set[tuple[Path, str]] = set()
 Transform = Callable[[Image.Image], Any]
 
 
-class DataWarning(UserWarning):
+class DataWarning(CourseWarning):
     """Something you should know about a folder of pictures; the data set is usable."""
 
 

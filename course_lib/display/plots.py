@@ -273,7 +273,9 @@ def confusion(matrix: Any, classes: Sequence[str]) -> Figure:
 
 
 def overlay(axis: Axes, image: Any, strength: Any) -> None:
-    """A picture with a map of strengths over it: bright where the strength is high.
+    """A picture with a map of strengths over it: grey where the strength is low.
+
+    A dark picture is brightened first, so that one sees what the map leaves out.
 
     Args:
         axis: where to draw.
@@ -281,9 +283,10 @@ def overlay(axis: Axes, image: Any, strength: Any) -> None:
         strength: shape (H, W), values 0..1.
     """
     picture, strength = np.asarray(image, float), np.asarray(strength, float)[..., None]
-    grey = picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+    picture = np.clip(picture / max(np.quantile(picture, 0.99), 0.3), 0, 1)
+    grey = picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1) ** 0.7
     axis.imshow(np.clip(0.48 * grey * (1 - strength) + picture * strength, 0, 1))
-    axis.contour(strength[..., 0], levels=[0.5], colors=[COLOURS["yellow"]], linewidths=1)
+    axis.contour(strength[..., 0], levels=[0.5], colors=[COLOURS["yellow"]], linewidths=1.5)
     axis.axis("off")
 
 

@@ -264,6 +264,14 @@ OWN = (
           "than on features scaled one by one.", ("05_features",),
           on="12, 24 or 100 photographs at 224 pixels to learn from, 400 to test; ImageNet's "
              "weights"),
+    Claim("deeper_head", COURSE,
+          "A head with a hidden layer on frozen features is better than a linear one.",
+          ("05_features",),
+          on="24 or 96 drawn pictures to learn from, 120 to test, 96 pixels; ImageNet's weights"),
+    Claim("deeper_head_photographs", COURSE,
+          "On photographs, too, a head with a hidden layer is better than a linear one.",
+          ("05_features",),
+          on=f"20, 100 or 400 {_FOOD_224}"),
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from course_lib import profile
 from course_lib.backbones.maps import Layout
 from course_lib.data.classes import class_names
 from course_lib.data.progress import bar
+from course_lib.errors import CourseWarning
 from course_lib.features import cache as disk
 from course_lib.features import keys
 from course_lib.features.containers import Features, FeaturesError
@@ -101,6 +102,7 @@ def extract(
                 f"The features aren't kept: others can write to {folder}, and what they put there "
                 f"would be taken for yours. Take that right away (chmod go-w {folder}), or name a "
                 "folder of your own in cache_dir or COURSE_CACHE.",
+                CourseWarning,
                 stacklevel=2,
             )
         found = disk.load(folder, key, items.length) if cache and key else None
@@ -127,6 +129,7 @@ def _key(model: nn.Module, data: str, layer: str, place: torch.device, warn: boo
                 f"The features of this {type(model).__name__} aren't kept on disk: {error}, and a "
                 "change of it would go unnoticed. They are computed anew every time; cache=False "
                 "says that this is fine.",
+                CourseWarning,
                 stacklevel=3,
             )
         return None
@@ -285,7 +288,8 @@ def _store(folder: Path, key: str, values: Tensor, targets: Tensor) -> None:
     try:
         disk.store(folder, key, values, targets)
     except OSError as error:  # a full or locked disk costs time later, not the features now
-        warnings.warn(f"The features can't be kept in {folder}: {error}.", stacklevel=3)
+        said = f"The features can't be kept in {folder}: {error}."
+        warnings.warn(said, CourseWarning, stacklevel=3)
 
 
 def _stacked(pictures: list[Tensor], start: int) -> Tensor:

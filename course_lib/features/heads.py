@@ -1,5 +1,6 @@
-"""Train a linear head on features, and put it into the network that gave them."""
+"""Train a head on features, and put it into the network that gave them."""
 
+import copy
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
@@ -9,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import backbones
-from course_lib.backbones.heads import HeadError, head_weights, install, like, swappable
+from course_lib.backbones.heads import (
+    HeadError,
+    head_weights,
+    install,
+    like,
+    outputs_of,
+    swappable,
+)
 from course_lib.data import check_same_classes, class_names, loader
 from course_lib.data.classes import carry
 from course_lib.features.containers import Features, FeaturesError
@@ -24,14 +32,14 @@ def train_head(
     features: Features,
     num_classes: int | None = None,
     *,
-    start: nn.Linear | None = None,
+    start: nn.Module | None = None,
     test: Features | None = None,
     val: Features | None = None,
     batch_size: int | None = None,
     seed: int = 0,
     **settings: Any,
-) -> tuple[nn.Linear, History]:
-    """A linear head, trained on features alone.
+) -> tuple[nn.Module, History]:
+    """A head, trained on features alone: a linear layer, or a module of yours.
 
     It is trained by the same loop as a whole network, so with the same seed, settings and first
     weights it ends with the weights that it would have got on the frozen network: that one would
@@ -40,8 +48,9 @@ def train_head(
     Args:
         features: (N, D), to train on.
         num_classes: outputs; by default one more than the largest class number.
-        start: the head to start from (it is left alone); by default a new one, drawn from
-            ``seed`` as :func:`course_lib.backbones.replace_head` does.
+        start: the head to start from (it is left alone); by default a linear one, drawn from
+            ``seed`` as :func:`course_lib.backbones.replace_head` does. It may have hidden layers:
+            ``nn.Sequential(nn.Linear(1280, 256), nn.ReLU(), nn.Linear(256, 2))``.
         test: measured after each epoch.
         val: likewise; it decides which epoch's weights are kept.
         batch_size: by default the profile's.
@@ -66,22 +75,16 @@ def train_head(
             )
     check_same_classes({"training": features, "validation": val, "test": test})
     width, most = features.values.shape[1], int(features.targets.max()) + 1
-    outputs = (
-        (start.out_features if start is not None else most) if num_classes is None else num_classes
-    )
-    if start is not None and (start.in_features, start.out_features) != (width, outputs):
-        raise FeaturesError(
-            f"The head takes {start.in_features} features and tells "
-            f"{counted(start.out_features, 'class', 'classes')} apart; "
-            f"expected {width} and {outputs}."
-        )
+    net = nn.Sequential(OrderedDict({NAME: nn.Linear(width, 1)}))
+    told = most if start is None else _classes(start, width, num_classes)
+    outputs = told if num_classes is None else num_classes
     if outputs < most:
         raise FeaturesError(f"num_classes is {outputs}, and there is a class number {most - 1}.")
-    net = nn.Sequential(OrderedDict({NAME: nn.Linear(width, 1)}))
-    backbones.replace_head(net, outputs, seed=seed, head=NAME)
-    head = net.get_submodule(NAME)
-    assert isinstance(head, nn.Linear)
-    if start is not None:
+    new = None if isinstance(start, nn.Linear) else copy.deepcopy(start)
+    given = outputs if new is None else new
+    backbones.replace_head(net, given, seed=seed, head=NAME)
+    head = net.get_submodule(NAME).requires_grad_()
+    if isinstance(start, nn.Linear) and isinstance(head, nn.Linear):
         _copy(start, head)
     history = finetune(
         net, _Batches(features, batch_size, seed), _whole(test), val=_whole(val), seed=seed,
@@ -91,11 +94,29 @@ def train_head(
     return head, history
 
 
-def head_into(model: nn.Module, head: nn.Linear, name: str | None = None) -> nn.Module:
+def _classes(start: nn.Module, width: int, wanted: int | None) -> int:
+    """How many classes a head tells apart, checked to be the number wanted."""
+    if isinstance(start, nn.Linear):
+        takes, told = start.in_features, start.out_features
+    else:
+        try:
+            takes, told = width, outputs_of(start, nn.Linear(width, 1))
+        except HeadError as error:
+            raise FeaturesError(str(error)) from error
+    expected = told if wanted is None else wanted
+    if (takes, told) != (width, expected):
+        raise FeaturesError(
+            f"The head takes {takes} features and tells {counted(told, 'class', 'classes')} apart; "
+            f"expected {width} and {expected}."
+        )
+    return told
+
+
+def head_into(model: nn.Module, head: nn.Module, name: str | None = None) -> nn.Module:
     """Give a network this head, in place.
 
     A linear head of equal size takes over the numbers and stays the same object, so that an
-    optimizer knows it still; another one is replaced.
+    optimizer knows it still; another one is replaced. One with hidden layers takes its place.
 
     Args:
         model: the network.
@@ -110,6 +131,8 @@ def head_into(model: nn.Module, head: nn.Linear, name: str | None = None) -> nn.
             features. The model is unchanged.
     """
     name = name or backbones.head_name(model)
+    if not isinstance(head, nn.Linear):
+        return backbones.replace_head(model, copy.deepcopy(head), head=name)
     old = swappable(model, name)
     if not isinstance(old, nn.Linear) or old.in_features != head.in_features:
         told = old.in_features if isinstance(old, nn.Linear) else f"maps of {old.in_channels}"

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from course_lib.errors import CourseWarning
 from course_lib.freezing import report as say
 from course_lib.freezing.hold import frozen_flags, hold, is_held, is_whole, settle
 from course_lib.freezing.optimizers import plan_group
@@ -117,7 +118,7 @@ def unfreeze(
 
     off = [name for name in selection.parameters if name not in trainable]
     for warning in (*plan.warnings, *say.still_off(off, parameters, optimizer)):
-        warnings.warn(warning, UserWarning, stacklevel=2)
+        warnings.warn(warning, CourseWarning, stacklevel=2)
     notes = (*say.still_held(selection, buffers), *say.off_before(off, parameters))
     notes += (*say.shared(selection), *say.wrapped(model))
     return FreezeReport.of("unfroze", selection, modules, parameters, buffers, notes, plan.added)

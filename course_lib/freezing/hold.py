@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from course_lib.errors import CourseWarning
 from course_lib.freezing.select import Inventory, Slot
 
 ATTRIBUTE = "_freezing"
@@ -174,6 +175,7 @@ def _keep_statistics(module: nn.Module) -> None:
         f"The running statistics of a frozen {type(module).__name__} stay as they are: whatever "
         "resets them (update_bn of torch.optim.swa_utils does) couldn't estimate them anew, since "
         "a frozen layer doesn't collect any. To renew them: unfreeze(...) it first.",
+        CourseWarning,
         stacklevel=2,
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from course_lib.errors import CourseError
+from course_lib.errors import CourseError, CourseWarning
 from course_lib.weights import CheckpointError, resume_checkpoint, save_checkpoint
 from course_lib.weights.reading.checkpoint import read_object
 
@@ -85,7 +85,8 @@ def newest(folder: Path) -> Path | None:
         except CheckpointError as error:
             if place == len(there) - 1:
                 raise
-            warnings.warn(f"{error} The one before it is taken.", stacklevel=2)
+            said = f"{error} The one before it is taken."
+            warnings.warn(said, CourseWarning, stacklevel=2)
             continue
         for damaged in there[:place]:
             damaged.unlink()

@@ -34,6 +34,7 @@ def train(options: argparse.Namespace) -> None:
     with warnings.catch_warnings():
         warnings.showwarning = _tell
         run = recipe.fit(options.folder, save_to=options.out or OUT, **given)
+    print(run.report(plan=False))
     if run.path is not None:
         print(f"Saved in {run.path}. To ask it: course predict {run.path} PHOTO")
 

@@ -82,7 +82,7 @@ class NotSavedError(CheckpointError):
 
 @dataclass(repr=False)
 class RecipeRun:
-    """What came out; ``print`` it for a report, and ``predict`` with it.
+    """What came out; ``report`` tells of it, and ``predict`` asks it.
 
     Attributes:
         model: the network with the weights that won, in evaluation mode.
@@ -249,7 +249,14 @@ class RecipeRun:
         return found
 
     def __repr__(self) -> str:
-        return self.report()
+        if self.predictor is None:
+            return f"RecipeRun of {few(self.classes)}: a plan, nothing trained."
+        measured = self.result()
+        return (
+            f"RecipeRun of {few(self.classes)}: accuracy {measured['accuracy']:.2f} "
+            f"[{measured['low']:.2f}, {measured['high']:.2f}] on {measured['pictures']} "
+            f"{measured['measured on']}. All of it: print(run.report())"
+        )
 
 
 UNSEEN = "pictures to learn from, each predicted by a network that hadn't seen it"

@@ -106,7 +106,7 @@ def fit(
         seed: of the order of the pictures; by default the profile's.
         cache: keep the features on disk.
         progress: show bars or not; by default where somebody is watching.
-        say: gets the plan and the report as text.
+        say: gets the plan, and at the end the result in a line; the run's ``report`` has the rest.
         plan_only: measure and plan, and train nothing.
         **changes: numbers of the plan, by their names in :class:`Plan`.
 
@@ -285,4 +285,4 @@ def _finish(
         if save_to is not None:
             run.save(save_to)
     finally:
-        say(run.report(plan=False))
+        say(repr(run))

@@ -1,10 +1,9 @@
 # %% [markdown]
 # # Hot dog or not? Fine-tuning on a few pictures
 #
-# A network that learned a thousand classes from a million pictures has learned to see. This chapter
-# takes such a network and teaches it, with a few dozen pictures and in seconds, to tell hot dogs
-# from other food. Then it asks what made that work; and at the end it does the same with a folder of
-# yours.
+# A network that learned a thousand classes from the million pictures of **ImageNet** has learned to see.
+# This chapter teaches such a network, with a few dozen pictures and in seconds, to tell hot dogs from
+# other food. Then it asks what made that work; and at the end it does the same with a folder of yours.
 #
 # You need 60 minutes to read and run it, and about an hour more for the exercises. The example comes
 # from *Dive into Deep Learning* (d2l), section 14.2; the experiments follow the exercises there.
@@ -67,9 +66,10 @@ print(f"profile {p.name}: {p.backbone} at {p.image_size} pixels, {p.data} pictur
 # %% [markdown]
 # ## The pictures
 #
-# The book's data set has 1,400 pictures of hot dogs and 1,400 of other food, found on the web. The
-# profile `full` downloads it. The profile `tiny` uses pictures that nobody took: `course_lib.renderer`
-# drew them, light, bread and table. The real network that you load below takes them for food.
+# The book's data set has 1,400 pictures of hot dogs and 1,400 of other food, found on the web. A
+# **profile** sets all numbers of a chapter: `full` downloads these pictures. `tiny`, the default, has
+# pictures that nobody took: `course_lib.renderer` drew them, light, bread and table. The real network
+# that you load below takes them for food.
 
 # %%
 pictures = {split: data.hotdog(split=split) for split in ("train", "val", "test")}
@@ -119,8 +119,10 @@ for name, values in (("mean", mean), ("std", std)):
 # %% [markdown]
 # Food on wooden tables is reddish. (This `std` is over all pixels of all pictures together, the pooled
 # one. ImageNet's 0.229 is known as the mean of each picture's own, over a subset that is lost, so nobody
-# can compute it again.) Should you now use *these* numbers? **No.** The first layer's weights expect
-# values in the range that they were trained with. Each backbone says what it wants:
+# can compute it again.)
+#
+# Should you now use *these* numbers? **No.** The first layer's weights expect values in the range that
+# they were trained with. Each **backbone**, the network that you start from, says what it wants:
 
 # %%
 see = backbones.preprocessing(p.backbone)
@@ -165,14 +167,16 @@ assert shares["its own"] >= 0.5
 # %% [markdown]
 # No error message, and a good part of the knowledge is gone.
 #
-# The course's [ledger](11_claims.ipynb) tests such claims (this one is C11) with intervals. On photographs of hot dogs, used as it is, the
-# network's share of recognised ones changes by <!-- evidence: C11_photographs.unlearned -->-0.31 [-0.36, -0.25]<!-- end --> with the wrong numbers,
-# and on the drawn ones by <!-- evidence: C11.unlearned -->-0.17 [-0.26, -0.08]<!-- end -->. When a new head is *trained* with them, the test
-# accuracy changes by <!-- evidence: C11_photographs.learned -->-0.045 [-0.060, -0.030]<!-- end --> on <!-- evidence: C11_photographs.on -->96 photographs of food at 224 pixels to learn from, 400 to test; ImageNet's weights; 50 draws<!-- end -->, and by <!-- evidence: C11.learned -->-0.004 [-0.025, 0.014]<!-- end --> on
+# That was one run. The course's [ledger](11_claims.ipynb) repeats such comparisons (this one is C11), and gives the mean and its
+# 95 % **confidence interval**, which holds the true mean 19 times in 20. On photographs of hot dogs, the
+# share that it names rightly changes by <!-- evidence: C11_photographs.unlearned -->-0.31 [-0.36, -0.25]<!-- end -->,
+# on drawn ones by <!-- evidence: C11.unlearned -->-0.17 [-0.26, -0.08]<!-- end -->.
+#
+# When a new output layer is *trained* with the wrong numbers, test accuracy changes only by <!-- evidence: C11_photographs.learned -->-0.045 [-0.060, -0.030]<!-- end --> on <!-- evidence: C11_photographs.on -->96 photographs of food at 224 pixels to learn from, 400 to test; ImageNet's weights; 50 draws<!-- end -->, and by <!-- evidence: C11.learned -->-0.004 [-0.025, 0.014]<!-- end --> on
 # drawn pictures. The wrong numbers cost most where nothing is trained.
 #
-# Training shows each picture in a new form every time: a random crop, now and then mirrored. That is
-# **augmentation**. For testing, it is always the middle.
+# Training shows each picture in a new form every time, a random crop, now and then mirrored, so that it
+# can't be learned by heart. That is **augmentation**. For testing, it is always the middle.
 
 # %%
 one = pictures["train"][shown.indices[order[0]]][0]
@@ -219,14 +223,13 @@ for name in new:
     print(f"  {name}: {tuple(source[name].shape)} became {tuple(target[name].shape)}")
 
 # %% [markdown]
-# Steps 2 and 3 are one line of code, and the check is worth its four: a network whose weights were
-# *not* loaded looks the same from outside. (`channels_last` is an order in memory in which convolutions
-# run faster.)
+# Steps 2 and 3 are one line of code. The others check it: a network whose weights were *not* loaded
+# looks the same from outside. (`channels_last` is an order in memory in which convolutions run faster.)
 #
 # ## Two learning rates: η and 10η
 #
 # The copied layers, the **body**, are nearly right and should move a little. The new layer, the **head**,
-# knows nothing and should move a lot. So the body learns with η, the head with 10η.
+# knows nothing and should move a lot. So the body gets a learning rate η (eta), the head 10η.
 
 # %%
 for group in training.parameter_groups(net, lr=p.learning_rate, head=head):
@@ -330,11 +333,9 @@ assert runs["fine-tuned"].accuracy > runs["from scratch"].accuracy
 
 # %% [markdown]
 # On so few pictures, in so few steps, the network from scratch does no better than guessing. Is that
-# luck? Over several seeds, each with other pictures, and with both choosing among three learning rates
-# by validation, the fine-tuned network was better by <!-- evidence: hotdog_margin.gain -->0.367 [0.299, 0.437]<!-- end --> in accuracy: the mean, and its
-# 95 % **confidence interval**, in which the true mean lies 19 times in 20
-# (<!-- evidence: hotdog_margin.on -->96 drawn pictures to learn from, 120 to test, 96 pixels; ImageNet's weights; 5 draws<!-- end -->). Mind what it compares: with so short a training, new weights end near
-# chance, and that is what the gain is measured from.
+# luck? Over several draws of the pictures, with both choosing among three learning rates by validation,
+# the fine-tuned network was better by <!-- evidence: hotdog_margin.gain -->0.367 [0.299, 0.437]<!-- end --> in accuracy
+# (<!-- evidence: hotdog_margin.on -->96 drawn pictures to learn from, 120 to test, 96 pixels; ImageNet's weights; 5 draws<!-- end -->). The gain is counted from near chance.
 #
 # ## Growing the learning rate, and tuning both
 #
@@ -389,7 +390,7 @@ compare("scratch catches up", "yes" if best["from scratch"] >= best["fine-tuned"
 
 # %% [markdown]
 # A learning rate can be too large for fine-tuning: the steps then destroy what the copied layers knew.
-# With less time, larger steps pay.
+# And with its rate tuned likewise, the network from scratch doesn't catch up in one pass.
 #
 # ## Freezing all but the head
 #
@@ -408,9 +409,9 @@ except RuntimeError as error:
 
 # %% [markdown]
 # It froze *every* parameter, the new head included: nothing is left to train. A second fault makes no
-# noise. `requires_grad = False` is about parameters. **BatchNorm**, the layers that bring each channel to
-# mean 0 and variance 1, keep running means and variances as **buffers**, numbers that no gradient
-# changes; a forward pass in training mode moves them, frozen or not:
+# noise. `requires_grad = False` is about parameters. The **BatchNorm** layers, which bring each channel to
+# mean 0 and variance 1, keep a running mean and variance and a count of batches as **buffers**, numbers
+# that no gradient changes. A forward pass in training mode moves them, frozen or not:
 
 # %%
 net = new_net()
@@ -423,8 +424,8 @@ kinds = sorted({name.rsplit(".", 1)[1] for name in moved})
 print(f"{len(moved)} tensors moved without a single training step: {', '.join(kinds)}")
 
 # %% [markdown]
-# `course_lib.freezing.freeze` keeps all of it: parameters, buffers and mode, through every call of
-# `model.train()`. Chapter 04 is about how.
+# `course_lib.freezing.freeze` holds parameters and buffers, through every call of `model.train()`. Chapter
+# 04 is about how.
 #
 # **Predict.** How many times as fast is a training step when only the head learns? And what will it
 # do to the accuracy?
@@ -456,36 +457,44 @@ assert runs["head only"].accuracy > runs["from scratch"].accuracy
 print("changed by the training:", *changed)
 
 # %% [markdown]
-# Why is it faster? The forward pass costs about as much as the backward pass for the inputs, and again as
-# much for the weights. With a frozen body only the forward third is left, and the features it gives
-# could be computed once and for all: that is chapter 05.
+# Why is it faster? A training step has three parts of about equal cost: the forward pass, the gradients
+# of each layer's inputs, and those of its weights. With a frozen body only the first is left. What it
+# gives, the **features**, could be computed once and for all: that is chapter 05.
 #
 # The accuracy doesn't suffer, where the new question is near to what ImageNet asked. A reader of the book
 # measured ResNet-18 on the real pictures, once each (the forum under Sources): <!-- given -->0.922<!-- end --> with the
 # head alone, <!-- given -->0.927<!-- end --> with everything, and 1.46 times the speed on four GPUs.
 #
-# With each way's learning rate chosen on validation pictures (C8), the head alone minus all layers
-# was <!-- evidence: C8_photographs.accuracy_50 -->0.121 [0.083, 0.162]<!-- end --> in test accuracy on 50 photographs
-# and <!-- evidence: C8_photographs.accuracy_200 -->0.064 [0.036, 0.095]<!-- end --> on 200
-# (<!-- evidence: C8_photographs.on -->50 or 200 photographs of food at 96 pixels to learn from, 400 to test; ImageNet's weights; 12 draws<!-- end -->). At most <!-- given -->0.03<!-- end --> less
-# was asked for: it <!-- evidence: C8_photographs.verdict -->held<!-- end -->. With
-# BatchNorm's statistics held while all layers train, the lead was gone:
-# it was <!-- evidence: C8_photographs.held_200 -->-0.001 [-0.023, 0.021]<!-- end --> on 200 (at most <!-- given -->0.03<!-- end --> less: <!-- evidence: C8_photographs.held_200.verdict -->held<!-- end -->). On 96 drawn pictures it was <!-- evidence: C8.accuracy -->0.052 [-0.001, 0.109]<!-- end -->,
-# and the head alone <!-- evidence: C8.speed -->4.4 [3.7, 5.2]<!-- end --> times as fast.
+# In the ledger (C8) each way's learning rate is chosen on validation pictures. Test accuracy of the head
+# alone, minus that of all layers:
 #
-# In the book's run accuracy on the training pictures stands *below* that on the test pictures. It is
-# measured while the network learns, on augmented pictures. Measured afterwards on whole ones, it is
-# the other way round (C21, <!-- evidence: C21_photographs.on -->10, 50 or 200 photographs of food at 96 pixels to learn from, 400 to test; ImageNet's weights; 12 draws<!-- end -->): with all layers trained,
-# a network was better on its own photographs than on others by <!-- evidence: C21_photographs.10: all layers.gap -->0.424<!-- end --> with
-# 10 of them, by <!-- evidence: C21_photographs.50: all layers.gap -->0.301<!-- end --> with 50 and by <!-- evidence: C21_photographs.200: all layers.gap -->0.200<!-- end --> with
-# 200; with the head only by <!-- evidence: C21_photographs.10: head only.gap -->0.273<!-- end -->, <!-- evidence: C21_photographs.50: head only.gap -->0.183<!-- end -->
-# and <!-- evidence: C21_photographs.200: head only.gap -->0.083<!-- end -->. That gap is overfitting: it shrinks with more pictures, and with
-# fewer weights that may move.
+# | learned from | difference |
+# |---|---|
+# | 50 photographs | <!-- evidence: C8_photographs.accuracy_50 -->0.121 [0.083, 0.162]<!-- end --> |
+# | 200 photographs | <!-- evidence: C8_photographs.accuracy_200 -->0.064 [0.036, 0.095]<!-- end --> |
+# | 200, with BatchNorm's statistics held while all layers train | <!-- evidence: C8_photographs.held_200 -->-0.001 [-0.023, 0.021]<!-- end --> |
+# | 96 drawn pictures | <!-- evidence: C8.accuracy -->0.052 [-0.001, 0.109]<!-- end --> |
+#
+# "At most <!-- given -->0.03<!-- end --> less" was asked for, on photographs: it <!-- evidence: C8_photographs.verdict -->held<!-- end -->; the lead itself is gone once BatchNorm stands
+# still. On drawn pictures the head alone was <!-- evidence: C8.speed -->4.4 [3.7, 5.2]<!-- end --> times as fast.
+# (Photographs: <!-- evidence: C8_photographs.on -->50 or 200 photographs of food at 96 pixels to learn from, 400 to test; ImageNet's weights; 12 draws<!-- end -->.)
+#
+# In the book's run, accuracy on the training pictures stands *below* that on the test pictures. It is
+# measured while the network still learns, and on augmented pictures. Measured afterwards, on whole ones,
+# it is the other way round. Accuracy on its own photographs minus that on others (C21):
+#
+# | photographs | all layers trained | head only |
+# |---|---|---|
+# | 10 | <!-- evidence: C21_photographs.10: all layers.gap -->0.424<!-- end --> | <!-- evidence: C21_photographs.10: head only.gap -->0.273<!-- end --> |
+# | 50 | <!-- evidence: C21_photographs.50: all layers.gap -->0.301<!-- end --> | <!-- evidence: C21_photographs.50: head only.gap -->0.183<!-- end --> |
+# | 200 | <!-- evidence: C21_photographs.200: all layers.gap -->0.200<!-- end --> | <!-- evidence: C21_photographs.200: head only.gap -->0.083<!-- end --> |
+#
+# That gap is overfitting. It shrinks with more pictures, and with fewer weights that may move.
 #
 # ## Starting from the class "hotdog"
 #
 # The new head starts from random numbers. But ImageNet's output layer has a **row** of weights for each of
-# its classes, and row 934 is "hotdog". What can one do with it?
+# its classes, and row 934 is "hotdog".
 #
 # Call the scores of the thousand classes $z_0 \ldots z_{999}$. For the softmax over all of them,
 # exactly:
@@ -497,11 +506,12 @@ print("changed by the training:", *changed)
 #
 # - **The row for "hotdog"**: row 934 as it is, weights and bias, bit for bit.
 # - **The row for "not-hotdog"**: something that acts like $L$, which is not linear in the features. The
-#   plain choice is its tangent: about the average of the 999 other rows.
+#   plain choice is the straight line that touches it: about the average of the 999 other rows.
 # - **The bias of "not-hotdog"** matters most. Even if each of the 999 classes scores 0, $L$ (a
 #   **log-sum-exp**) is $\log 999 = 6.9$. With a bias of 0, nearly everything would be a hot dog.
-# - **The scale**: at another size than 224 pixels 6.9 need not fit. So set the bar by the features of
-#   some training pictures, without labels, where half of them lie above it.
+#
+# At another size than 224 pixels, 6.9 need not fit. So the bias is set by the features of some training
+# pictures, without their labels, such that half of them count as hot dogs.
 #
 # **Predict.** This head has seen no label. Guessing gives 0.5, and you know what the fine-tuned
 # network reached. What will this one reach?
@@ -585,27 +595,32 @@ print("shown: at most six mistakes, the surest first")
 # %% [markdown]
 # ## Where it looks
 #
-# **Grad-CAM** asks which places of the last feature map speak for a class: it weighs each channel by the
-# gradient of the class's score, adds them up, and keeps what is positive.
+# Before its head, the network has a coarse grid of places, with 1,280 channels at each: its last **feature
+# map**. **Grad-CAM** asks which places speak for a class: it weighs each channel by the gradient of the
+# class's score, adds them up, and keeps what is positive. Here, for the four hot dogs it is surest of:
 
 # %%
-chosen = test_hotdogs[::8][:4]
-large = backbones.preprocessing(p.backbone, size=320)
-inputs = torch.stack([large(pictures["test"][i][0]) for i in chosen])
-maps = heatmaps.grad_cam(finetuned.cpu(), inputs, target=0)
-figure, axes = plots.new_axes(9.6, 2.5, 1, len(chosen))
-for axis, image, strength in zip(axes[0], inputs, maps, strict=True):
-    plots.overlay(axis, large.denormalise(image).permute(1, 2, 0), strength)
+larger = backbones.preprocessing(p.backbone, size=round(p.image_size * 5 / 3))
+inputs = torch.stack([larger(pictures["test"][i][0]) for i in asked[:24]])
+with torch.no_grad():
+    says_hotdog = finetuned.cpu().eval()(inputs).softmax(dim=1)[:, 0]
+inputs = inputs[says_hotdog.argsort(descending=True)[:4]]
+maps = heatmaps.grad_cam(finetuned, inputs, target=0)
+figure, axes = plots.new_axes(9.6, 4.9, 2, len(inputs))
+for picture, below, image, strength in zip(*axes, inputs, maps, strict=True):
+    picture.imshow(larger.denormalise(image).permute(1, 2, 0).clamp(0, 1))
+    picture.axis("off")
+    plots.overlay(below, larger.denormalise(image).permute(1, 2, 0), strength)
 plots.show(
     figure,
-    alt="""Four test hot dogs, each with the places that speak for "hotdog" shown bright and inside
-    a yellow line, and the rest dark.""",
+    alt="""Above, four test hot dogs. Below, the same in grey, with the places that speak for
+    "hotdog" in colour and inside a yellow line.""",
     photographs=True,
 )
 print("maps:", *maps.shape)
 
 # %% [markdown]
-# The map is coarse: 10 by 10 places at 320 pixels, and only 3 by 3 at the 96 of the training. Use it to ask
+# The map is coarse: 5 by 5 places at 160 pixels, and only 3 by 3 at the 96 of the training. Use it to ask
 # questions ("why does it look at the fork?"), not to prove that the network understands.
 #
 # ## Your own photographs
@@ -654,9 +669,10 @@ assert mine.test.accuracy > 0.8
 print("learned from", mine.facts.pictures, "pictures, tested by", mine.test.n)
 
 # %% [markdown]
-# Line by line: the share of the test pictures that were right, with its interval. The **baseline**: always
-# giving the same answer. Each class's recall, the share of its pictures that was found. And
-# **calibration**: of the answers given 0.8, are about eight in ten right?
+# Under "Result": the share of the test pictures that were right, with its interval. The **baseline**:
+# always giving the same answer. **Balanced** accuracy counts every class the same; **log-loss** also
+# asks how sure the answers were, and smaller is better. Each class's **recall**, the share of its
+# pictures that was found. And **calibration**: of the answers given 0.8, are about eight in ten right?
 #
 # Tomorrow you open the file and ask it about a photograph. Where the best class gets less than 0.7, the
 # answer is "not sure". Ask about something else, too: a photograph of a temple.
@@ -680,9 +696,12 @@ assert max(tomorrow.predict(temple).probabilities.values()) >= 0.9
 # %% [markdown]
 # Sure of itself, and the temple is no food: the probabilities add up to 1 over the classes that it knows.
 # "Not sure" finds pictures *between* the classes. If others may come, make them a class.
+
+# %% [markdown]
+# ## Now yours
 #
-# Now yours: upload or drop a photograph, or write its path; on your own machine, it stays there. Until
-# then you see the hot dog that it is surest of.
+# Upload or drop a photograph, or write its path; on your own machine, it stays there. Until then you see
+# the hot dog that the network is surest of.
 
 # %%
 panels.PredictionPanel(tomorrow, picture=photo)
@@ -695,7 +714,6 @@ panels.PredictionPanel(tomorrow, picture=photo)
 # - **Build the optimizer after the new head**; otherwise it trains the old one.
 # - **Choose on validation, report on test.** Once you have chosen by it, the test is validation.
 # - **One run is one run.** Another seed moves the accuracy by several points here.
-# - **Accuracy over batches isn't accuracy over pictures**, when the last batch is smaller.
 # - **A sure answer isn't a right one**, least of all about what was in no class.
 
 # %% [markdown]
@@ -864,14 +882,13 @@ hosting.take_home()
 # 2. The input must look as it did in pretraining: size, mean and std come with the weights.
 # 3. On a few dozen pictures, starting from ImageNet beats starting from nothing by far.
 # 4. The head alone trains several times as fast, and on so few pictures it is no worse.
-# 5. What the network knows already, such as a row for "hotdog", can be taken over with its scale.
+# 5. What the network knows already, such as a row for "hotdog", can be taken over.
 #
 # ## Sources
 #
 # - A. Zhang, Z. Lipton, M. Li, A. Smola: *Dive into Deep Learning*, section 14.2, Fine-Tuning; the
 #   data set and the exercises.
 # - The discussion of that section in the book's forum: the questions on normalisation, on `reduction`
-#   and on row 934; a reader's table with <!-- given -->0.927<!-- end --> (all), <!-- given -->0.922<!-- end --> (head only) and <!-- given -->0.938<!-- end --> (row 934) on the
-#   real pictures with ResNet-18 and four GPUs.
+#   and on row 934; a reader's table.
 # - M. Tan, Q. Le: *EfficientNet*, ICML 2019; the Lite variants are by R. Liu, 2020.
 # - R. Selvaraju et al.: *Grad-CAM*, ICCV 2017.

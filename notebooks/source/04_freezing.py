@@ -2,7 +2,7 @@
 # # Freezing layers: five ways, and what each lets through
 #
 # Freezing means: this part of the network stays exactly as it is while the rest learns. There are
-# five ways that people do it. Each leaves something open, and none of the leaks makes a noise: the
+# five ways that people do it. Each leaves something open, and none of these **leaks** makes a noise: the
 # loss goes down, the accuracy looks right, and the layer that you froze has moved.
 #
 # You need 75 minutes to read and run it, and about an hour more for the exercises. The five
@@ -70,8 +70,8 @@ backbone = "efficientnet_lite0"  # in every profile: its layers are named and co
 # ## A small model
 #
 # It reads three letters and guesses the fourth: an embedding `em` (a row of numbers for each
-# letter) and three linear layers. It will not write novels. It is here because you can know all of
-# its seven tensors by name.
+# letter) and three linear layers, with a weight and a bias each. It will not write novels. It is here
+# because you can know all of its seven tensors by name.
 
 # %%
 text = "freezing keeps a part of a network exactly as it is while the rest of it learns. " * 4
@@ -131,8 +131,10 @@ for name, tensor in model.named_parameters():
 #
 # You could train for an hour and compare the weights. `freezing.audit` is quicker: it runs **one**
 # step on a copy of the model and the optimizer, looks at every tensor before and after, and leaves
-# the originals as they were. Here is the snippet that the article gives for the first method. Read it
-# first.
+# the originals as they were.
+#
+# The article freezes `fc1` with one line, `model.fc1.weight.requires_grad = False`, and gives the optimizer
+# what still requires a gradient.
 #
 # **Predict.** How many of the two tensors of `fc1`, weight and bias, will move?
 
@@ -150,7 +152,7 @@ print("reason:", report["fc1.bias"].reason)
 compare("moved in fc1", len(moved), digits=0)
 
 # %% [markdown]
-# A linear layer has two tensors, and the snippet freezes one. The whole report gives the line to write:
+# A linear layer has two tensors, and the line freezes one. The whole report says what to write instead:
 
 # %% tags=["nbval-ignore-output"]
 print(report)
@@ -167,7 +169,7 @@ print("leaks:", [row.name for row in report.leaks])
 # small interface: `freeze`, `make_optimizer`, `step`, `unfreeze`. So one loop can run them all.
 #
 # 1. **`requires_grad = False`**, and the optimizer gets only what requires a gradient.
-# 2. **Left out**: all parameters require gradients, but the optimizer isn't given those of `fc1`.
+# 2. **Left out**: every parameter requires a gradient, but the optimizer isn't given those of `fc1`.
 # 3. **Cached and restored**: the optimizer moves everything; after each step a copy is put back.
 # 4. **`no_grad`**: the layer's `forward` runs under `torch.no_grad()`.
 # 5. **By names and indices**: helpers over the model's children; these are the course's own.
@@ -203,8 +205,8 @@ compare("method that stops another layer", stopper[0], digits=0)
 #
 # ## By name and by index
 #
-# The fifth way needs a closer look. The article's helpers walk over `model.named_children()` and ask
-# whether a child's name is in what you gave. Here is that test:
+# The fifth way needs a closer look. The article's helpers walk over `model.named_children()`, the layers
+# directly inside the model, and ask whether a child's name is in what you gave. Here is that test:
 
 
 # %%
@@ -291,11 +293,14 @@ assert sizes[-1] > 10 * sizes[0]
 print(f"the gradient after 20 steps is {sizes[-1] / sizes[0]:.0f} times that after one")
 
 # %% [markdown]
-# `optimizer.add_param_group` lets the layer in, pile and all, and a loop that clears the gradients only
-# *after* the step takes one step of that size. So clear them when you let the layer in.
-# `freezing.unfreeze(model, "fc1", optimizer=optimizer)` does that, adds what is missing once, and drops
-# momentum from before the freeze. **A momentum that is kept**, as by method 3, moves the layer after you
-# let it go: it was gathered in steps that were taken back.
+# `optimizer.add_param_group` lets the layer in, pile and all. A loop that clears the gradients only
+# *after* the step then takes one step of that size. So clear them when you let the layer in.
+#
+# **A momentum that is kept**, as by method 3, moves the layer after you let it go, though it was gathered
+# in steps that were taken back.
+#
+# `freezing.unfreeze(model, "fc1", optimizer=optimizer)` sees to both: it clears the gradient, drops momentum
+# from before the freeze, and gives the optimizer what it lacks.
 #
 # ## The leak that the article misses
 #
@@ -335,11 +340,12 @@ compare("buffers that move", len(leaky.leaks), digits=0)
 print("reasons:", sorted({row.reason for row in leaky.leaks}))
 
 # %% [markdown]
-# Methods 2, 3 and 4 leak in just the same way; `no_grad` isn't `eval`. And calling `.eval()` on the
-# frozen part helps only until the next `model.train()`, which training loops call each epoch.
+# Methods 2, 3 and 4 leak in just the same way: neither the optimizer nor `no_grad` has a say in which mode
+# BatchNorm runs. And calling `.eval()` on the frozen part helps only until the next `model.train()`, which
+# training loops call each epoch.
 #
-# Does it matter? The network computes with other numbers than those that you froze, and features that you
-# cached are stale.
+# Does it matter? The network computes with other numbers than those that you froze, and features that
+# were computed before (chapter 05) no longer fit it.
 #
 # ## Freezing that holds
 #
@@ -373,12 +379,13 @@ except LookupError as error:
     print(error)
 
 # %% [markdown]
-# A dotted name means that module, and all that is in it; patterns work as in a shell.
+# A dotted name means that module, and all that is in it; a pattern such as `"blocks.*"` works as in a
+# shell. A name that isn't there is refused.
 #
 # ## Letting go
 #
 # `unfreeze` gives back what was there: the same parameter objects, the same flags, the mode that the
-# module would have had. With the optimizer at hand, it adds what the optimizer lacks.
+# module would have had. Here it lets the last block go, and adds it to the optimizer.
 
 # %%
 identity = id(net.blocks[6][0].conv_pw.weight)
@@ -425,8 +432,9 @@ print(table.reasons())
 # All six hold the weights. If you check only that, the methods look alike. Method 1 fails elsewhere:
 # buffers, `train()`, and the moment of loading a checkpoint. Methods 2 and 3 save no time, since every
 # gradient is computed all the same. Method 4 is as cheap as method 1, and cuts off what lies before it.
-# The fifth column equals the sixth because the course's helpers call its `freeze`; the sources' set
-# `requires_grad` and no more, as in the first.
+#
+# The fifth column equals the sixth because the course's helpers call its `freeze`. The article's helpers
+# only set `requires_grad`: they are method 1.
 #
 # A cross isn't always a fault: somebody who wants BatchNorm to adapt to new pictures wants its buffers to
 # move. It is a fault when you didn't know.
@@ -435,12 +443,12 @@ print(table.reasons())
 #
 # The forward pass of a linear layer or a convolution multiplies inputs by weights. In the backward pass
 # there are two products of the same size: one gives the gradient of the layer's inputs, which the layers before
-# it need, and one gives the gradient of its weights. So a layer that trains, with layers before it that
-# train, costs three parts: **a third forward, a third back to the inputs, a third back to the weights**.
+# it need, and one gives the gradient of its weights. So where all layers train, each costs three equal
+# parts: **a third forward, a third back to the inputs, a third back to the weights**.
 #
-# What a frozen layer saves depends on what lies before it. If nothing before it trains, nobody asks for
-# either gradient, and the forward third is left. If something before it trains, the gradient has to pass
-# through it, and only its weights' third is saved.
+# What a frozen layer saves depends on what lies before it, nearer to the input. If nothing there trains,
+# nobody asks for either gradient, and the forward third is left. If something there trains, the gradient
+# has to pass through the frozen layer to reach it, and only the weights' third is saved.
 #
 # Memory follows. The backward pass needs what the forward pass computed: the inputs of each layer, kept until
 # its turn comes. Where there is no backward pass, there is nothing to keep.
@@ -500,12 +508,11 @@ compare("work left with the body frozen", costs["all but the head"].flops / full
 #
 # Compare the first layers with the last. Frozen first layers need no backward pass at all. Frozen *last*
 # layers are passed through on the way to the layers that train, so that half of their backward pass stays.
-# They save no memory either. Strictly, a convolution needs its inputs only for the gradient of its
-# weights; PyTorch's keeps them whether or not its weights are frozen (its linear layer doesn't).
+# They save no memory either: PyTorch's convolution keeps its inputs whether or not its weights are frozen.
 #
 # Method 2 computes everything, keeps everything, and then doesn't use it.
 #
-# Do seconds follow? Here the five take turns, three rounds; seconds are those of the processor.
+# Does the time follow? Here the five take turns, three rounds, on the processor's clock.
 
 # %% tags=["nbval-ignore-output"]
 seconds = throughput.take_turns(
@@ -571,7 +578,7 @@ cheap = costs["the last layers"].flops < 0.6 * full.flops
 compare("much cheaper with the last layers frozen", "yes" if cheap else "no")
 
 # %% [markdown]
-# With `requires_grad = False`, the arithmetic stays as it was, and the running statistics of every ticked
+# With `requires_grad = False`, a step costs the same, and the running statistics of every ticked
 # BatchNorm leak. A frozen *last* part saves less than a frozen first one: the gradient has to pass
 # through it.
 #
@@ -597,8 +604,7 @@ from course_lib.benchmarks import peers
 peers.table()
 
 # %% [markdown]
-# timm holds BatchNorm unasked, but *replaces* its layers, so that an optimizer that held the old ones goes
-# on holding those. Lightning and fastai go on training BatchNorm in the frozen part, by default; fastai's
+# timm holds BatchNorm unasked, but *replaces* its layers, so an optimizer from before keeps the old ones. Lightning and fastai go on training BatchNorm in the frozen part, by default; fastai's
 # `BnFreeze` stops that. Lightning's stages come as a callback, fastai's with one call. Adapting
 # BatchNorm may help on pictures of another kind. `course bench peers` gives the reasons, cell by cell.
 

@@ -967,6 +967,45 @@ print("draws lost:", lost)
 # 50 <!-- evidence: scaling_photographs.more -->0.011 [0.004, 0.018]<!-- end -->; on drawn pictures <!-- evidence: scaling.few -->0.116 [0.064, 0.167]<!-- end --> and <!-- evidence: scaling.more -->0.004 [-0.009, 0.017]<!-- end -->.
 # The recipe of chapter 06 divides by one number.
 
+# %% [markdown]
+# ## Appendix: a head with a hidden layer
+#
+# Articles often put two layers in the head's place. `start` takes a head of any layers, and `head_into`
+# puts it into its network; `backbones.replace_head(network, new_head)` does so with one that is new.
+
+# %%
+torch.manual_seed(p.seed)
+width, hidden = rows["train"].values.shape[1], 256
+new_head = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+deep_head, _ = features.train_head(rows["train"], start=new_head, **settings)
+deep_net = features.head_into(backbones.load(p.backbone), deep_head)
+
+name = backbones.head_name(deep_net).split(".")[0]
+print(f"its {name}:", deep_net.get_submodule(name))
+for group in training.parameter_groups(deep_net, p.learning_rate, head=name):
+    count = sum(parameter.numel() for parameter in group["params"])
+    print(f"{group['name']}: {count:,} numbers")
+
+# %% [markdown]
+# To fine-tune such a network, name the whole of its head, as above: by itself, `training.finetune` takes
+# the last layer for the head, and the hidden one would learn as slowly as the body.
+#
+# Does it help? The ledger set it against a linear head on the same features, each with the best of four
+# learning rates. Test accuracy with the hidden layer minus that without:
+#
+# | learned from | difference |
+# |---|---|
+# | 20 photographs | <!-- evidence: deeper_head_photographs.few -->0.004 [-0.005, 0.013]<!-- end --> |
+# | 100 photographs | <!-- evidence: deeper_head_photographs.from_100 -->0.002 [-0.004, 0.008]<!-- end --> |
+# | 400 photographs | <!-- evidence: deeper_head_photographs.more -->0.002 [-0.003, 0.008]<!-- end --> |
+# | 24 drawn pictures | <!-- evidence: deeper_head.few -->0.004 [-0.015, 0.024]<!-- end --> |
+# | 96 drawn pictures | <!-- evidence: deeper_head.more -->0.001 [-0.012, 0.014]<!-- end --> |
+#
+# "A hidden layer does better": <!-- evidence: deeper_head_photographs.verdict -->no difference that matters<!-- end -->
+# (<!-- evidence: deeper_head_photographs.on -->20, 100 or 400 photographs of food at 224 pixels to learn from, 400 to test; ImageNet's weights; 20 draws<!-- end -->), and on drawn pictures: <!-- evidence: deeper_head.verdict -->no difference that matters<!-- end -->
+# (<!-- evidence: deeper_head.on -->24 or 96 drawn pictures to learn from, 120 to test, 96 pixels; ImageNet's weights; 30 draws<!-- end -->). The body was trained under one linear layer, so what it knows
+# lies ready for one.
+
 # %% tags=["keep"]
 # On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
 from course_lib.setup import hosting

@@ -694,6 +694,7 @@ print("amount:", planned.facts.amount, "| stages after the head:", len(planned.p
 
 # %% tags=["nbval-ignore-output"]
 run = recipe.fit(*sets, **settings)
+print(run.report(plan=False))
 
 # %%
 assert run.test is not None

@@ -12,7 +12,7 @@ from timm.models._registry import _model_to_module
 from torch import nn
 from torchvision.models.regnet import BlockParams
 
-from course_lib import backbones
+from course_lib import backbones, training
 from course_lib.backbones import HeadError, head_name, head_names, replace_head
 
 TORCHVISION = torchvision.models.list_models(module=torchvision.models)
@@ -274,6 +274,53 @@ def test_a_wrong_number_of_classes_is_refused(bad):
     with pytest.raises(HeadError, match="expected a whole number of classes"):
         replace_head(model, bad)
     assert model[2] is head
+
+
+def deep(inputs, outputs=2):
+    return nn.Sequential(nn.Linear(inputs, 8), nn.ReLU(), nn.Linear(8, outputs))
+
+
+def test_a_head_of_several_layers_takes_the_place_of_the_old_one():
+    model, head = backbones.load("efficientnet_lite0", pretrained=False).eval(), deep(1280, 3)
+    first = head[0].weight.clone()
+    assert replace_head(model, head) is model
+    assert model.classifier is head
+    assert torch.equal(head[0].weight, first)
+    assert not head.training
+    assert model.num_classes == 3
+    assert model(torch.rand(2, 3, 64, 64)).shape == (2, 3)
+    groups = training.parameter_groups(model, 0.001, head="classifier")
+    assert {id(each) for each in groups[1]["params"]} == {id(each) for each in head.parameters()}
+    conv = nn.Sequential(nn.Conv2d(512, 8, 1), nn.ReLU(), nn.Conv2d(8, 3, 1))
+    squeezed = replace_head(backbones.load("squeezenet1_1", pretrained=False).double(), conv)
+    assert squeezed(torch.rand(2, 3, 64, 64).double()).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (deep(6), "can't take what the old one took, 5 features: .*must have that many inputs"),
+        (nn.Flatten(0), r"gives \(10,\) for \(2, 5\); expected a score for each class"),
+        (nn.LSTM(5, 2), "gives tuple for"),
+    ],
+)
+def test_a_module_that_is_no_head_here_is_refused(head, said):
+    model = small_net()
+    old = model[2]
+    with pytest.raises(HeadError, match=said):
+        replace_head(model, head)
+    assert model[2] is old
+    assert head.training
+
+
+def test_several_heads_want_a_module_each():
+    with no_numbers():
+        model = vision("inception_v3")
+    with pytest.raises(HeadError, match=r"2 heads, 'fc', 'AuxLogits\.fc', and they need a module"):
+        replace_head(model, deep(2048))
+    with no_numbers():
+        replace_head(model, deep(2048), head="fc")
+    assert len(model.fc) == 3
 
 
 class Tied(Named):

@@ -252,6 +252,7 @@ def test_train_and_predict_as_a_person_does(tmp_path, monkeypatch, capsys):
             (tmp_path / "pictures" / label / each.name).write_bytes(each.read_bytes())
     status, out, _ = run(capsys, "train", "pictures", "--minutes", "0.1", "--size", "64")
     assert status == 0
+    assert out.count("What was done") == out.count("(95 % interval)") == 1
     assert "course predict mine.safetensors PHOTO" in out
     status, out, _ = run(capsys, "predict", "mine.safetensors", "pictures", "--json")
     assert status == 0

@@ -148,6 +148,14 @@ def test_overlay_keeps_the_bright_part_bright():
     pixels(figure)
 
 
+def test_overlay_of_a_dark_picture_is_not_nearly_black():
+    figure, axes = plots.new_axes()
+    dark = np.linspace(0.02, 0.35, 64).reshape(8, 8, 1).repeat(3, -1)
+    plots.overlay(axes[0, 0], dark, np.zeros((8, 8)))
+    assert axes[0, 0].get_images()[0].get_array().mean() > 0.25
+    pixels(figure)
+
+
 def test_interval_panels_share_an_axis_and_mark_one_row_by_shape():
     figure = FIGURES["interval_panels"]()
     one, two = (axis for axis in figure.axes if axis.get_title())

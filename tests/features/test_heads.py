@@ -13,6 +13,10 @@ from course_lib.features import FeaturesError, heads
 from course_lib.training import finetune
 
 
+def deep(inputs, outputs):
+    return nn.Sequential(nn.Linear(inputs, 8), nn.ReLU(), nn.Linear(8, outputs))
+
+
 class Frozen(nn.Module):
     """A network whose body is frozen: no gradients, and in evaluation mode whatever happens."""
 
@@ -50,6 +54,21 @@ def test_same_weights_as_on_the_frozen_network(net, data, optimizer, batch_size)
     torch.testing.assert_close(head.bias, whole.head.bias, atol=1e-5, rtol=0)
     assert not torch.equal(head.weight, net.fc.weight)  # it did learn, and on a copy
     assert history[-1].train_loss == pytest.approx(expected[-1].train_loss, abs=1e-5)
+
+
+def test_a_head_with_a_hidden_layer_learns_the_same_and_goes_into_its_network(net, data):
+    rows = features.extract(net, data, cache=False)
+    start = deep(6, 3).requires_grad_(False)
+    head, _ = features.train_head(rows, start=start, epochs=4, lr=0.03, batch_size=3, seed=7)
+    with_it = features.head_into(copy.deepcopy(net), start.requires_grad_())
+    whole = Frozen(with_it)
+    finetune(whole, data, epochs=4, lr=0.03, batch_size=3, seed=7, head="head")
+    for name, value in whole.head.state_dict().items():
+        torch.testing.assert_close(head.get_parameter(name), value, atol=1e-5, rtol=0)
+        assert not torch.equal(value, start.state_dict()[name]), "it learned, and on a copy"
+    features.head_into(net, head)
+    assert net.fc is not head
+    torch.testing.assert_close(net.eval()(data.tensors[0]), head(rows.values))
 
 
 def test_however_many_rows_are_picked_at_a_time_the_batches_are_the_same(net, data, monkeypatch):
@@ -102,6 +121,9 @@ def test_validation_and_test_rows_are_measured(net, data):
         ({"num_classes": 2}, "num_classes is 2, and there is a class number 2"),
         ({"start": nn.Linear(5, 3)}, "takes 5 features .* expected 6 and 3"),
         ({"start": nn.Linear(6, 3), "num_classes": 4}, "expected 6 and 4"),
+        ({"start": deep(5, 3)}, "can't take what the old one took, 6 features"),
+        ({"start": deep(6, 2)}, "num_classes is 2, and there is a class number 2"),
+        ({"start": deep(6, 3), "num_classes": 4}, "expected 6 and 4"),
     ],
 )
 def test_what_does_not_fit_is_refused(net, data, settings, said):

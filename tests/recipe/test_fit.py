@@ -220,7 +220,7 @@ def test_tiny_classes_are_named_and_nothing_is_nan(counts):
     sets = [unequal(counts, 1), unequal((8, 1), 2), unequal((30, 30), 3)]
     told = []
     run = run_it(sets, make_net(2), say=told.append)
-    report = flat("\n".join(told))
+    report = flat("\n".join([*told, run.report()]))
     assert "nan" not in report
     assert "1 has" in report
     assert "cross-validation" in report
@@ -249,6 +249,7 @@ def test_plan_only_trains_nothing_and_a_plan_of_your_own_is_followed(sets):
     run = run_it(sets, plan_only=True, say=said.append)
     assert run.steps == []
     assert said == [f"The plan\n{run.plan}"]
+    assert repr(run).endswith("a plan, nothing trained.")
     with pytest.raises(TrainingError, match="Leave out plan_only"):
         run.predict(sets[0][0][0])
     mine = run.plan.changed(stages=(), penalties=(3.0,))
@@ -433,9 +434,11 @@ def test_from_a_folder_to_a_prediction(folder, tmp_path):
     assert [each.splitlines()[0] for each in said] == [
         "Before it starts",
         "The plan",
-        "What was done",
+        repr(run),
     ]
-    assert "95 % interval" in flat(said[-1])
+    result = f"accuracy {run.test.accuracy:.2f} ["
+    assert result in said[-1]
+    assert result in flat(run.report()).split("95 % interval")[0]
     picture = folder / "red" / "0.png"
     now, tomorrow = run.predict(picture), recipe.load(run.path).predict(picture)
     assert now.label == "red"

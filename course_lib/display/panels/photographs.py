@@ -154,8 +154,13 @@ class PhotographPanel(Panel):
         )  # fmt: skip
         go = w.Button(description="Look at it", tooltip="Open the file at this path")
         go.on_click(lambda _: self.open(path.value))
+        path.observe(self._written, names="value")  # at Enter
         hint = w.HTML(f'<div style="max-width: 46em; line-height: 1.5">{self.hint}</div>')
         return [upload, w.HTML(DROP_ZONE), w.HBox([path, go]), hint, *self.more_controls()]
+
+    def _written(self, change: Any) -> None:
+        if change["new"].strip():
+            self.open(change["new"])
 
     def _uploaded(self, change: Any) -> None:
         for name, content in uploaded_files(change["new"]):

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from course_lib.errors import CourseError
+from course_lib.errors import CourseError, CourseWarning
 from course_lib.paths import user_path
 from course_lib.weights.errors import CheckpointError, LoadError
 from course_lib.weights.reading.checkpoint import read_object
@@ -188,6 +188,7 @@ def resume_checkpoint(
         warnings.warn(
             "DistributedDataParallel chose what to synchronise when it was built, and other "
             "parameters are frozen now: wrap the inner module again.",
+            CourseWarning,
             stacklevel=2,
         )
     told = {key: content[key] for key in ("epoch", "step", "metrics", "extra")}
