@@ -11,10 +11,11 @@ import math
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,7 @@ from course_lib.paths import write_file
 from course_lib.recipe.calibration import temperature
 from course_lib.recipe.prediction import Predictor
 from course_lib.recipe.saved import save
+from course_lib.training.memory import is_shortage
 from course_lib.training.precision import Precision
 from course_lib.weights import save_weights
 from course_lib.weights.loading.load import load_weights
@@ -149,6 +151,16 @@ class Job:
 
     def go(self) -> JobResult:
         """Resume or start, train, and finish."""
+        try:
+            return self._go()
+        except CourseError:
+            raise
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            self._out_of_memory(error, save=False)  # in the middle of a change, perhaps
+
+    def _go(self) -> JobResult:
         self._resume()
         done = self.folder / RESULT
         if self.at.stage >= len(self.stages) and done.exists():
@@ -239,8 +251,10 @@ class Job:
                 logits = self.wrapped(images)
             value = self._loss(logits, targets) / share
             self.precision.scaler.scale(value * place.world).backward()
-        except torch.OutOfMemoryError as error:
-            self._out_of_memory(error)
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            self._out_of_memory(error, save=True)
         if config.clip:
             self.precision.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(
@@ -394,13 +408,15 @@ class Job:
             'amp = "off", in another folder (out = ...).'
         )
 
-    def _out_of_memory(self, error: torch.OutOfMemoryError) -> None:
+    def _out_of_memory(self, error: Exception, save: bool) -> NoReturn:
         for parameter in self.model.parameters():
             parameter.grad = None
-        self._save_alone()
+        traceback.clear_frames(error.__traceback__)  # what the step computed
+        if save:
+            self._save_alone()
         half = max(self.place.world, self.config.batch_size // 2)
         raise CourseError(
-            f"The device is out of memory at step {self.at.total} with batch_size = "
+            f"The memory is full at step {self.at.total} with batch_size = "
             f"{self.config.batch_size} at {self.place.device}. {self._kept()} Take batch_size = "
             f'{half} and another folder (out = ...), a smaller size, or amp = "float16"; more '
             "frozen layers need less memory, too."
