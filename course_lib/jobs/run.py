@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,7 +48,7 @@ from course_lib.recipe.prediction import Predictor
 from course_lib.recipe.saved import save
 from course_lib.training.memory import is_shortage
 from course_lib.training.precision import Precision
-from course_lib.weights import save_weights
+from course_lib.weights import CheckpointError, save_weights
 from course_lib.weights.loading.load import load_weights
 
 STOPPED = 75
@@ -99,6 +99,27 @@ class Position:
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     best: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def checked_position(value: Any, path: Path) -> Position:
+    """The position in a checkpoint.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    empty, names = vars(Position()), []
+    if isinstance(value, Mapping) and value.keys() == empty.keys():
+        names = [name for name, each in value.items() if type(each) is not type(empty[name])
+                 or (isinstance(each, int) and not 0 <= each < 1 << 40)]  # fmt: skip
+        sums, history = value["sums"], value["history"]
+        whole = not names and len(sums) == 3 and all(type(each) is float for each in sums)
+        if whole and all(isinstance(row, Mapping) and type(row.get("val_loss")) is float
+                         and row.keys() == history[0].keys() for row in history):  # fmt: skip
+            return Position(**value)
+    raise CheckpointError(
+        f"{path} holds no position of a job{f' ({names[0]})' if names else ''}. Remove it: the one "
+        "before it is taken then."
+    )
 
 
 def train(config: JobConfig, say: Say = print) -> JobResult:
@@ -156,9 +177,14 @@ class Job:
         except CourseError:
             raise
         except Exception as error:
-            if not is_shortage(error):
+            if is_shortage(error):
+                self._out_of_memory(error, save=False)  # in the middle of a change, perhaps
+            if not isinstance(error, OSError):
                 raise
-            self._out_of_memory(error, save=False)  # in the middle of a change, perhaps
+            raise checkpoints.NotWrittenError(
+                f"The job can't go on: {error.strerror or error} ({error.filename}). "
+                f"{self._kept()} The same command goes on from there."
+            ) from error
 
     def _go(self) -> JobResult:
         self._resume()
@@ -166,7 +192,12 @@ class Job:
         if self.at.stage >= len(self.stages) and done.exists():
             self.say(f"This job is finished: {self.folder / REPORT}. For another one, name another "
                      "folder: out = ...")  # fmt: skip
-            return JobResult(True, self.at.total, self.folder, json.loads(done.read_text()))
+            try:
+                result = json.loads(done.read_bytes())
+            except (ValueError, RecursionError) as error:
+                raise CourseError(f"{done} is damaged: {error}. Delete it, and give the same "
+                                  "command again.") from error  # fmt: skip
+            return JobResult(True, self.at.total, self.folder, result)
         with _listening() as asked:
             while self.at.stage < len(self.stages):
                 if not self._stage(asked):
@@ -363,7 +394,7 @@ class Job:
                 f"{extra['processes'][1]} workers; with shards their order depends on that. Go on "
                 "with as many."
             )
-        self.at = Position(**extra["position"])
+        self.at = checked_position(extra["position"], found)
         last = min(self.at.stage, len(self.stages) - 1)
         self.optimizer = enter(self.model, self.stages[last], self.config)
         checkpoints.load(found, self.model, self.optimizer, self.precision.scaler)
