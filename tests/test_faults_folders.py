@@ -278,6 +278,7 @@ EXTRACTING = """
 """
 
 
+@pytest.mark.slow
 def test_two_kernels_on_one_cache_and_one_of_them_killed(tmp_path):
     """The same features at once: equal results, whole files, and nobody waits for the dead one."""
     killed, other = (started(EXTRACTING, tmp_path, seed) for seed in (0, 1))
