@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from course_lib.errors import CourseError
 
 DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts a Google Drive
 KAGGLE_OUTPUT = Path("/kaggle/working")  # what Kaggle keeps of a saved version
+BEFORE = "before"  # in the folder aside: what was in the place of a folder that is made anew
 WORK_FOLDER = "course-work"
 
 
@@ -125,6 +127,35 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def folder_in_place(target: Path) -> Iterator[Path]:
+    """An empty folder to fill that takes the place of ``target`` only when all is in it.
+
+    On any error, the old folder stays. Killed at any moment, the process leaves the old one or the
+    new one, or, between two renamings, the old one aside: the next write into the folder around it
+    puts it back. What is put beside the folder to fill is removed.
+    """
+    target = target.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target.parent)
+    scratch = temporary_beside(target)
+    before = scratch / BEFORE / target.name
+    try:
+        for each in (scratch, before.parent, scratch / "made"):
+            each.mkdir()
+        yield scratch / "made"
+        if target.exists():
+            target.replace(before)
+        try:
+            (scratch / "made").replace(target)
+        except BaseException:
+            if before.exists():
+                before.replace(target)
+            raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def temporary_beside(target: Path) -> Path:
     """A name that nobody can guess, in a file's folder; if this process dies, it is removed."""
     return target.with_name(f".course-{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.tmp")
@@ -191,7 +222,13 @@ def _remove_abandoned(folder: Path) -> None:
         found = re.fullmatch(r"\.course-[0-9a-f]{8}-(\d+)-[0-9a-f]{16}\.tmp", each.name)
         if found and not _lives(int(found[1])):
             with contextlib.suppress(OSError):
-                each.unlink()
+                if not each.is_dir():
+                    each.unlink()
+                    continue
+                for before in each.glob(f"{BEFORE}/*"):
+                    if not (folder / before.name).exists():
+                        before.replace(folder / before.name)
+                shutil.rmtree(each)
 
 
 def _machine() -> str:

@@ -83,14 +83,20 @@ def share(who: str = "", to: Path | str = ".") -> Path:
         The file; sharing again replaces it.
 
     Raises:
-        CollectingError: nothing is predicted yet, or the folder isn't there.
+        CollectingError: nothing is predicted yet, the folder isn't there, or can't be
+            written to.
     """
     text = collecting.packed(_noted, _SHEET, who)
     folder = Path(to).expanduser()
     if not folder.is_dir():
         raise collecting.CollectingError(f"There is no folder {folder}. Name one that is there.")
     file = folder / f"predictions-{_SHEET}.txt"
-    write_file(file, text + "\n")
+    try:
+        write_file(file, text + "\n")
+    except OSError as error:
+        raise collecting.CollectingError(
+            f"{file} can't be written: {error.strerror or error}. Name another folder: to=..."
+        ) from error
     print(f"{file}: give it to your teacher, or let the code be scanned.")
     _show_code(text)
     return file

@@ -25,6 +25,7 @@ from course_lib.features.containers import Features, FeaturesError
 from course_lib.features.taps import Tap, layout_for, pooled
 from course_lib.text import counted
 from course_lib.training.evaluation import evaluation_mode, model_device
+from course_lib.training.memory import is_shortage, told_when_full
 
 PROBED = 3  # pictures that are prepared twice beforehand, to see that they come out the same
 RANDOM_MESSAGE = (
@@ -75,6 +76,7 @@ def extract(
 
     Raises:
         UnknownNameError: no such layer.
+        OutOfMemoryError: there is too little memory; the network is as it was.
         HeadError: ``layer`` isn't given and the head can't be told for certain.
         FeaturesError: no examples, a random transform, examples that aren't pairs or differ in
             size, a layer that isn't used exactly once or whose places can't be told, features that
@@ -90,7 +92,13 @@ def extract(
         raise FeaturesError(f"workers must be 1 or more; got {workers}.")
     items = _Items(dataset)
     place = model_device(model)
-    with profile.own_streams(devices=[place]):
+    half = max(1, (batch_size or profile.current().batch_size) // 2)
+    smaller = (
+        f"The network is as it was. Take smaller batches (batch_size={half}), smaller pictures, or "
+        "fewer workers."
+    )
+    full = told_when_full("while features were computed", smaller)
+    with full, profile.own_streams(devices=[place]):
         items.probe()
         by_files = keys.of_files(dataset)
         data = by_files or items.hash()
@@ -287,7 +295,9 @@ def _mapped(workers: int | None) -> Iterator[Any]:
 def _store(folder: Path, key: str, values: Tensor, targets: Tensor) -> None:
     try:
         disk.store(folder, key, values, targets)
-    except OSError as error:  # a full or locked disk costs time later, not the features now
+    except Exception as error:  # a full disk or memory costs time later, not the features now
+        if not (isinstance(error, OSError) or is_shortage(error)):
+            raise
         said = f"The features can't be kept in {folder}: {error}."
         warnings.warn(said, CourseWarning, stacklevel=3)
 

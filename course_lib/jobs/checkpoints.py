@@ -107,7 +107,11 @@ def about(path: Path) -> Mapping[str, Any]:
     """
     content = read_object(path)
     extra = content.get("extra") if isinstance(content, Mapping) else None
-    if not isinstance(extra, Mapping) or "position" not in extra:
+    if not isinstance(extra, Mapping) or not (
+        isinstance(extra.get("config"), Mapping)
+        and isinstance(extra.get("processes"), list)
+        and "position" in extra
+    ):
         raise CheckpointError(f"{path} is no checkpoint of a job.")
     return extra
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ class Logs:
         path = self.folder / "steps.csv"
         self.purge = step + 1
         if path.exists():
-            whole = [row for row in path.read_text().splitlines()[1:] if row.count(",") == 2]
+            rows = path.read_text(errors="replace").splitlines()[1:]
+            whole = [row for row in rows if re.fullmatch(r"\d{1,15},[^,]+,[^,]+", row, re.ASCII)]
             kept = [each for each in whole if int(each.partition(",")[0]) <= step]
             write_file(path, "\n".join([",".join(STEPS), *kept, ""]))
 

@@ -11,10 +11,11 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +47,9 @@ from course_lib.paths import write_file
 from course_lib.recipe.calibration import temperature
 from course_lib.recipe.prediction import Predictor
 from course_lib.recipe.saved import save
+from course_lib.training.memory import is_shortage
 from course_lib.training.precision import Precision
-from course_lib.weights import save_weights
+from course_lib.weights import CheckpointError, save_weights
 from course_lib.weights.loading.load import load_weights
 
 STOPPED = 75
@@ -98,6 +100,27 @@ class Position:
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     best: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def checked_position(value: Any, path: Path) -> Position:
+    """The position in a checkpoint.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    empty, names = vars(Position()), []
+    if isinstance(value, Mapping) and value.keys() == empty.keys():
+        names = [name for name, each in value.items() if type(each) is not type(empty[name])
+                 or (isinstance(each, int) and not 0 <= each < 1 << 40)]  # fmt: skip
+        sums, history = value["sums"], value["history"]
+        whole = not names and len(sums) == 3 and all(type(each) is float for each in sums)
+        if whole and all(isinstance(row, Mapping) and type(row.get("val_loss")) is float
+                         and row.keys() == history[0].keys() for row in history):  # fmt: skip
+            return Position(**value)
+    raise CheckpointError(
+        f"{path} holds no position of a job{f' ({names[0]})' if names else ''}. Remove it: the one "
+        "before it is taken then."
+    )
 
 
 def train(config: JobConfig, say: Say = print) -> JobResult:
@@ -155,12 +178,32 @@ class Job:
 
     def go(self) -> JobResult:
         """Resume or start, train, and finish."""
+        try:
+            return self._go()
+        except CourseError:
+            raise
+        except Exception as error:
+            if is_shortage(error):
+                self._out_of_memory(error, save=False)  # in the middle of a change, perhaps
+            if not isinstance(error, OSError):
+                raise
+            raise checkpoints.NotWrittenError(
+                f"The job can't go on: {error.strerror or error} ({error.filename}). "
+                f"{self._kept()} The same command goes on from there."
+            ) from error
+
+    def _go(self) -> JobResult:
         self._resume()
         done = self.folder / RESULT
         if self.at.stage >= len(self.stages) and done.exists():
             self.say(f"This job is finished: {self.folder / REPORT}. For another one, name another "
                      "folder: out = ...")  # fmt: skip
-            return JobResult(True, self.at.total, self.folder, json.loads(done.read_text()))
+            try:
+                result = json.loads(done.read_bytes())
+            except (ValueError, RecursionError) as error:
+                raise CourseError(f"{done} is damaged: {error}. Delete it, and give the same "
+                                  "command again.") from error  # fmt: skip
+            return JobResult(True, self.at.total, self.folder, result)
         with _listening() as asked:
             while self.at.stage < len(self.stages):
                 if not self._stage(asked):
@@ -245,8 +288,10 @@ class Job:
                 logits = self.wrapped(images)
             value = self._loss(logits, targets) / share
             self.precision.scaler.scale(value * place.world).backward()
-        except torch.OutOfMemoryError as error:
-            self._out_of_memory(error)
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            self._out_of_memory(error, save=True)
         if config.clip:
             self.precision.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(
@@ -358,7 +403,7 @@ class Job:
                 f"{extra['processes'][1]} workers; with shards their order depends on that. Go on "
                 "with as many."
             )
-        self.at = Position(**extra["position"])
+        self.at = checked_position(extra["position"], found)
         self.optimizer = self._entered(self.model)
         whole_s = self._entered(self.whole) if self.shared else self.optimizer
         checkpoints.load(found, self.whole, whole_s, self.precision.scaler)
@@ -419,13 +464,15 @@ class Job:
             'amp = "off", in another folder (out = ...).'
         )
 
-    def _out_of_memory(self, error: torch.OutOfMemoryError) -> None:
+    def _out_of_memory(self, error: Exception, save: bool) -> NoReturn:
         for parameter in self.model.parameters():
             parameter.grad = None
-        self._save_alone()
+        traceback.clear_frames(error.__traceback__)  # what the step computed
+        if save:
+            self._save_alone()
         half = max(self.place.world, self.config.batch_size // 2)
         raise CourseError(
-            f"The device is out of memory at step {self.at.total} with batch_size = "
+            f"The memory is full at step {self.at.total} with batch_size = "
             f"{self.config.batch_size} at {self.place.device}. {self._kept()} Take batch_size = "
             f'{half} and another folder (out = ...), a smaller size, or amp = "float16"; more '
             "frozen layers need less memory, too."

@@ -16,7 +16,12 @@ from course_lib.recipe.plan import UNTRAINED, Stage
 from course_lib.recipe.report import RecipeRun, Step
 from course_lib.recipe.sizes import Looked
 from course_lib.recipe.stages import between, run_stage
-from course_lib.training.errors import NonFiniteLossError
+from course_lib.training.errors import NonFiniteLossError, OutOfMemoryError
+from course_lib.training.memory import told_when_full
+
+SMALLER = (
+    "What was best by then is kept. Give smaller pictures (size=...) or batches (batch_size=...)."
+)
 
 Split = tuple[Tensor, Tensor]  # rows to train on, rows to measure on
 
@@ -87,9 +92,13 @@ class Following:
         self.networks: list[nn.Module] = []
         try:
             if self.run.plan.stages and not self.run.interrupted:
-                self.compete()
-        except KeyboardInterrupt:
-            self.run.interrupted = True
+                with told_when_full("while a stage was tried", SMALLER):
+                    self.compete()
+        except (KeyboardInterrupt, OutOfMemoryError) as error:
+            if isinstance(error, OutOfMemoryError):
+                self.run.remarks.append(f"The stages ended early. {error}")
+            else:
+                self.run.interrupted = True
             if self.run.plan.folds > 1:  # no network has been trained on all pictures yet
                 self.kept, self.penalty = [], trial.penalty
                 self.run.unseen = self.looked.answers

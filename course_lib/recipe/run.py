@@ -42,9 +42,12 @@ from course_lib.recipe.sizes import (
     measure_costs,
     sizes_of,
 )
-from course_lib.training.errors import TrainingError
+from course_lib.training.errors import OutOfMemoryError, TrainingError
+from course_lib.training.memory import told_when_full
 
 PRIOR = 4.0  # holds the temperature near 1 where few pictures tell; see calibration
+
+SMALLER = "Give smaller pictures (size=...), or a smaller network (model=...)."
 
 Say = Callable[[str], object]
 Folder = str | Path
@@ -118,6 +121,7 @@ def fit(
         UnknownNameError: no such backbone, or no such number in a plan.
         TrainingError: pictures, model and plan don't fit each other, no validation pictures, or
             too few to learn from.
+        OutOfMemoryError: there is too little memory even for the smallest pictures.
         HeadError: the head can't be found.
         CheckpointError: ``save_to`` can't be written. Nothing was trained then.
         NotSavedError: it could be written at the start, and can't be at the end; the trained run
@@ -140,7 +144,7 @@ def fit(
     head = backbones.head_name(network)
     if save_to is not None:
         check_target(save_to, sum(each.nbytes for each in network.state_dict().values()))
-    with _threads(pictures.workers) as threads:
+    with _threads(pictures.workers) as threads, told_when_full("in the recipe", SMALLER):
         costs, sizes = _prices(network, pictures, clock, say)
         climb = Climb()
         looked = climb.go(network, pictures, sizes, penalties, class_weight, costs, clock)
@@ -230,7 +234,7 @@ def _prices(
         return None, sizes
     costs = measure_costs(network, pictures, sizes)
     say(costs.described(pictures.counts, clock.seconds))
-    return costs, sizes
+    return costs, tuple(costs.features)
 
 
 def _affords(looked: Looked, costs: Costs | None, clock: Clock) -> int:
@@ -275,6 +279,8 @@ def _finish(
         except KeyboardInterrupt:
             run.interrupted = True
             run.remarks.append("You stopped it before the test pictures were measured.")
+        except OutOfMemoryError as error:
+            run.remarks.append(f"The test pictures weren't measured. {error}")
     run.calibration = calibrated(logits, targets, cooled, on)
     about = {"backbone": pictures.backbone, "plan": str(run.plan), "result": run.result()}
     run.predictor = Predictor(

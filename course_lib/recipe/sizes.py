@@ -16,7 +16,9 @@ from course_lib.recipe.answers import Answers, Share
 from course_lib.recipe.heads import ClassWeight, cross_validated
 from course_lib.recipe.pictures import Pictures, length
 from course_lib.text import counted, wrapped
+from course_lib.training.errors import OutOfMemoryError
 from course_lib.training.evaluation import model_device
+from course_lib.training.memory import is_shortage
 
 USUAL = (96, 160, 224)
 RESERVED = 0.2  # share of the time that isn't planned for: estimates are estimates
@@ -150,6 +152,9 @@ def measure_costs(model: nn.Module, pictures: Pictures, sizes: Sequence[int]) ->
         model: the network; it is left alone.
         pictures: of any size.
         sizes: sides in pixels; 0: as the data sets give them.
+
+    Returns:
+        The costs of the sizes that there is memory for.
     """
     place, threads = model_device(model), torch.get_num_threads()
     trial = copy.deepcopy(model).eval()
@@ -161,20 +166,26 @@ def measure_costs(model: nn.Module, pictures: Pictures, sizes: Sequence[int]) ->
         trial(batch)
 
     for size in sizes:
-        train = pictures.at(size).train
-        places = range(0, length(train), max(1, length(train) // SAMPLE))[:SAMPLE]
-        began = time.perf_counter()
-        batch = torch.stack([train[each][0] for each in places])
-        prepared = time.perf_counter() - began
-        batch = batch.to(place)
-        if pictures.workers:  # each computes with one thread, and all of them at once
-            torch.set_num_threads(1)
-        took = prepared + _seconds(partial(forward, batch))
-        torch.set_num_threads(threads)
-        found[size] = took / len(batch) / max(1, pictures.workers)
-        if len(found) == 1:
-            step = _seconds(partial(_step, trial, batch)) / len(batch)
-            training = max(1.0, step / found[size])
+        try:
+            train = pictures.at(size).train
+            places = range(0, length(train), max(1, length(train) // SAMPLE))[:SAMPLE]
+            began = time.perf_counter()
+            batch = torch.stack([train[each][0] for each in places])
+            prepared = time.perf_counter() - began
+            batch = batch.to(place)
+            if pictures.workers:  # each computes with one thread, and all of them at once
+                torch.set_num_threads(1)
+            took = prepared + _seconds(partial(forward, batch))
+            torch.set_num_threads(threads)
+            found[size] = took / len(batch) / max(1, pictures.workers)
+            if len(found) == 1:
+                step = _seconds(partial(_step, trial, batch)) / len(batch)
+                training = max(1.0, step / found[size])
+        except Exception as error:
+            torch.set_num_threads(threads)
+            if not found or not is_shortage(error):
+                raise
+            break  # the larger ones take more
     return Costs(found, training)
 
 
@@ -274,6 +285,11 @@ class Climb:
                 if self.chosen is None:
                     raise
                 self.interrupted = True
+                break
+            except OutOfMemoryError:
+                if self.chosen is None:
+                    raise
+                self.reasons.append(f"{size} pixels take more memory than there is.")
                 break
             self.trials.append(now.trial)
             if lowest and lowest.answers.gain(now.answers).low > 0:

@@ -5,7 +5,7 @@ Start with :func:`finetune`; :func:`evaluate` and :func:`predict` measure the re
 """
 
 from course_lib.training.epochs import EpochEnd
-from course_lib.training.errors import NonFiniteLossError, TrainingError
+from course_lib.training.errors import NonFiniteLossError, OutOfMemoryError, TrainingError
 from course_lib.training.evaluation import Evaluation, Predictions, evaluate, predict
 from course_lib.training.groups import parameter_groups
 from course_lib.training.history import EpochRecord, History
@@ -15,8 +15,8 @@ from course_lib.training.snapshot import WeightSnapshot
 from course_lib.training.staged import depth_rates, hold_statistics, pull_to_start, warm_up_and_fall
 
 __all__ = [
-    "EpochEnd", "EpochRecord", "Evaluation", "History", "NonFiniteLossError", "Predictions",
-    "TrainingError", "WeightSnapshot", "accuracy", "confusion_matrix", "depth_rates", "evaluate",
-    "finetune", "hold_statistics", "parameter_groups", "predict", "pull_to_start",
-    "warm_up_and_fall",
+    "EpochEnd", "EpochRecord", "Evaluation", "History", "NonFiniteLossError", "OutOfMemoryError",
+    "Predictions", "TrainingError", "WeightSnapshot", "accuracy", "confusion_matrix",
+    "depth_rates", "evaluate", "finetune", "hold_statistics", "parameter_groups", "predict",
+    "pull_to_start", "warm_up_and_fall",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from course_lib.training.batches import count_batches, unpack
 from course_lib.training.errors import NonFiniteLossError, TrainingError
 from course_lib.training.evaluation import measure, modes_of, restore_modes
 from course_lib.training.history import EpochRecord, History
+from course_lib.training.memory import is_shortage, shortage
 from course_lib.training.metrics import check_outputs, count_correct, said
 from course_lib.training.precision import Precision
 from course_lib.training.reduction import Loss, total_loss, value_of
@@ -55,6 +56,7 @@ class Run:
         history: the epochs that were finished.
         epoch: the one under way, from 1.
         batch: the one under way, from 1; 0 between two epochs.
+        size: examples in the batch that was trained on last.
     """
 
     model: nn.Module
@@ -72,6 +74,7 @@ class Run:
     history: History = field(default_factory=History)
     epoch: int = 0
     batch: int = 0
+    size: int = 0
 
     def go(self, batches: Iterable[Any], measured: dict[str, Iterable[Any]]) -> None:
         """Train; however it ends, the model is left ready to use.
@@ -90,10 +93,15 @@ class Run:
             if self.on_interrupt == "raise":
                 error.add_note(self._note())
                 raise
-        except BaseException as error:
+        except Exception as error:
+            if is_shortage(error):
+                raise shortage(error, f"in {self._where()}", self._smaller()) from error
             error.add_note(self._note())
             if "more than 1 value per channel" in str(error):
                 error.add_note(SINGLE_EXAMPLE)
+            raise
+        except BaseException as error:
+            error.add_note(self._note())
             raise
         finally:
             if not ended_well or self.history.kept_epoch != len(self.history):
@@ -142,6 +150,7 @@ class Run:
         precision = self.precision.autocast()
         for self.batch, batch in enumerate(batches, start=1):
             images, targets = unpack(batch, self.batch)
+            self.size = len(images)
             # Of *all* parameters: a gradient that the optimizer doesn't know would pile up.
             for parameter in parameters:
                 parameter.grad = None
@@ -226,6 +235,13 @@ class Run:
     def _weights_kept(self) -> str:
         epoch = self.history.kept_epoch
         return f"the weights of epoch {epoch}" if epoch else "the weights it came with"
+
+    def _smaller(self) -> str:
+        half = f", such as batch_size={self.size // 2}" if self.size > 1 else ""
+        return (
+            f"The model holds {self._weights_kept()}. Take smaller batches{half}, smaller "
+            "pictures, or freeze more of the network."
+        )
 
     def _note(self) -> str:
         return f"The training ended in {self._where()}; the model holds {self._weights_kept()}."

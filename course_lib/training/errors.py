@@ -7,6 +7,10 @@ class TrainingError(CourseError, ValueError):
     """A run that can't start, or can't go on; the message says why and what to do."""
 
 
+class OutOfMemoryError(TrainingError):
+    """There was too little memory, the computer's or the GPU's; the message says what to take."""
+
+
 class NonFiniteLossError(TrainingError):
     """The loss or the weights became infinite or not-a-number.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from course_lib import profile
 from course_lib.training.batches import Data, as_batches, check_classes, unpack, with_indices
 from course_lib.training.errors import TrainingError
+from course_lib.training.memory import told_when_full
 from course_lib.training.metrics import accuracy, check_outputs, confusion_matrix
 from course_lib.training.reduction import Loss, check_loss, total_loss, value_of
 
@@ -189,11 +190,13 @@ def _outputs(
 def _inference(model: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
     """The device, to compute without changing modes, gradients and random streams."""
     place = model_device(model) if device is None else torch.device(device)
-    model.to(place)
     # Every run through a DataLoader draws a number from the global stream. Were it not put back,
     # measuring in between would give the training that follows other random numbers.
-    with evaluation_mode(model), torch.no_grad(), profile.own_streams(devices=[place]):
-        yield place
+    with told_when_full("while the model was measured", "It is as it was. Hand over a DataLoader "
+                        "with a smaller batch_size, or smaller pictures."):  # fmt: skip
+        model.to(place)
+        with evaluation_mode(model), torch.no_grad(), profile.own_streams(devices=[place]):
+            yield place
 
 
 def model_device(model: nn.Module) -> torch.device:

@@ -17,9 +17,11 @@ from course_lib.training.batches import (
     reseed,
 )
 from course_lib.training.epochs import EpochEnd, Run
-from course_lib.training.errors import TrainingError
+from course_lib.training.errors import OutOfMemoryError, TrainingError
+from course_lib.training.evaluation import model_device
 from course_lib.training.groups import HeadChoice
 from course_lib.training.history import History
+from course_lib.training.memory import told_when_full
 from course_lib.training.optimizers import OptimizerChoice, build_optimizer, check_settings
 from course_lib.training.precision import Precision
 from course_lib.training.reduction import Loss
@@ -109,6 +111,7 @@ def finetune(
 
     Raises:
         DataError: data sets whose classes have other names, or another order.
+        OutOfMemoryError: there is too little memory; the same weights put back.
         TrainingError: settings, data and model don't fit; what shows before the first batch is
             refused before anything changes.
         UnknownNameError: no such head or optimizer.
@@ -131,11 +134,19 @@ def finetune(
         for each in [batches, *measured.values()]:
             reseed(each, seed)
     forget_other_classes(model, train)
-    model.to(place)
+    came_from = model_device(model)
+    try:
+        with told_when_full("before the first batch", "The model is as it was. Take a smaller one, "
+                            "or free memory: restart other notebooks."):  # fmt: skip
+            model.to(place)
+            kept = WeightSnapshot(model)
+    except OutOfMemoryError:
+        model.to(came_from)  # some of it may have been moved
+        raise
     run = Run(
         model=model, optimizer=made, loss=loss, precision=precision, scheduler=planned,
         epochs=epochs, restore_best=restore_best, patience=patience, on_epoch_end=on_epoch_end,
-        on_interrupt=on_interrupt, progress=progress, kept=WeightSnapshot(model),
+        on_interrupt=on_interrupt, progress=progress, kept=kept,
     )  # fmt: skip
     run.go(batches, measured)
     return run.history

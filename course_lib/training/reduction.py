@@ -12,6 +12,7 @@ from torch import Tensor
 
 from course_lib.errors import CourseError
 from course_lib.training.errors import TrainingError
+from course_lib.training.memory import is_shortage
 from course_lib.training.metrics import said
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -52,9 +53,11 @@ def value_of(loss: Loss, logits: Tensor, targets: Tensor, first: bool = False) -
                 value = loss(logits, targets)
         else:
             value = loss(logits, targets)
-    except (CourseError, torch.OutOfMemoryError):
+    except CourseError:
         raise
     except (IndexError, RuntimeError, TypeError, UserWarning, ValueError) as error:
+        if is_shortage(error):
+            raise
         raise TrainingError(
             f"The loss can't take scores of {said(logits)} and class numbers of {said(targets)}: "
             f"{error}. It is called as loss(scores, targets). For classes there is "

@@ -666,7 +666,7 @@ compare("ahead at 10 pictures", ahead[0] + 0.0, digits=1)
 #
 # - **Few examples** (C18): "a model trained on a few examples only is worse than a fine-tuned
 #   one". With ten *photographs* and ImageNet's weights, all layers trained minus
-#   scratch: <!-- evidence: C18_photographs.gain_10 -->0.051 [0.004, 0.094]<!-- end -->; the head only minus scratch: <!-- evidence: C18_photographs.head_10 -->0.202 [0.148, 0.250]<!-- end -->
+#   scratch: <!-- evidence: C18_photographs.gain_10 -->0.049 [0.009, 0.086]<!-- end -->; the head only minus scratch: <!-- evidence: C18_photographs.head_10 -->0.199 [0.152, 0.240]<!-- end -->
 #   (<!-- evidence: C18_photographs.verdict -->held<!-- end -->). With ten digits: <!-- evidence: C18.gain -->-0.003 [-0.017, 0.011]<!-- end --> (<!-- evidence: C18.verdict -->no difference that matters<!-- end -->).
 # - **Enough data, and far fewer examples** (C13): "with enough data, scratch is better"; "transfer needs far
 #   fewer". On <!-- evidence: C13.on -->25, 100 or 200 digits of 8 x 8 pixels to learn from, 450 to test; 16 draws<!-- end -->: scratch minus fine-tuned at 200 pictures is <!-- evidence: C13.enough -->-0.005 [-0.013, 0.004]<!-- end -->

@@ -257,20 +257,66 @@ def spoiled(step, spoil):
     return loss
 
 
-def test_out_of_memory_is_said_and_nothing_is_lost(pictures, tmp_path, unhurt, monkeypatch):
+def of_cuda(*_):
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def of_the_cpu(*_):
+    torch.empty(1 << 50, dtype=torch.uint8)
+
+
+def of_python(*_):
+    bytearray(1 << 60)
+
+
+@pytest.mark.parametrize("full", [of_cuda, of_the_cpu, of_python])
+def test_out_of_memory_is_said_and_nothing_is_lost(pictures, tmp_path, unhurt, monkeypatch, full):
     """At step 8 of 15, in the middle of an epoch, and no checkpoint since the last one's end."""
-
-    def full(_):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
     config = job(pictures, tmp_path)
     monkeypatch.setattr(run.Job, "_loss", spoiled(8, full))
-    with pytest.raises(CourseError, match="out of memory at step 8") as error:
+    with pytest.raises(CourseError, match="memory is full at step 8") as error:
         train(config, quiet)
     assert "batch_size = 4" in str(error.value)
     assert f"{tmp_path}/checkpoints/step-00000008" in str(error.value)
     monkeypatch.undo()
     train(config, quiet)  # with room, the same job goes on
+    assert same(final(unhurt[0]), final(tmp_path)) == []
+
+
+@pytest.mark.parametrize("place", ["step", "measure"])
+def test_out_of_memory_in_the_middle_of_a_change_saves_nothing_of_it(
+    pictures, tmp_path, unhurt, monkeypatch, place
+):
+    """Half of the weights may be of one step, half of the next: what counts was saved before."""
+    config = job(pictures, tmp_path)
+    if place == "step":
+        real, calls = torch.amp.GradScaler.step, []
+
+        def halfway(self, optimizer, *given):
+            calls.append(1)
+            if len(calls) == 9:
+                with torch.no_grad():
+                    optimizer.param_groups[0]["params"][0].add_(1)
+                of_the_cpu()
+            return real(self, optimizer, *given)
+
+        monkeypatch.setattr(torch.amp.GradScaler, "step", halfway)
+    else:
+        measured = run.measure
+        calls = []
+
+        def full(*given, **named):
+            calls.append(1)
+            if len(calls) == 2:
+                of_the_cpu()
+            return measured(*given, **named)
+
+        monkeypatch.setattr(run, "measure", full)
+    with pytest.raises(CourseError, match=r"memory is full.*batch_size = 4") as error:
+        train(config, quiet)
+    assert "checkpoints/step-00000005" in str(error.value)
+    monkeypatch.undo()
+    train(config, quiet)
     assert same(final(unhurt[0]), final(tmp_path)) == []
 
 

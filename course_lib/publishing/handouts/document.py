@@ -4,11 +4,19 @@ Notebooks, cheat sheets and plans are all turned into these. So whatever is true
 such as that a picture has a text alternative, is said here once and holds for all.
 """
 
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
 from course_lib.errors import CourseError
+
+# What steers a text instead of being read: control characters, halves of characters, marks that
+# turn the direction of reading.
+_STEERS = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 class HandoutError(CourseError, ValueError):
@@ -210,6 +218,27 @@ class Document:
     blocks: tuple[Block, ...]
     address: str | None = None
     one_page: bool = False
+
+
+def legible(text: str, backslash: str = "\\") -> str:
+    """A text in which what would steer a reader's program is written out, such as ``\\x1b``.
+
+    Args:
+        text: a whole page in its own notation.
+        backslash: how a backslash is written in that notation.
+    """
+    return _STEERS.sub(lambda found: backslash + ascii(found[0])[2:-1], text)
+
+
+@contextmanager
+def flat_enough() -> Iterator[None]:
+    """What is thousands of levels deep is an error of ours, and no end of the stack."""
+    try:
+        yield
+    except RecursionError as error:
+        raise HandoutError(
+            "There is too much inside of each other to be set: flatten it."
+        ) from error
 
 
 def line(text: str) -> tuple[Inline, ...]:

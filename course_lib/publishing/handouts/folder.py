@@ -1,11 +1,9 @@
 """All handouts into one folder, with an index."""
 
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from course_lib.paths import repo_root
+from course_lib.paths import folder_in_place, repo_root
 from course_lib.publishing import notebooks
 from course_lib.publishing.addresses import Address
 from course_lib.publishing.handouts import document as doc
@@ -90,29 +88,34 @@ def build(
             f"{target} holds other things than handouts, and would be replaced. Name a new folder: "
             "course handouts --to FOLDER"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".handouts-") as scratch:
-        made = Path(scratch) / "made"
-        made.mkdir()
-        (made / MARK).write_text("Made by `course handouts`.\n", encoding="utf-8")
-        listed = []
-        for place, document in documents(names, where):
-            (made / place).parent.mkdir(exist_ok=True)
-            if isinstance(document, slides.Deck):
-                as_pdf, as_html = slides.pdf(document), slides.html(document)
-            else:
-                as_pdf, as_html = paper.pdf(document), page.html(document)
-            (made / f"{place}.pdf").write_bytes(as_pdf)
-            yield target / f"{place}.pdf"
-            if not place.startswith(ON_THE_SITE):
-                (made / f"{place}.html").write_text(as_html, encoding="utf-8")
-                yield target / f"{place}.html"
-            listed.append((place, document.title))
-        (made / "index.html").write_text(page.html(_index(listed)), encoding="utf-8")
-        if target.exists():
-            target.replace(Path(scratch) / "before")
-        shutil.move(made, target)
+    try:
+        with folder_in_place(target) as made:
+            yield from _fill(made, target, names, where)
+    except OSError as error:
+        raise HandoutError(
+            f"{target} can't be written: {error.strerror or error}. What was there stays. Make "
+            "room, or name another folder: course handouts --to FOLDER"
+        ) from error
     yield target / "index.html"
+
+
+def _fill(made: Path, target: Path, names: Iterable[str], where: Address | None) -> Iterator[Path]:
+    """Write all handouts into ``made``; tell where in ``target`` they will be."""
+    (made / MARK).write_text("Made by `course handouts`.\n", encoding="utf-8")
+    listed = []
+    for place, document in documents(names, where):
+        (made / place).parent.mkdir(exist_ok=True)
+        if isinstance(document, slides.Deck):
+            as_pdf, as_html = slides.pdf(document), slides.html(document)
+        else:
+            as_pdf, as_html = paper.pdf(document), page.html(document)
+        (made / f"{place}.pdf").write_bytes(as_pdf)
+        yield target / f"{place}.pdf"
+        if not place.startswith(ON_THE_SITE):
+            (made / f"{place}.html").write_text(as_html, encoding="utf-8")
+            yield target / f"{place}.html"
+        listed.append((place, document.title))
+    (made / "index.html").write_text(page.html(_index(listed)), encoding="utf-8")
 
 
 def _index(listed: list[tuple[str, str]]) -> Document:

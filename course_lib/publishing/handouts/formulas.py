@@ -33,6 +33,7 @@ def mathml(latex: str, display: bool) -> str:
     latex = re.sub(r"\\(?:begin|end)\{equation\*\}", "", latex)
     try:
         found = latex2mathml.converter.convert(latex, display="block" if display else "inline")
+        ElementTree.fromstring(found)
     except Exception as error:  # the converter has a dozen types, without a common base
         raise HandoutError(f"The formula {latex!r} can't be read: {error!r}.") from error
     unknown = re.search(r"\\[A-Za-z]+", found)
@@ -43,7 +44,10 @@ def mathml(latex: str, display: bool) -> str:
 
 def typst_math(latex: str, display: bool) -> str:
     """A formula in typst's notation, with its dollars; arguments and errors as above."""
-    inside = _set(ElementTree.fromstring(mathml(latex, display)))
+    try:
+        inside = _set(ElementTree.fromstring(mathml(latex, display)))
+    except RecursionError as error:
+        raise HandoutError(f"The formula {latex[:40]!r}... is nested too deeply.") from error
     return f"$ {inside} $" if display else f"${inside.strip()}$"
 
 

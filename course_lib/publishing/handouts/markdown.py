@@ -9,7 +9,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from course_lib.exercises import prose
 from course_lib.publishing.handouts import document as doc
-from course_lib.publishing.handouts.document import Block, HandoutError, Inline
+from course_lib.publishing.handouts.document import Block, HandoutError, Inline, flat_enough
 
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _READER = (
@@ -19,6 +19,7 @@ _READER = (
 )
 
 
+@flat_enough()
 def read(text: str) -> tuple[Block, ...]:
     """The blocks of a Markdown text. Comments, such as the marks of citations, are left out.
 

@@ -40,7 +40,12 @@ def _shown(output: Any) -> list[Block]:
     for kind, name in PICTURES.items():
         if kind in data:
             about = output.metadata.get(kind, {})
-            return [picture(base64.b64decode(data[kind]), name, about)]
+            try:
+                return [picture(base64.b64decode(data[kind]), name, about)]
+            except (OSError, TypeError, ValueError, AttributeError) as error:
+                if isinstance(error, HandoutError):
+                    raise
+                raise HandoutError(f"A stored picture can't be read: {error}.") from error
     if "application/vnd.jupyter.widget-view+json" in data:
         return []  # what needs a running program; the static picture stands beside it
     if "text/html" in data:

@@ -12,7 +12,14 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 from course_lib.publishing.handouts import document as doc
-from course_lib.publishing.handouts.document import Block, Document, Inline, words
+from course_lib.publishing.handouts.document import (
+    Block,
+    Document,
+    Inline,
+    flat_enough,
+    legible,
+    words,
+)
 from course_lib.publishing.handouts.formulas import mathml
 from course_lib.publishing.handouts.frame import COURSE, LICENCE, qr_code
 
@@ -20,6 +27,7 @@ STYLE = Path(__file__).parent / "style" / "page.css"
 MIME = {"png": "image/png", "jpeg": "image/jpeg", "svg": "image/svg+xml"}
 
 
+@flat_enough()
 def html(document: Document) -> str:
     """The document as one HTML file."""
     title = escape(f"{document.title} ({document.edition})")
@@ -31,7 +39,7 @@ def html(document: Document) -> str:
         code = f'<img class="qr" src="{source}" alt="QR code: {link}">'
     subtitle = f'<p class="subtitle">{escape(document.subtitle)}</p>' if document.subtitle else ""
     kind = ' class="sheet"' if document.one_page else ""
-    return (
+    return legible(
         "<!DOCTYPE html>\n"
         '<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -12,11 +12,20 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
+import pypdfium2
 import typst
 
 from course_lib.display import plots
 from course_lib.publishing.handouts import document as doc
-from course_lib.publishing.handouts.document import Block, Document, HandoutError, Inline, words
+from course_lib.publishing.handouts.document import (
+    Block,
+    Document,
+    HandoutError,
+    Inline,
+    flat_enough,
+    legible,
+    words,
+)
 from course_lib.publishing.handouts.formulas import typst_math
 from course_lib.publishing.handouts.frame import COURSE, LICENCE, qr_code
 
@@ -29,6 +38,7 @@ WIDEST = (
 )
 SHEET_SIZES = (10.6, 10.2, 9.8, 9.4, 9.0, 8.6, 8.2, 7.8)  # points; the first that fits one page
 NARROW = 16  # letters: a column of a table that need not share its width
+ENDLESS = 60  # letters without a blank: such a word may be broken anywhere
 LONG = 28  # lines: longer code may be broken between pages
 
 
@@ -60,8 +70,8 @@ def pages(document: Document) -> int:
 
 
 def _pages(pdf_file: bytes) -> int:
-    """How many pages a PDF of typst's has, as its page tree says."""
-    return max(map(int, re.findall(rb"/Type\s*/Pages\s*/Count (\d+)", pdf_file)))
+    """How many pages a PDF has."""
+    return len(pypdfium2.PdfDocument(pdf_file))
 
 
 def _compiled(document: Document, size: float, share: int = 100) -> bytes:
@@ -69,20 +79,27 @@ def _compiled(document: Document, size: float, share: int = 100) -> bytes:
         return _compiled_in(Path(folder), document, size, share)
 
 
+@flat_enough()
 def _compiled_in(folder: Path, document: Document, size: float, share: int) -> bytes:
     for name in ("paper.typ", "print.tmTheme"):
         shutil.copy(STYLE / name, folder / name)
     source = _Writer(folder, document.one_page).whole(document, size, share)
     main = folder / "main.typ"
-    main.write_text(source, encoding="utf-8")
+    main.write_text(legible(source, "\\\\"), encoding="utf-8")
     try:
         made = typst.compile(
             str(main), root=str(folder), ignore_system_fonts=True, pdf_standards=["ua-1"]
         )
     except typst.TypstError as error:
-        raise HandoutError(f"{document.title!r} can't be set: {error.message}") from error
+        raise refused(document.title, error) from error
     assert isinstance(made, bytes)
     return made
+
+
+def refused(title: str, error: typst.TypstError) -> HandoutError:
+    """What to say when typst can't set something."""
+    then = " Write it in letters that the fonts have." if "be displayed" in error.message else ""
+    return HandoutError(f"{title!r} can't be set: {error.message}.{then}")
 
 
 def string(text: str) -> str:
@@ -92,7 +109,14 @@ def string(text: str) -> str:
 
 def escaped(text: str) -> str:
     """A text as typst's markup that means only itself; quotes become typographic ones."""
-    return re.sub(r"""([\\*_#$@<>~`=\-+/\[\]{}.:])""", r"\\\1", text)
+    return re.sub(r"""([\\*_#$@<>~`=\-+/\[\]{}.:])""", r"\\\1", breakable(text))
+
+
+def breakable(text: str) -> str:
+    """The text, with places to break words that no line has room for."""
+    return re.sub(
+        rf"\S{{{ENDLESS},}}", lambda word: re.sub(r"(.{8})(?=.)", "\\1\u200b", word[0]), text
+    )
 
 
 def fitted(text: str, width: float = TEXT_WIDTH - 14) -> tuple[str, float]:
@@ -136,8 +160,9 @@ class _Writer:
             address, qr = string(document.address), '"qr.svg"'
         return (
             '#import "paper.typ": *\n'
-            f"#show: paper.with(title: {string(document.title)}, "
-            f"edition: {string(document.edition)}, subtitle: {string(document.subtitle)}, "
+            f"#show: paper.with(title: {string(breakable(document.title))}, "
+            f"edition: {string(breakable(document.edition))}, "
+            f"subtitle: {string(breakable(document.subtitle))}, "
             f"course: {string(COURSE)}, licence: {string(LICENCE)}, address: {address}, qr: {qr}, "
             f"one-page: {str(document.one_page).lower()}, size: {size}pt, "
             f"share: {share}%)\n\n" + self.blocks(document.blocks)
@@ -181,11 +206,11 @@ class _Writer:
             case doc.Box("together", _, inside):
                 return f"#block(breakable: false)[{self.blocks(inside)}]"
             case doc.Box(kind, title, inside):
-                return f"#box-of({string(kind)}, {string(title)})[{self.blocks(inside)}]"
+                return f"#box-of({string(kind)}, {string(breakable(title))})[{self.blocks(inside)}]"
             case doc.Room(lines):
                 return f"#room({lines})"
             case doc.Blank(label):
-                return f"#blank({string(label)})"
+                return f"#blank({string(breakable(label))})"
             case doc.Choices(options, right):
                 return "".join(
                     f"#choice({string(letter)}, {str(letter == right).lower()})"
@@ -203,7 +228,7 @@ class _Writer:
             case doc.Text(text):
                 return escaped(text)
             case doc.Code(code):
-                return f"#raw({string(code)});"
+                return f"#raw({string(breakable(code))});"
             case doc.Math(latex):
                 formula = typst_math(latex, display=False)
                 return f"#math.equation(alt: {string(latex)}, {formula});"

@@ -26,6 +26,8 @@ from course_lib.publishing.handouts.document import (
     HandoutError,
     Inline,
     Paragraph,
+    flat_enough,
+    legible,
     line,
     words,
 )
@@ -201,6 +203,7 @@ class _Writer(paper._Writer):
         return f"#{kind}(size: 0.72em{more}, {paper.string(chr(10).join(lines))})"
 
 
+@flat_enough()
 def pdf(deck: Deck) -> bytes:
     """The slides as a PDF, one a page.
 
@@ -217,13 +220,14 @@ def pdf(deck: Deck) -> bytes:
         show = f"title: {paper.string(deck.title)}, course: {paper.string(COURSE)}"
         head = f'#import "slides.typ": *\n#show: slides.with({show})\n'
         main = folder / "main.typ"
-        main.write_text(head + "\n\n".join(parts), encoding="utf-8")
+        source = legible(head + "\n\n".join(parts), "\\\\")
+        main.write_text(source, encoding="utf-8")
         try:
             data = typst.compile(
                 str(main), root=made, ignore_system_fonts=True, pdf_standards=["ua-1"]
             )
         except typst.TypstError as error:
-            raise HandoutError(f"{deck.title!r} can't be set: {error.message}") from error
+            raise paper.refused(deck.title, error) from error
     assert isinstance(data, bytes)
     if paper._pages(data) != len(deck.slides):
         raise HandoutError(f"A slide of {deck.title!r} holds more than fits: shorten its section.")
@@ -235,7 +239,8 @@ def _first(deck: Deck, folder: Path) -> str:
     if deck.address:
         (folder / "qr.svg").write_bytes(qr_code(deck.address))
         code = f', qr: "qr.svg", address: {paper.string(deck.address)}'
-    texts = ", ".join(map(paper.string, (deck.title, deck.subtitle, COURSE)))
+    shown = map(paper.breakable, (deck.title, deck.subtitle, COURSE))
+    texts = ", ".join(map(paper.string, shown))
     return f"#first-slide({texts}{code})"
 
 
@@ -246,9 +251,10 @@ def _slide(slide: Slide, writer: _Writer, folder: Path, number: int) -> str:
         (folder / name).write_bytes(slide.picture.data)
         shown, share = f', picture: "{name}", alt: {paper.string(slide.picture.alt)}', WITH_FIGURE
     text = writer.blocks(slide.blocks)
-    return f"#slide({paper.string(slide.title)}, {share}, [{text}]{shown})"
+    return f"#slide({paper.string(paper.breakable(slide.title))}, {share}, [{text}]{shown})"
 
 
+@flat_enough()
 def html(deck: Deck) -> str:
     """The slides as one HTML file: arrow keys lead through them, "To say" opens the notes."""
     title, subtitle = escape(deck.title), escape(deck.subtitle)
@@ -264,7 +270,7 @@ def html(deck: Deck) -> str:
             f'<div class="text{_length(slide)}">{page.blocks(slide.blocks)}</div>'
             f'{_figure(slide)}{_said(slide)}<p class="number">{number}</p></section>'
         )
-    return (
+    return legible(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title} (slides)</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterable
 from html import escape
 from io import StringIO
@@ -13,7 +12,7 @@ from sphinx.util.console import nocolor
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from course_lib.chapters import CHAPTERS
-from course_lib.paths import repo_root
+from course_lib.paths import folder_in_place, repo_root
 from course_lib.publishing import notebooks
 from course_lib.publishing.addresses import Address
 from course_lib.publishing.handouts.frame import COURSE, LICENCE
@@ -56,18 +55,20 @@ def build(
     known = [each for each in CHAPTERS if notebooks.notebook_path(each.name).exists()]
     wanted = notebooks.checked(names, [each.name for each in known])
     chosen = [each for each in known if not wanted or each.name in wanted]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".site-") as scratch:
-        source, made = Path(scratch) / "source", Path(scratch) / "made"
-        source.mkdir()
-        pages.write(source, chosen, where, whole=not wanted)
-        _set(source, made, where)
-        shutil.copytree(source / pages.FILES, made / pages.FILES)
-        (made / MARK).write_text("Made by `course site`.\n", encoding="utf-8")
-        check.check(made)
-        if target.exists():
-            target.replace(Path(scratch) / "before")
-        shutil.move(made, target)
+    try:
+        with folder_in_place(target) as made:
+            source = made.with_name("source")
+            source.mkdir()
+            pages.write(source, chosen, where, whole=not wanted)
+            _set(source, made, where)
+            shutil.copytree(source / pages.FILES, made / pages.FILES)
+            (made / MARK).write_text("Made by `course site`.\n", encoding="utf-8")
+            check.check(made)
+    except OSError as error:
+        raise SiteError(
+            f"{target} can't be written: {error.strerror or error}. What was there stays. Make "
+            "room, or name another folder: course site FOLDER"
+        ) from error
     return target / "index.html"
 
 

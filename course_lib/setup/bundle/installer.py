@@ -7,14 +7,22 @@
 A second run finds everything done and opens the course, as START in FOLDER does.
 """
 
+import sys
+
+# Python looks for modules beside this file first, and nothing there is checked yet.
+if __name__ == "__main__" and not getattr(sys.flags, "safe_path", sys.flags.isolated):
+    del sys.path[0]
+
 import argparse
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
-import sys
+from collections.abc import Iterable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +31,9 @@ STARTERS = {
     "START.sh": '#!/bin/sh\nexec "$(dirname "$0")/.venv/bin/course" lab "$@"\n',
     "START.bat": '@"%~dp0.venv\\Scripts\\course.exe" lab %*\r\n',
 }
+AGAIN = "Copy the bundle again (or make it again with course bundle), then run this once more."
+# What a computer puts into the folders that somebody looks into, or onto a stick.
+NOT_OURS = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini", re.IGNORECASE)
 KEPT = ("notebooks", "data")  # where learners write: their files there are never touched
 
 
@@ -37,60 +48,119 @@ def this_target() -> str:
     return f"{kind}-{machine}-{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def check_files(wheels: list[str]) -> None:
-    """Compare what will be used with its checksums."""
-    lines = (HERE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    sums = {line[66:]: line[:64] for line in lines}
-    used = [name for name in sums if name.startswith("course/")]
-    there = ((HERE / "course").rglob("*"), HERE)
-    added = [p for p in there[0] if not p.is_dir() and p.relative_to(HERE).as_posix() not in sums]
-    if added:
-        raise InstallError(
-            f"{added[0].relative_to(HERE)} isn't in SHA256SUMS: somebody added it to the bundle. "
-            "Copy the bundle again from where it was made."
-        )
-    for name in ["bundle.json", "install.py", *used, *(f"wheels/{wheel}" for wheel in wheels)]:
+def sums() -> dict[str, str]:
+    """Name and SHA-256 of every file, as the bundle lists them.
+
+    Raises:
+        InstallError: the list is missing or damaged, or names what is elsewhere.
+    """
+    try:
+        lines = (HERE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        lines = []
+    found = {line[66:]: line[:64] for line in lines if re.match("[0-9a-f]{64}  ", line)}
+    odd = [each for each in found if not each or "\\" in each or ":" in each or not
+           {"", ".", ".."}.isdisjoint(each.split("/"))]  # fmt: skip
+    if odd or not lines or len(found) < len(lines):
+        raise InstallError(f"SHA256SUMS is missing or damaged. {AGAIN}")
+    return found
+
+
+def check_files(names: Iterable[str], listed: dict[str, str]) -> None:
+    """Compare files with their checksums; a link or a pipe in the place of one is none."""
+    for name in names:
+        path = HERE / name
+        links = [each for each in (path, *path.parents) if HERE in each.parents and is_link(each)]
         try:
-            with (HERE / name).open("rb") as stream:
-                good = hashlib.file_digest(stream, "sha256").hexdigest() == sums.get(name)
+            good = not links and path.is_file() and digest_of(path) == listed.get(name)
         except OSError:
             good = False
         if not good:
-            raise InstallError(
-                f"{name} is missing or damaged. Copy the bundle again (or make it again with "
-                "course bundle), then run this once more."
-            )
+            raise InstallError(f"{printable(name)} is missing or damaged. {AGAIN}")
 
 
-def copy_course(target: Path) -> None:
+def is_link(path: Path) -> bool:
+    """Whether it leads elsewhere; a junction does, on Windows."""
+    return path.is_symlink() or (hasattr(path, "is_junction") and path.is_junction())
+
+
+def digest_of(path: Path) -> str:
+    """A file's SHA-256."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_added(listed: dict[str, str]) -> None:
+    """Refuse what was put beside the files that are installed."""
+    for top in ("course", "wheels"):
+        for each in (HERE / top).rglob("*"):
+            name = each.relative_to(HERE).as_posix()
+            known = name in listed or NOT_OURS.fullmatch(each.name)
+            if is_link(each) or not (known or each.is_dir()):
+                raise InstallError(
+                    f"{printable(name)} isn't in SHA256SUMS: somebody added it to the bundle. "
+                    "Copy the bundle again from where it was made."
+                )
+
+
+def printable(name: str) -> str:
+    """A name from a stranger, without what a terminal would obey."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name)
+
+
+def check_all(about: dict[str, Any], mine: str, listed: dict[str, str]) -> None:
+    """Check every file that is going to be used, before the first is."""
+    check_added(listed)
+    courses = [name for name in listed if name.startswith("course/")]
+    wheels = [f"wheels/{name}" for name in about["targets"][mine]]
+    check_files([*courses, *wheels], listed)
+
+
+def copy_course(target: Path, listed: dict[str, str]) -> None:
     """Copy the course; files that are there already, such as your answers, stay."""
-    for source in sorted((HERE / "course").rglob("*")):
-        name = source.relative_to(HERE / "course")
-        place = target / name
-        if source.is_dir() or (name.parts[0] in KEPT and place.exists()):
+    for name, expected in listed.items():
+        folder, _, rest = name.partition("/")
+        place = target / rest
+        if folder != "course" or (rest.split("/")[0] in KEPT and place.exists()):
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, place)
+        shutil.copyfile(HERE / name, place)
+        if digest_of(place) != expected:  # changed since it was checked
+            raise InstallError(f"{printable(name)} changes while it is read. {AGAIN}")
 
 
-def suited() -> tuple[dict[str, Any], str]:
+def links_page(wheels: Iterable[str], listed: dict[str, str]) -> str:
+    """A page for pip with the checked wheels and no others; it compares each when it reads it."""
+    return "".join(
+        f'<a href="{(HERE / "wheels" / name).as_uri()}#sha256={listed[f"wheels/{name}"]}">'
+        f"{escape(name)}</a>\n"
+        for name in wheels
+    )
+
+
+def suited(listed: dict[str, str]) -> tuple[dict[str, Any], str]:
     """What the bundle says of itself, and the name of this machine, which it is for.
 
     Raises:
-        InstallError: it isn't for this machine, or not for this Python.
+        InstallError: it is damaged, or isn't for this machine, or not for this Python.
     """
-    about = json.loads((HERE / "bundle.json").read_text(encoding="utf-8"))
+    check_files(["bundle.json", "install.py"], listed)
     mine = this_target()
-    if mine not in about["targets"]:
+    try:
+        about = json.loads((HERE / "bundle.json").read_text(encoding="utf-8"))
+        targets, oldest = {**about["targets"]}, {**about["oldest_python"]}
+        needed = tuple(map(int, oldest.get(mine, "0").split(".")))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise InstallError(f"bundle.json is damaged. {AGAIN}") from None
+    if mine not in targets:
         raise InstallError(
-            f"This is {mine}; the bundle is for {', '.join(about['targets'])}. Start INSTALL with "
+            f"This is {mine}; the bundle is for {', '.join(targets)}. Start INSTALL with "
             "one of these Pythons, or ask for a bundle for this machine."
         )
-    oldest = about["oldest_python"][mine]
-    if sys.version_info[:3] < tuple(map(int, oldest.split("."))):
+    if sys.version_info[:3] < needed:
         raise InstallError(
-            f"This is Python {platform.python_version()}; the packages need {oldest} or a later "
-            "one of its line. Install it, then start INSTALL again."
+            f"This is Python {platform.python_version()}; the packages need {oldest[mine]} or a "
+            "later one of its line. Install it, then start INSTALL again."
         )
     return about, mine
 
@@ -101,8 +171,8 @@ def check(target: Path) -> str:
     Raises:
         InstallError: it can't: another machine or Python, damaged files, too little room.
     """
-    about, mine = suited()
-    check_files(about["targets"][mine])
+    about, mine = suited(listed := sums())
+    check_all(about, mine, listed)
     needed = about["space"] / 1e9
     place = next(each for each in (target, *target.parents) if each.exists())
     free = shutil.disk_usage(place).free / 1e9
@@ -120,23 +190,25 @@ def installed(venv: Path) -> int:
 
 def install(target: Path) -> Path:
     """Install into ``target/.venv``; return its Python. Nothing is done twice."""
-    about, mine = suited()
+    about, mine = suited(listed := sums())
     python = target / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = target / ".venv" / "course-installed"
     if stamp.exists() and python.exists():
         return python
     count = len(about["targets"][mine])
     print(f"Checking {count} packages and the course ...", flush=True)
-    check_files(about["targets"][mine])
-    copy_course(target)
+    check_all(about, mine, listed)
+    copy_course(target, listed)
+    os.chdir(target)  # Python looks for modules where it is started, and that may be the bundle
     bootstrap = bootstrap_of(target)
     bootstrap.check_space(target, bootstrap.SPACE_NEEDED[about["torch"]])
     log = target / "install.log"
     log.write_text("", encoding="utf-8")
     print(f"Installing into {target} (some minutes) ...", flush=True)
     python = bootstrap.make_venv(target / ".venv")
-    pip = [*bootstrap.pip_install(python), "--isolated", "--no-index",
-           "--find-links", str(HERE / "wheels")]  # fmt: skip
+    page = target / ".venv" / "wheels.html"
+    page.write_text(links_page(about["targets"][mine], listed), encoding="utf-8")
+    pip = [*bootstrap.pip_install(python), "--isolated", "--no-index", "--find-links", str(page)]
 
     def how_far() -> str:
         return f"{installed(target / '.venv')} of about {count} packages"

@@ -12,8 +12,9 @@ _SH = """\
 # folder to install into, are handed on.
 here=$(cd "$(dirname "$0")" && pwd)
 for python in {names} python3 python; do
-    if "$python" -c 'import sys; sys.exit(sys.version_info[:2] not in {versions})' 2>/dev/null; then
-        exec "$python" "$here/install.py" "$@"
+    fits='import sys; sys.exit(sys.version_info[:2] not in {versions})'
+    if "$python" -I -c "$fits" 2>/dev/null; then
+        exec "$python" -I "$here/install.py" "$@"
     fi
 done
 echo "course: Python {words} was not found. Install it, then run this again." >&2
@@ -24,15 +25,15 @@ _BAT = """\
 @echo off
 rem Installs the course from this folder, without a network, then opens it.
 for %%v in ({versions}) do (
-    py -%%v -c "import sys" >nul 2>&1
+    py -%%v -I -c "import sys" >nul 2>&1
     if not errorlevel 1 (
-        py -%%v "%~dp0install.py" %*
+        py -%%v -I "%~dp0install.py" %*
         goto end
     )
 )
-python -c "import sys; sys.exit(sys.version_info[:2] not in {tuples})" >nul 2>&1
+python -I -c "import sys; sys.exit(sys.version_info[:2] not in {tuples})" >nul 2>&1
 if not errorlevel 1 (
-    python "%~dp0install.py" %*
+    python -I "%~dp0install.py" %*
     goto end
 )
 echo course: Python {words} was not found. Install it from python.org, then run this again.

@@ -18,7 +18,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from course_lib import paths
@@ -35,6 +35,9 @@ MARK = "my_"
 MOST_FILES = 100_000
 LARGE = 1 << 30  # bytes unpacked; above it, no more than a hundred times the packed ones
 LARGEST_RECORD = 1 << 24
+DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
+    f"{name}{number}" for name in ("COM", "LPT") for number in "0123456789¹²³"
+}
 IMPORTED = "notebooks/my_models/"  # where an import puts models
 
 
@@ -59,8 +62,9 @@ def export_work(path: Path | str = NAME) -> Path:
         raise HostingError("There is nothing to export yet: no exercise tried, nothing saved.")
     if odd := [file for name, file in files.items() if not _is_safe(name)]:
         raise HostingError(
-            f"{odd[0]} can't go into an archive for every system: its name holds a backslash, a "
-            "colon, or what can't be shown. Rename it first."
+            f"{odd[0]} can't go into an archive for every system: its name holds one of "
+            "\\ : * ? \" < > | or what can't be shown, ends in a dot or a blank, or is a "
+            "device's on Windows. Rename it first."
         )
     digests = {}
     try:
@@ -104,9 +108,9 @@ def import_work(path: Path | str = NAME) -> list[Path]:
             zipfile.ZipFile(file) as archive,
             tempfile.TemporaryDirectory() as folder,
         ):
-            names = _checked(archive, Path(folder), os.fstat(file.fileno()).st_size)
-            entries, guesses = _read_records(Path(folder))
-            written = _put_all(Path(folder), names, entries)
+            files = _checked(archive, Path(folder), os.fstat(file.fileno()).st_size)
+            entries, guesses = _read_records(files)
+            written = _put_all(files, entries)
     except FileNotFoundError:
         raise HostingError(f"There is no file {source}.") from None
     except OSError as error:
@@ -126,15 +130,15 @@ def import_work(path: Path | str = NAME) -> list[Path]:
     return written
 
 
-def _put_all(folder: Path, names: list[str], entries: dict[str, Any]) -> list[Path]:
+def _put_all(files: dict[str, Path], entries: dict[str, Any]) -> list[Path]:
     """Put all files into place and join the progress, or leave everything as it was."""
     from course_lib.exercises import progress_file
 
     with contextlib.ExitStack() as undo:
         staged: list[tuple[Path, Path]] = []
-        for name in names:
+        for name, file in files.items():
             target = _destination(name)
-            if name in RECORDS or _is_there(folder / name, target):
+            if name in RECORDS or _is_there(file, target):
                 continue
             for each in reversed([target.parent, *target.parent.parents]):
                 if not each.exists():
@@ -142,7 +146,7 @@ def _put_all(folder: Path, names: list[str], entries: dict[str, Any]) -> list[Pa
                     undo.callback(_remove_empty, each)
             temporary = paths.temporary_beside(target)
             undo.callback(temporary.unlink, missing_ok=True)
-            with (folder / name).open("rb") as source, temporary.open("xb") as copy:
+            with file.open("rb") as source, temporary.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
                 copy.flush()
                 os.fsync(copy.fileno())
@@ -194,7 +198,11 @@ def _files() -> Iterator[tuple[str, Path]]:
             wanted = list(base.glob(f"{MARK}*"))
         for top in sorted(wanted):
             for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
-                if file.is_file() and ".ipynb_checkpoints" not in file.parts:
+                if (
+                    file.is_file()
+                    and ".ipynb_checkpoints" not in file.parts
+                    and not _is_litter(file.name)
+                ):
                     yield f"{place}/{file.relative_to(base).as_posix()}", file
 
 
@@ -226,8 +234,11 @@ def _answered() -> Iterator[tuple[str, Path]]:
             yield f"{MARK}{path.name}", path
 
 
-def _checked(archive: zipfile.ZipFile, folder: Path, size: int) -> list[str]:
-    """Unpack into ``folder`` what the list names; an error if anything is not as it says."""
+def _checked(archive: zipfile.ZipFile, folder: Path, size: int) -> dict[str, Path]:
+    """Unpack into ``folder`` what the list names; an error if anything is not as it says.
+
+    The files get numbers there: names that differ are one and the same on some systems.
+    """
     members = archive.infolist()
     claimed = sum(each.file_size for each in members)
     if len(members) > MOST_FILES or claimed > max(LARGE, 100 * size):
@@ -237,6 +248,8 @@ def _checked(archive: zipfile.ZipFile, folder: Path, size: int) -> list[str]:
     if max((archive.getinfo(n).file_size for n in (LIST, *RECORDS) if n in archive.namelist()),
            default=0) > LARGEST_RECORD:  # fmt: skip
         raise ValueError("its lists are too large")
+    if LIST not in archive.namelist():
+        raise ValueError(f"{LIST} isn't in it (was it unpacked, and packed again in another way?)")
     content = json.loads(archive.read(LIST))
     if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
         raise ValueError(f"{LIST} doesn't list files")
@@ -248,22 +261,21 @@ def _checked(archive: zipfile.ZipFile, folder: Path, size: int) -> list[str]:
             raise ValueError(f"it holds {name!r}, which doesn't belong there")
     if sum(archive.getinfo(name).file_size for name in digests) > shutil.disk_usage(folder).free:
         raise ValueError("there is no room for what it holds")
-    for name, digest in digests.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+    found = {name: folder / str(place) for place, name in enumerate(digests)}
+    for name, target in found.items():
         with archive.open(name) as packed, target.open("xb") as out:
             shutil.copyfileobj(packed, out)
-        if file_hash(target) != digest:
+        if file_hash(target) != digests[name]:
             raise ValueError(f"{name} is damaged")
-    return list(digests)
+    return {name: file for name, file in found.items() if not _is_litter(name)}
 
 
 def _is_safe(name: str) -> bool:
-    """Whether a name is one that an export gives: nothing that leaves its folder."""
+    """Whether a name is one that an export gives: the same on every system, in its folder."""
     parts = PurePosixPath(name).parts
-    if not name.isprintable() or (os.name == "nt" and PureWindowsPath(name).is_reserved()):
+    if not name.isprintable() or any(map(_means_another, parts)):
         return False  # an escape sequence would be obeyed where the name is printed
-    if "\\" in name or ":" in name or name != "/".join(parts) or {"..", ".", "/"} & set(parts):
+    if name != "/".join(parts) or {"..", ".", "/"} & set(parts):
         return False
     if len(parts) == 1:
         return name in RECORDS
@@ -274,12 +286,24 @@ def _is_safe(name: str) -> bool:
     )
 
 
-def _read_records(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _means_another(part: str) -> bool:
+    """Whether Windows would take a part of a path for a device, a stream, or another name."""
+    stem = part.partition(".")[0].rstrip(" ").upper()
+    return bool(set(part) & set('\\:*?"<>|')) or part[-1:] in (".", " ") or stem in DEVICES
+
+
+def _is_litter(name: str) -> bool:
+    """Whether a system's file manager put a file there, not you."""
+    last = PurePosixPath(name).name
+    return last.startswith("._") or last in (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def _read_records(files: dict[str, Path]) -> tuple[dict[str, Any], dict[str, Any]]:
     from course_lib.exercises import progress_file
 
-    file, guesses = (folder / name for name in RECORDS)
-    entries = progress_file.understood(file.read_bytes()) if file.exists() else {}
-    noted = json.loads(guesses.read_bytes()) if guesses.exists() else {}
+    file, guesses = (files.get(name) for name in RECORDS)
+    entries = progress_file.understood(file.read_bytes()) if file else {}
+    noted = json.loads(guesses.read_bytes()) if guesses else {}
     if not isinstance(noted, dict) or not all(
         isinstance(each, str | bool | int | float | list) for each in noted.values()
     ):

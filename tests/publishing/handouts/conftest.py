@@ -27,6 +27,9 @@ def png():
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+A_PNG = png()
+
+
 def shown(about=None, **data):
     about = {"image/png": {"alt": "A white rectangle."}} if "image/png" in data else about
     return new_output("display_data", data=data, metadata=about or {})

@@ -241,9 +241,15 @@ def test_a_machine_can_be_checked_before_the_day(stick, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Ready to install: Python {HERE}.")
     assert not (tmp_path / "a").exists()
-    about = json.loads((stick / "bundle.json").read_text())
-    (stick / "bundle.json").write_text(json.dumps(about | {"targets": {}}))
+    rewrite(stick, targets={})
     assert run_installer(stick, tmp_path, "--check").returncode == 1
+
+
+def rewrite(out, **changes):
+    """Another bundle.json, truly listed."""
+    about = json.loads((out / "bundle.json").read_text())
+    (out / "bundle.json").write_text(json.dumps(about | changes))
+    making._write_sums(out)
 
 
 def test_a_second_run_fetches_nothing_and_a_damaged_wheel_again(stick, checkout, monkeypatch):
@@ -325,15 +331,13 @@ def test_the_installer_refuses_what_is_damaged_or_for_another_machine(stick, tmp
     assert "course/notebooks/01.ipynb is missing or damaged" in done.stderr
     assert not where.exists()
 
-    about = json.loads((out / "bundle.json").read_text())
     mine = installer.this_target()
-    too_new = {**about, "oldest_python": {mine: f"{HERE}.39"}}
-    (out / "bundle.json").write_text(json.dumps(too_new))
+    rewrite(out, oldest_python={mine: f"{HERE}.39"})
     done = run_installer(out, where, "--no-open")
     assert done.returncode == 1
     assert f"the packages need {HERE}.39 or a later one" in done.stderr
 
-    (out / "bundle.json").write_text(json.dumps({**about, "targets": {"macos-arm64-3.13": []}}))
+    rewrite(out, targets={"macos-arm64-3.13": []})
     done = run_installer(out, where, "--no-open")
     assert done.returncode == 1
     assert f"This is {mine}; the bundle is for macos-arm64-3.13" in done.stderr

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import types
+import unicodedata
 import zipfile
 
 import pytest
@@ -268,13 +269,117 @@ def test_an_import_is_whole_or_nothing(home, tmp_path, monkeypatch, trouble):
 
 def test_names_that_no_import_takes_are_not_exported(home):
     some_work(home)
-    for name in (b"my_\xff.txt", b"my_\x1b[31m", b"my_a\\b", b"my_a:b"):
+    for name in (
+        b"my_\xff.txt",
+        b"my_\x1b[31m",
+        b"my_a\\b",
+        b"my_a:b",
+        b"my_a?",
+        b"my_a.",
+        b"my_ ",
+    ):
         odd = home / "here" / os.fsdecode(name)
         odd.write_text("x")
         with pytest.raises(HostingError, match=r"can't go into an archive.*Rename"):
             hosting.export_work()
         odd.unlink()
     assert not (home / "here" / "course-work.zip").exists()
+
+
+def test_what_a_file_manager_leaves_is_not_packed(home):
+    (home / "notebooks" / "my_notes").mkdir()
+    for name in (".DS_Store", "._a.txt", "Thumbs.db", "a.txt"):
+        (home / "notebooks" / "my_notes" / name).write_text("x")
+    with zipfile.ZipFile(hosting.export_work()) as inside:
+        assert set(inside.namelist()) == {"notebooks/my_notes/a.txt", "course-work.json"}
+
+
+def packed(home, *names, **members):
+    """An export with these files, as another system might write it."""
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
+    path = home / "here" / "other.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, name)
+        for name, content in members.items():
+            archive.writestr(name, content)
+        archive.writestr("course-work.json", json.dumps({"version": 1, "files": digests}))
+    return path
+
+
+@pytest.mark.parametrize("name", [
+    "notebooks/my_a/CON", "notebooks/my_a/aux.tar.gz", "models/NUL.pth", "models/com1.pth",
+    "data/my_a/LPT¹", "data/my_a/nul .txt", "notebooks/my_a.", "notebooks/my_a ", "data/my_a /x",
+    "data/my_a./x", "notebooks/my_a?", "notebooks/my_*", 'notebooks/my_"', "notebooks/my_<b>",
+    "notebooks/my_a|b", "notebooks/my_a:stream", "C:/my_a", "C:my_a", "//host/share/my_a",
+    "notebooks\\my_a", "models\\..\\my_a", "__MACOSX/notebooks/._my_a", "notebooks/._my_a",
+    "notebooks/my_a/", "notebooks//my_a", "notebooks/my_a\0b", "Notebooks/my_a", "PROGRESS.JSON",
+])  # fmt: skip
+def test_names_that_mean_another_file_elsewhere_are_refused(home, tmp_path, name):
+    archive = packed(home, "notebooks/my_good.txt", name)
+    before = files_below(tmp_path)
+    with pytest.raises(HostingError, match="no whole export"):
+        hosting.import_work(archive)
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("names", [
+    ("notebooks/my_a.txt", "notebooks/my_A.txt"), ("data/my_x/a", "data/my_X/a"),
+    ("notebooks/my_K\u00e4se.txt", "notebooks/my_Ka\u0308se.txt"),
+    ("notebooks/my_stra\u00dfe", "notebooks/my_STRASSE"),
+    ("notebooks/my_a", "notebooks/my_a/b"), ("notebooks/my_a/b", "notebooks/my_a"),
+])  # fmt: skip
+def test_names_that_are_one_elsewhere_are_all_taken_in(home, names, monkeypatch):
+    """Where capitals don't count, or forms of a letter, the later one gets a number."""
+
+    def folded(path):
+        return unicodedata.normalize("NFC", str(path)).casefold()
+
+    def exists(path):
+        return folded(path) in {folded(each) for each in home.rglob("*")}
+
+    monkeypatch.setattr(work.os.path, "lexists", exists)
+    archive = packed(home, *names)
+    written = hosting.import_work(archive)
+    assert sorted(each.read_text() for each in written) == sorted(names)
+    if not any(f"{one}/" in other for one in names for other in names) and "/a" not in names[0]:
+        assert len({folded(each) for each in written}) == len(names)
+
+
+def test_what_a_mac_adds_is_passed_over(home):
+    archive = packed(home, "notebooks/my_a", "data/my_b/.DS_Store", "data/my_b/._x",
+                     **{"__MACOSX/notebooks/._my_a": b"fork", ".DS_Store": b"x"})  # fmt: skip
+    written = hosting.import_work(archive)
+    assert [each.name for each in written] == ["my_a"]
+    assert not (home / "data" / "my_b").exists()
+
+
+@pytest.mark.parametrize("written_as", ["cp437", "utf-8"])
+def test_names_of_an_old_packer_are_understood_or_refused(home, tmp_path, written_as):
+    """CP437 is what an archive's names are in unless it says otherwise; some write UTF-8 there."""
+    listed = "notebooks/my_Käse.txt"
+    archive = packed(home, listed)
+    plain = "notebooks/my_K" + "?" * len("ä".encode(written_as)) + "se.txt"
+    with zipfile.ZipFile(archive, "w") as again:
+        again.writestr(plain, listed)
+        digest = hashlib.sha256(listed.encode()).hexdigest()
+        again.writestr("course-work.json", json.dumps({"version": 1, "files": {listed: digest}}))
+    content = archive.read_bytes().replace(plain.encode(), listed.encode(written_as))
+    archive.write_bytes(content)
+    before = files_below(tmp_path)
+    if written_as == "cp437":
+        assert [each.name for each in hosting.import_work(archive)] == ["my_Käse.txt"]
+        return
+    with pytest.raises(HostingError, match="no whole export"):
+        hosting.import_work(archive)
+    assert files_below(tmp_path) == before
+
+
+def test_an_archive_that_was_packed_again_is_told(home):
+    with zipfile.ZipFile(home / "here" / "again.zip", "w") as archive:
+        archive.writestr("course-work/course-work.json", "{}")
+    with pytest.raises(HostingError, match="unpacked, and packed again"):
+        hosting.import_work("again.zip")
 
 
 def test_a_file_from_before_there_were_archives_is_packed(home):
