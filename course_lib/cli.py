@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="course", description="The course's helper.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _command(commands, "lab", _lab, "open JupyterLab on your copy of the chapters; options are passed on")
+    _command(commands, "lab", _lab, "open JupyterLab on your copy; options are passed on to it")
     look = _command(commands, "doctor", _doctor, "check this machine: versions, weights, data")
     look.add_argument("--room", metavar="BUNDLE", help="check what `course bundle` made instead")
 

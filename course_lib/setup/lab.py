@@ -1,8 +1,8 @@
 """JupyterLab as a learner opens it: on a copy of the chapters, with their contents beside them.
 
-The copy lies in ``notebooks/my_course``, which git ignores: a pull never meets what you have written.
-How JupyterLab looks is said in ``lab_settings``, in its own words: settings, a first arrangement of
-the panels, and a style.
+The copy lies in ``notebooks/my_course``, which git ignores: a pull never meets what you wrote. How
+JupyterLab looks is said in ``lab_settings``, in its own words: settings, a first arrangement of the
+panels, and a style. The first arrangement opens chapter 00; later, what was open is open again.
 """
 
 import json
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from course_lib.paths import alone, file_hash, repo_root, write_file
 
-FIRST_NOTEBOOK = "00_start_here.ipynb"
 MINE = "my_course"
 KEPT = ".course"  # in there: which versions were copied, and how JupyterLab was left
 CHAPTERS = "[0-9][0-9]_*.ipynb"
@@ -31,11 +30,10 @@ def options(yours: Sequence[str] = ()) -> list[str]:
     """What to start JupyterLab with; what you name yourself is left out.
 
     Args:
-        yours: options for JupyterLab. With a ``--ServerApp.root_dir`` among them, nothing is copied.
+        yours: options for JupyterLab. If they name a ``--ServerApp.root_dir``, nothing is copied.
     """
     made = {
         "--ServerApp.root_dir": str(folder()),
-        "--LabApp.default_url": f"/lab/tree/{FIRST_NOTEBOOK}",
         # In there: no question about news over the page, no call to the Internet.
         "--LabApp.app_settings_dir": str(SETTINGS),
         "--LabApp.workspaces_dir": str(folder() / KEPT),
@@ -57,8 +55,8 @@ def options(yours: Sequence[str] = ()) -> list[str]:
 def refresh() -> list[str]:
     """Bring the copy up to date, and overwrite nothing of the learner's.
 
-    A chapter that isn't there is copied, and one that nobody has touched since is replaced by its new
-    version. Beside one that was touched, a new version is put once, as ``NN_name_new.ipynb``.
+    A chapter that isn't there is copied, and one that nobody has touched since is replaced by its
+    new version. Beside one that was touched, a new version is put once, as ``NN_name_new.ipynb``.
 
     Returns:
         What to tell the learner.
@@ -68,7 +66,7 @@ def refresh() -> list[str]:
     record = mine / KEPT / "copied.json"
     with alone(record, PATIENCE):
         known = _known(record)
-        for path in sorted(mine.parent.glob(CHAPTERS)):
+        for path in sorted((repo_root() / "notebooks").glob(CHAPTERS)):
             copy, fresh, before = mine / path.name, file_hash(path), known.get(path.name)
             known[path.name] = fresh
             if not copy.exists():
