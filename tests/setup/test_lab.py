@@ -110,7 +110,8 @@ def test_lab_opens_on_a_small_screen(tmp_path):
         cut = f"{names}.filter(each => each.scrollWidth > each.clientWidth)"
         assert page.js(f"{cut}.map(each => each.innerText)") == []
         assert page.js("document.querySelector('.jp-Notebook').clientWidth") >= 800
-        page.until("document.querySelector('img.course-plot')", "the map of the course")
+        page.until("document.querySelector('.jp-WindowedPanel-outer').scrollTop += 50,"
+                   "!!document.querySelector('img.course-plot')", "the map")  # fmt: skip
         look = "getComputedStyle(document.querySelector('img.course-plot')).filter"
         assert page.js(look) == "none"
         dark = "jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
