@@ -117,3 +117,5 @@ def test_lab_opens_on_a_small_screen(tmp_path):
         dark = "jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
         page.js(f"{dark}.then(() => 0)")
         page.until(f"{look}.includes('invert')")
+        page.do("Emulation.setEmulatedMedia", media="print")
+        assert page.js(look) == "none", "on paper"
