@@ -58,7 +58,8 @@ unit: install
 
 check-notebooks: install ## run every notebook and compare its outputs with the stored ones
 	$(OFFLINE) $(CLOSED) $(BIN)/pytest -n $(JOBS) --dist loadscope \
-		-p asserted --nbval --nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider notebooks
+		-p asserted --nbval --nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider \
+		notebooks/[0-9][0-9]_*.ipynb
 
 notebooks: install ## rebuild and execute the notebooks whose source changed
 	@$(OFFLINE) $(BIN)/course notebooks build

@@ -12,7 +12,6 @@ from course_lib.errors import CourseError
 from course_lib.paths import user_path
 from course_lib.text import printable
 
-FIRST_NOTEBOOK = "00_start_here.ipynb"
 Run = Callable[[argparse.Namespace], int | None]  # None: all went well
 BENCHMARKS = ("features", "freezing", "gpu", "loading", "peers", "recipe", "training")
 
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="course", description="The course's helper.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _command(commands, "lab", _lab, "open JupyterLab; options are passed on to it")
+    _command(commands, "lab", _lab, "open JupyterLab on your copy; options are passed on to it")
     look = _command(commands, "doctor", _doctor, "check this machine: versions, weights, data")
     look.add_argument("--room", metavar="BUNDLE", help="check what `course bundle` made instead")
 
@@ -229,21 +228,9 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    from course_lib.publishing.notebooks import notebooks_dir
+    from course_lib.setup import lab
 
-    chosen = [
-        f"--ServerApp.root_dir={notebooks_dir()}",
-        f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
-        # In there: no question about news over the page, no call to the Internet.
-        f"--LabApp.app_settings_dir={Path(__file__).parent / 'setup' / 'lab_settings'}",
-    ]
-    yours = {each.partition("=")[0] for each in options.rest}
-    chosen = [each for each in chosen if each.partition("=")[0] not in yours]
-    # JupyterLab refuses root unless told; in a container there is often nobody else.
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        chosen.append("--allow-root")
-    command = [sys.executable, "-m", "jupyterlab", *chosen, *options.rest]
-    os.execv(sys.executable, command)
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *lab.options(options.rest)])
 
 
 def _doctor(options: argparse.Namespace) -> int:

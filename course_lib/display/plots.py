@@ -1,15 +1,18 @@
 """Every figure that the chapters share, in one style: readable in print, in the dark, in grey.
 
-Each figure has an opaque white ground (JupyterLab's dark theme leaves it so), the colour-blind safe
-colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), and a second cue beside colour: line
-style, marker or a printed number. :func:`show` displays it together with a text alternative.
+Each figure has an opaque white ground, the colour-blind safe colours of Okabe and Ito
+(https://jfly.uni-koeln.de/color/), and a second cue beside colour: line style, marker or a printed
+number. :func:`show` displays it together with a text alternative. Dark themes turn the lightness of
+a :data:`PLOT` around, as ``course lab`` and the site do; photographs stay as they are.
 """
 
+import base64
 import io
 import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import matplotlib
@@ -20,6 +23,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatterMathtext, MaxNLocator, NullFormatter
+from PIL import Image
 
 from course_lib.chapters import Chapter
 from course_lib.errors import DataError
@@ -66,6 +70,9 @@ PAPER = 6.69  # inches between the margins of A4, to which the handouts shrink w
 READABLE = 7.0  # points: no text in a figure is smaller on paper
 DPI = 100  # dots per inch on the screen
 SHARPNESS = 2  # stored dots per dot on the screen, for paper and for screens that show more
+PLOT = "course-plot"  # class of a picture that is lines on white
+FEW_COLOURS = 16_384  # a photograph has more
+WHITE = 246  # of 255, and up
 
 
 def smallest_text(width: float) -> float:
@@ -121,6 +128,28 @@ class Encoded:
     width: int
     height: int
 
+    def html(self, alt: str) -> str:
+        """The picture as an HTML element with its text alternative.
+
+        An element, since JupyterLab, the Notebook and VS Code give the pictures that they make from
+        ``image/png`` no text alternative, whatever the metadata says.
+        """
+        plot = f'class="{PLOT}" ' if is_plot(self.data) else ""
+        data = base64.b64encode(self.data).decode()
+        return (
+            f'<img {plot}style="max-width:100%" width="{self.width}" '
+            f'alt="{escape(" ".join(alt.split()))}" src="data:image/{self.kind};base64,{data}">'
+        )
+
+
+def is_plot(data: bytes) -> bool:
+    """Whether a picture file is lines on white, of which dark themes may invert the lightness."""
+    opened = Image.open(io.BytesIO(data)).convert("RGB")
+    if opened.getcolors(FEW_COLOURS) is None:
+        return False
+    lightness = opened.convert("L").histogram()
+    return sum(lightness[WHITE:]) > sum(lightness) / 2
+
 
 def encode(figure: Figure, photographs: bool = False) -> Encoded:
     """A figure as a picture file, sharp enough for paper.
@@ -149,14 +178,13 @@ def show(figure: Figure, alt: str, photographs: bool = False) -> None:
     Raises:
         ValueError: the text alternative is empty.
     """
-    from IPython.display import Image, display
+    from IPython.display import display
 
     if not alt.strip():
         raise ValueError("A figure needs a text alternative: say in alt what the picture tells.")
     made = encode(figure, photographs)
-    # As metadata, which is where alt= puts it: IPython 7, on Colab, doesn't know that argument.
-    about = {"alt": " ".join(alt.split()), "width": made.width, "height": made.height}
-    display(Image(made.data, format=made.kind, metadata=about))
+    size = f"Figure, {made.width} x {made.height} pixels"
+    display({"text/html": made.html(alt), "text/plain": size}, raw=True)
 
 
 def gallery(

@@ -72,7 +72,10 @@ def from_source(path: Path, checked: bool = False) -> NotebookNode:
 
 def read(name: str) -> NotebookNode | None:
     """The stored notebook, or None when there is none yet."""
-    path = notebook_path(name)
+    return _read(notebook_path(name))
+
+
+def _read(path: Path) -> NotebookNode | None:
     return nbformat.read(path, as_version=4) if path.exists() else None
 
 
@@ -84,9 +87,9 @@ def _shape(notebook: NotebookNode) -> list[tuple[str, str, tuple[str, ...]]]:
     ]
 
 
-def in_step(name: str) -> bool:
-    """Whether the stored notebook was built from the source as it is now."""
-    stored, fresh = read(name), from_source(sources()[name])
+def in_step(name: str, path: Path | None = None) -> bool:
+    """Whether the stored notebook, or another file, was built from the source as it is now."""
+    stored, fresh = _read(path or notebook_path(name)), from_source(sources()[name])
     if stored is None or _shape(stored) != _shape(fresh):
         return False
     return stored.metadata.get("course") == fresh.metadata.course

@@ -98,7 +98,8 @@ for chapter in CHAPTERS:
 #
 # Change whatever you like: a number in a cell, or all of a chapter's at once in its first lines, as in
 # `profile.start(epochs=5, seed=1)`. The text stays about the printed run. *File → Revert Notebook to Checkpoint* brings a page back as you last
-# saved it; `git checkout notebooks`, in a terminal in the course's folder, all pages as they came.
+# saved it. What `course lab` opens is your own copy, `notebooks/my_course`: delete a page there, and
+# the next start brings it as it came. What is new in the course never overwrites what you wrote.
 #
 # Here is an exercise to warm up. Run the first cell to see what is asked. Then put your answer in
 # place of the dots in the second one. `ex0_1.hint()` helps, `ex0_1.solution()` shows the answer and

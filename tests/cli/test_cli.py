@@ -8,7 +8,7 @@ import pytest
 
 from course_lib import cli
 from course_lib.paths import data_dir
-from course_lib.publishing import notebooks
+from course_lib.setup import lab
 
 HERE = "course_lib.cli"
 
@@ -81,44 +81,43 @@ def test_a_benchmark_gets_its_options_and_knows_them(words, said, capsys):
     assert said in capsys.readouterr().err
 
 
-def test_the_first_notebook_exists():
-    assert (notebooks.notebooks_dir() / cli.FIRST_NOTEBOOK).exists()
+@pytest.fixture
+def started(monkeypatch, tmp_path):
+    """The command with which JupyterLab would be started, on a copy in a folder of this test."""
+    commands = []
+    monkeypatch.setattr(cli.os, "execv", lambda program, command: commands.append(command))
+    monkeypatch.setattr(lab, "folder", lambda: tmp_path / "notebooks" / lab.MINE)
+    return commands
 
 
-def test_lab_hands_its_options_to_jupyterlab(monkeypatch):
-    started = []
-    monkeypatch.setattr(cli.os, "execv", lambda program, command: started.append(command))
+def test_lab_hands_its_options_to_jupyterlab(started):
     cli.main(["lab", "--no-browser", "--port", "8890"])
     (command,) = started
     assert command[1:3] == ["-m", "jupyterlab"]
     assert command[-3:] == ["--no-browser", "--port", "8890"]
-    assert f"--ServerApp.root_dir={notebooks.notebooks_dir()}" in command
+    assert f"--ServerApp.root_dir={lab.folder()}" in command
+    assert lab.folder().is_dir()
 
 
-def test_your_option_replaces_the_one_of_lab(monkeypatch):
-    started = []
-    monkeypatch.setattr(cli.os, "execv", lambda program, command: started.append(command))
+def test_your_option_replaces_the_one_of_lab(started):
     cli.main(["lab", "--ServerApp.root_dir=/elsewhere"])
     roots = [each for each in started[0] if each.startswith("--ServerApp.root_dir")]
     assert roots == ["--ServerApp.root_dir=/elsewhere"]
+    assert not lab.folder().exists()
 
 
 @pytest.mark.parametrize(("user", "allowed"), [(0, True), (1000, False)])
-def test_lab_opens_for_root_too(monkeypatch, user, allowed):
+def test_lab_opens_for_root_too(started, monkeypatch, user, allowed):
     """JupyterLab refuses root unless told; anybody else doesn't have it told."""
-    started = []
-    monkeypatch.setattr(cli.os, "execv", lambda program, command: started.append(command))
     monkeypatch.setattr(cli.os, "geteuid", lambda: user)
     cli.main(["lab"])
     assert ("--allow-root" in started[0]) == allowed
 
 
-def test_lab_asks_nothing_and_calls_nobody(monkeypatch):
+def test_lab_asks_nothing_and_calls_nobody(started):
     """JupyterLab's own reading of its settings: what it would ask or fetch is off."""
     from jupyterlab_server.settings_utils import get_settings
 
-    started = []
-    monkeypatch.setattr(cli.os, "execv", lambda program, command: started.append(command))
     cli.main(["lab"])
     (folder,) = [each for each in started[0] if each.startswith("--LabApp.app_settings_dir=")]
     folder = folder.partition("=")[2]

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from nbformat.v4 import new_output
 from PIL import Image
 
 from course_lib.chapters import CHAPTERS
 from course_lib.display import plots
 from course_lib.errors import DataError
+from course_lib.publishing.pictures import picture_of
 
 
 def pixels(figure):
@@ -126,11 +128,14 @@ def shell():
 @pytest.mark.parametrize("photographs", [False, True])
 def test_shown_with_its_text_alternative(photographs, shell):
     with capture_output() as captured:
-        plots.show(FIGURES["lines"](), "Two lines\n    that cross.", photographs)
+        plots.show(FIGURES["lines"](), 'Two <lines>\n    that "cross".', photographs)
     (output,) = captured.outputs
-    kind = "image/jpeg" if photographs else "image/png"
-    assert output.metadata[kind]["alt"] == "Two lines that cross."
-    assert output.data[kind]
+    picture = picture_of(new_output("display_data", data=output.data))
+    assert picture.alt == 'Two <lines> that "cross".'
+    assert picture.kind == ("jpeg" if photographs else "png")
+    assert picture.is_plot()
+    assert Image.open(io.BytesIO(picture.data)).width == 2 * picture.width
+    assert output.data["text/plain"] == f"Figure, {picture.width} x 320 pixels"
 
 
 def test_a_figure_without_a_text_alternative_is_refused():

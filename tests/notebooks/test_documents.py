@@ -4,7 +4,6 @@ nbval passes a notebook that was never run, and skips pictures; these tests look
 """
 
 import ast
-import base64
 import importlib
 import inspect
 import io
@@ -18,6 +17,7 @@ from PIL import Image
 import course_lib
 from course_lib import evidence
 from course_lib.publishing import learner, notebooks
+from course_lib.publishing.pictures import picture_of
 
 NAMES = list(notebooks.sources())
 IGNORED = "nbval-ignore-output"
@@ -120,20 +120,18 @@ def test_tags_are_known(notebook):
 def pictures(notebook):
     for cell in code_cells(notebook):
         for output in cell.outputs:
-            for kind in ("image/png", "image/jpeg"):
-                if kind in output.get("data", {}):
-                    yield cell, output, kind
+            if picture := picture_of(output):
+                yield cell, picture
 
 
 def test_pictures_are_small_and_described(notebook):
-    for cell, output, kind in pictures(notebook):
-        alt = output.metadata.get(kind, {}).get("alt", "")
-        assert len(alt) >= 30, f"no text alternative: {cell.source}"
-        raw = base64.b64decode(output.data[kind])
-        assert len(raw) <= LARGEST_PICTURE, cell.source
-        about, stored = output.metadata[kind], Image.open(io.BytesIO(raw))
-        assert about["width"] <= WIDEST_PICTURE
-        assert stored.size == (about["width"] * 2, about["height"] * 2), "sharp on paper"
+    for cell, picture in pictures(notebook):
+        assert len(picture.alt) >= 30, f"no text alternative: {cell.source}"
+        assert picture.element, f"no front end shows its text alternative: {cell.source}"
+        assert len(picture.data) <= LARGEST_PICTURE, cell.source
+        assert picture.width <= WIDEST_PICTURE
+        stored = Image.open(io.BytesIO(picture.data))
+        assert stored.width == picture.width * 2, "sharp on paper"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             assert not re.search(r"!\[\s*\]\(", cell.source), "a picture without alt text"
@@ -142,7 +140,7 @@ def test_pictures_are_small_and_described(notebook):
 
 def test_beside_every_picture_a_printed_summary(notebook):
     """nbval skips pictures, and some readers can't see them."""
-    for cell, _, _ in pictures(notebook):
+    for cell, _ in pictures(notebook):
         assert any(output.get("name") == "stdout" for output in cell.outputs), cell.source
 
 

@@ -11,6 +11,7 @@ import re
 import pytest
 
 from course_lib.publishing import notebooks
+from course_lib.publishing.pictures import picture_of
 
 NAMES = list(notebooks.sources())
 
@@ -117,10 +118,5 @@ def test_alt_text_is_in_the_output_and_its_code_is_folded_away(name):
         if told:
             assert cell.metadata.jupyter.source_hidden, cell.source
             assert cell.metadata.cellView == "form", cell.source
-            alts = [
-                about["alt"]
-                for output in cell.outputs
-                for about in output.get("metadata", {}).values()
-                if isinstance(about, dict) and "alt" in about
-            ]
+            alts = [picture.alt for picture in map(picture_of, cell.outputs) if picture]
             assert set(alts) == {" ".join(text.split()) for text in told}

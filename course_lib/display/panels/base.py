@@ -1,7 +1,6 @@
 """What the panels share: controls where somebody can use them, a picture with a text elsewhere."""
 
 import abc
-import base64
 import os
 import sys
 from dataclasses import dataclass
@@ -142,10 +141,4 @@ def _said(text: str) -> str:
 def _image(view: View, photograph: bool) -> str:
     if view.figure is None:
         return ""
-    made = plots.encode(view.figure, photograph)
-    data = base64.b64encode(made.data).decode()
-    alt = escape(" ".join(view.alt.split()), quote=True)
-    return (
-        f'<img style="max-width:100%" width="{made.width}" alt="{alt}" '
-        f'src="data:image/{made.kind};base64,{data}">'
-    )
+    return plots.encode(view.figure, photograph).html(view.alt)

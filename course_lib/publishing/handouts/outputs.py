@@ -1,6 +1,5 @@
 """What a notebook's cells put out, as blocks: printed text, pictures, tables, boxes."""
 
-import base64
 import io
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -13,8 +12,8 @@ from course_lib.exercises import predictions
 from course_lib.publishing.handouts import document as doc
 from course_lib.publishing.handouts import markdown
 from course_lib.publishing.handouts.document import Block, HandoutError, Inline, words
+from course_lib.publishing.pictures import picture_of
 
-PICTURES = {"image/png": "png", "image/jpeg": "jpeg"}
 DOTS_PER_INCH = 100  # on the screen, as in course_lib.display.plots
 LEFT_OUT = ("style", "script", "template", "head")
 PARTS = ("div", "section", "article", "details", "body", "html", "center", "figure")
@@ -37,15 +36,12 @@ def blocks_of(outputs: Iterable[Any]) -> list[Block]:
 def _shown(output: Any) -> list[Block]:
     """What was displayed: the picture, or else the HTML, or else the text."""
     data = output.data
-    for kind, name in PICTURES.items():
-        if kind in data:
-            about = output.metadata.get(kind, {})
-            try:
-                return [picture(base64.b64decode(data[kind]), name, about)]
-            except (OSError, TypeError, ValueError, AttributeError) as error:
-                if isinstance(error, HandoutError):
-                    raise
-                raise HandoutError(f"A stored picture can't be read: {error}.") from error
+    try:
+        if shown := picture_of(output):
+            width = shown.width or Image.open(io.BytesIO(shown.data)).width
+            return [doc.Picture(shown.data, shown.kind, shown.alt, width / DOTS_PER_INCH)]
+    except (OSError, TypeError, ValueError, AttributeError) as error:
+        raise HandoutError(f"A stored picture can't be read: {error}.") from error
     if "application/vnd.jupyter.widget-view+json" in data:
         return []  # what needs a running program; the static picture stands beside it
     if "text/html" in data:
@@ -56,12 +52,6 @@ def _shown(output: Any) -> list[Block]:
         return list(markdown.read(data["text/markdown"].replace("<br>", " · ")))
     text = data.get("text/plain", "")
     return [doc.Output(text)] if text.strip() else []
-
-
-def picture(data: bytes, kind: str, about: Any) -> doc.Picture:
-    """A notebook's picture, as wide as its author made it."""
-    pixels = float(about.get("width") or Image.open(io.BytesIO(data)).width)
-    return doc.Picture(data, kind, about.get("alt", ""), pixels / DOTS_PER_INCH)
 
 
 def from_html(html: str) -> list[Block]:

@@ -6,7 +6,6 @@ result is folded in the notebook, it is on the page (see ``sphinx_parts``).
 """
 
 import base64
-import io
 import re
 from collections.abc import Iterator
 from html import escape
@@ -15,18 +14,15 @@ from typing import Any
 import nbformat
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
-from PIL import Image
 
 from course_lib.exercises import exercises_of, predictions, prose, questions_of
 from course_lib.exercises.core import Exercise
 from course_lib.exercises.quiz import Question
 from course_lib.exercises.registry import chapters as with_exercises
 from course_lib.publishing import learner, recognise
+from course_lib.publishing.pictures import picture_of
 
 FOLDED = "hide-input"  # myst-nb's tag for code that opens when clicked
-FEW_COLOURS = 16_384  # a photograph has more
-WHITE = 246  # of 255, and up
-PICTURES = ("image/png", "image/jpeg")
 NOT_ON_A_PAGE = {"setup", "keep"}  # for Colab and Kaggle
 _IN_A_NOTEBOOK = {  # what the notebooks ask for, and what to do on a page
     r"Put the letter of your answer in place of the dots\.": "Choose an answer.",
@@ -148,15 +144,11 @@ def _one_picture_each(cell: NotebookNode) -> Iterator[NotebookNode]:
     """A code cell, cut after each picture: myst-nb describes all pictures of a cell alike."""
     outputs, cell.outputs = cell.outputs, []
     for output in outputs:
-        if _pictured(output) and any(map(_pictured, cell.outputs)):
+        if picture_of(output) and any(map(picture_of, cell.outputs)):
             yield cell
             cell = nbformat.v4.new_code_cell("...", metadata={"tags": ["remove-input"]})
         cell.outputs.append(output)
     yield cell
-
-
-def _pictured(output: NotebookNode) -> bool:
-    return not set(PICTURES).isdisjoint(output.get("data", {}))
 
 
 def _shown(cell: NotebookNode) -> NotebookNode:
@@ -171,19 +163,10 @@ def _shown(cell: NotebookNode) -> NotebookNode:
             for paragraph in soup.find_all("p")[1:]:  # that nothing was predicted
                 paragraph.decompose()
             data["text/html"] = str(soup)
-        for kind in PICTURES:
-            if kind in data:
-                image = {"alt": about[kind]["alt"], "width": f"{about[kind]['width']}px"}
-                if _is_plot(base64.b64decode(data[kind])):
-                    image["classes"] = "plot"
-                cell.metadata["mystnb"] = {"image": image}
+        if picture := picture_of(output):  # as myst-nb takes it, which stores it as a file
+            image = {"alt": picture.alt, "width": f"{picture.width}px"}
+            if picture.is_plot():
+                image["classes"] = "plot"
+            output.data = {f"image/{picture.kind}": base64.b64encode(picture.data).decode()}
+            cell.metadata["mystnb"] = {"image": image}
     return cell
-
-
-def _is_plot(picture: bytes) -> bool:
-    """Whether it is lines on white, which can be turned into lines on black in the dark theme."""
-    opened = Image.open(io.BytesIO(picture)).convert("RGB")
-    if opened.getcolors(FEW_COLOURS) is None:
-        return False
-    lightness = opened.convert("L").histogram()
-    return sum(lightness[WHITE:]) > sum(lightness) / 2

@@ -1,8 +1,9 @@
 """Your work as one file: progress, predictions, answers, and what you saved.
 
 What counts as yours: the progress of the exercises; the predictions of this kernel; chapters that
-differ from their stored text (your answers stand in them); everything whose name starts with
-``my_`` in ``notebooks/``, ``data/`` and the current folder; and models saved in the current folder.
+differ from their stored text (your answers stand in them), in your copy or where they came;
+everything whose name starts with ``my_`` in ``notebooks/``, your copy, ``data/`` and the current
+folder; and models saved in the copy and in the current folder.
 Every file is listed with its SHA-256. Importing checks them all before it writes the first, never
 overwrites a file of yours, and joins the progress with the one that is there.
 """
@@ -23,6 +24,7 @@ from typing import Any
 
 from course_lib import paths
 from course_lib.paths import atomic_write, data_dir, file_hash, repo_root, user_path
+from course_lib.setup import lab
 from course_lib.setup.hosting.errors import HostingError
 from course_lib.text import counted
 
@@ -38,7 +40,8 @@ LARGEST_RECORD = 1 << 24
 DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{name}{number}" for name in ("COM", "LPT") for number in "0123456789¹²³"
 }
-IMPORTED = "notebooks/my_models/"  # where an import puts models
+MODELS_HERE = "my_models"  # where an import puts models, in notebooks/ or your copy
+IMPORTED = tuple(f"notebooks/{copy}{MODELS_HERE}/" for copy in ("", f"{lab.MINE}/"))
 
 
 def export_work(path: Path | str = NAME) -> Path:
@@ -92,8 +95,9 @@ def export_work(path: Path | str = NAME) -> Path:
 def import_work(path: Path | str = NAME) -> list[Path]:
     """Take in a file that :func:`export_work` wrote, here or on another machine.
 
-    Chapters with your answers come as ``notebooks/my_NN_name.ipynb`` beside the course's own. Where
-    a file of that name is there with other contents, the imported one gets a number.
+    Chapters with your answers come as ``my_NN_name.ipynb`` beside the others, into the copy of the
+    chapters that ``course lab`` opens if they were there, or if there is one here. Where a file of
+    that name is there with other contents, the imported one gets a number.
 
     Returns:
         The files that were written; progress and predictions are joined with what is there.
@@ -186,16 +190,20 @@ def _records() -> Iterator[tuple[str, str]]:
 
 def _files() -> Iterator[tuple[str, Path]]:
     """Name in the archive and file, of all that you made."""
-    root, here = repo_root(), Path.cwd()
+    root, here, copy = repo_root(), Path.cwd(), lab.folder()
     for name, file in _answered():
         yield f"notebooks/{name}", file
-    for base, place in ((root / "notebooks", "notebooks"), (data_dir(), "data"), (here, "models")):
-        if place == "models" and here.resolve() == (root / "notebooks").resolve():
+    places = [(root / "notebooks", "notebooks"), (copy, f"notebooks/{lab.MINE}"),
+              (data_dir(), "data"), (here, "models")]  # fmt: skip
+    for base, place in places:
+        if place == "models" and here.resolve() == copy.resolve():
+            wanted = []  # the same as in the second place
+        elif place == "models" and here.resolve() == (root / "notebooks").resolve():
             wanted = [each for each in here.glob("*") if each.suffix in MODELS and not _mine(each)]
-        elif place == "models":
-            wanted = [each for each in here.glob("*") if each.suffix in MODELS or _mine(each)]
+        elif place in ("models", f"notebooks/{lab.MINE}"):
+            wanted = [each for each in base.glob("*") if each.suffix in MODELS or _mine(each)]
         else:
-            wanted = list(base.glob(f"{MARK}*"))
+            wanted = [each for each in base.glob(f"{MARK}*") if each != copy]
         for top in sorted(wanted):
             for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
                 if (
@@ -207,12 +215,13 @@ def _files() -> Iterator[tuple[str, Path]]:
 
 
 def _without_copies(files: dict[str, Path]) -> dict[str, Path]:
-    """Without models that an import put into notebooks/my_models/ and that lie here as well."""
+    """Without models that an import put into a my_models/ and that lie here as well."""
     models = {name.removeprefix("models/"): file for name, file in files.items()
               if name.startswith("models/")}  # fmt: skip
 
     def copied(name: str, file: Path) -> bool:
-        here = models.get(name.removeprefix(IMPORTED)) if name.startswith(IMPORTED) else None
+        first = next((each for each in IMPORTED if name.startswith(each)), None)
+        here = models.get(name.removeprefix(first)) if first else None
         return here is not None and file_hash(here) == file_hash(file)
 
     return {name: file for name, file in files.items() if not copied(name, file)}
@@ -232,6 +241,9 @@ def _answered() -> Iterator[tuple[str, Path]]:
         path = notebooks.notebook_path(name)
         if path.exists() and not notebooks.in_step(name):
             yield f"{MARK}{path.name}", path
+        copy = lab.folder() / path.name
+        if copy.exists() and not lab.is_untouched(copy) and not notebooks.in_step(name, copy):
+            yield f"{lab.MINE}/{MARK}{path.name}", copy
 
 
 def _checked(archive: zipfile.ZipFile, folder: Path, size: int) -> dict[str, Path]:
@@ -313,11 +325,13 @@ def _read_records(files: dict[str, Path]) -> tuple[dict[str, Any], dict[str, Any
 
 def _destination(name: str) -> Path:
     place, _, rest = name.partition("/")
-    if place == "notebooks":
-        return repo_root() / "notebooks" / rest
     if place == "data":
         return data_dir() / rest
-    return (Path.cwd() if paths.host() else repo_root() / "notebooks" / "my_models") / rest
+    copy = lab.folder()
+    mine = copy if copy.is_dir() else copy.parent
+    if place == "notebooks":
+        return (copy.parent if rest.startswith(f"{lab.MINE}/") else mine) / rest
+    return (Path.cwd() if paths.host() else mine / MODELS_HERE) / rest
 
 
 def _candidates(target: Path) -> Iterator[Path]:

@@ -16,6 +16,13 @@ import websocket
 
 ROOT = Path(__file__).parents[3]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ON_A_COPY = """
+import pathlib, sys
+from course_lib import cli
+from course_lib.setup import lab
+lab.folder = lambda: pathlib.Path(sys.argv[1])
+cli.main(sys.argv[2:])
+"""
 PATIENCE = 120  # seconds until something that should appear counts as missing
 
 
@@ -47,9 +54,9 @@ class Page:
         assert "exceptionDetails" not in made, made
         return made["result"].get("value")
 
-    def until(self, expression, what=""):
+    def until(self, expression, what="", patience=PATIENCE):
         """Wait until an expression is true; that it never is fails the test."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while not (value := self.js(expression)):
             if time.monotonic() > end:
                 page = self.js("document.body.innerText")
@@ -144,27 +151,31 @@ def tab(folder):
 
 
 @contextmanager
+def course_lab(folder, *options):
+    """What ``course lab`` starts, and its address; all that it writes is in ``folder``."""
+    home = {name: str(folder / name) for name in
+            ("JUPYTER_CONFIG_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR",
+             "JUPYTER_RUNTIME_DIR")}  # fmt: skip
+    server = [
+        sys.executable, "-c", ON_A_COPY, str(folder / "my_course"), "lab", "--no-browser",
+        "--port=0", "--ServerApp.ip=127.0.0.1", "--IdentityProvider.token=",
+        "--expose-app-in-browser", *options,
+    ]  # fmt: skip
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, **home, "PYTHONPATH": path}
+    log = folder / "lab.log"
+    with process(server, r"(http://127\.0\.0\.1:\d+/lab)", log, env=environment) as said:
+        yield said[1]
+
+
+@contextmanager
 def lab(folder, notebook):
     """JupyterLab with a notebook of ``folder`` open in the browser, its first cell run.
 
     It has settings and a browser profile of its own, in ``folder``.
     """
-    home = {name: str(folder / name) for name in
-            ("JUPYTER_CONFIG_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR",
-             "JUPYTER_RUNTIME_DIR")}  # fmt: skip
-    server = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
-        "--ServerApp.ip=127.0.0.1", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}",
-    ]  # fmt: skip
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, **home, "PYTHONPATH": path}
-    with (
-        process(server, r"http://127\.0\.0\.1:(\d+)/lab", folder / "lab.log", env=environment)
-        as at,
-        tab(folder) as page,
-    ):  # fmt: skip
-        address = f"http://127.0.0.1:{at[1]}/lab/tree/{notebook}?reset"
-        page.do("Page.navigate", url=address)
+    with course_lab(folder, f"--ServerApp.root_dir={folder}") as address, tab(folder) as page:
+        page.do("Page.navigate", url=f"{address}/tree/{notebook}?reset")
         run = '.jp-NotebookPanel-toolbar jp-button[data-command*="notebook:run-cell"]'
         page.until(f"!!document.querySelector({run!r})", "the notebook's toolbar")
         started = "/[*1]/.test(document.querySelector('.jp-Notebook .jp-InputPrompt')?.innerText)"

@@ -17,6 +17,7 @@ from torch import nn
 from course_lib import data, recipe
 from course_lib.display.panels import PredictionPanel
 from course_lib.errors import DataError
+from course_lib.publishing.pictures import picture_of
 from tests.display.panels.test_freezing_panel import find, says
 from tests.display.panels.test_picture_panel import CLASSES, SEE, Reds, picture, png, upload
 
@@ -212,6 +213,6 @@ def test_an_executed_notebook_is_the_same_every_time(tmp_path):
 
     text, image = outputs()
     assert text.text == "a.png: hotdog.\nThe map shows which places speak for hotdog.\n"
-    assert "hotdog" in image.metadata["image/jpeg"]["alt"]
+    assert "hotdog" in picture_of(image).alt
     again = outputs()
     assert (again[0].text, again[1].data) == (text.text, image.data)

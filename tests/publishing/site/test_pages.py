@@ -6,6 +6,7 @@ import pytest
 from course_lib.exercises import exercises_of, questions_of
 from course_lib.exercises.prose import inline_html
 from course_lib.publishing import learner, notebooks
+from course_lib.publishing.pictures import picture_of
 from course_lib.publishing.site import glossary
 from tests.publishing.site.conftest import WHERE
 
@@ -76,12 +77,8 @@ def test_exercises_are_there_to_read_with_help_folded(hotdog):
 
 
 def test_pictures_are_described_as_in_the_notebook(hotdog):
-    told = [
-        " ".join(about["alt"].split())
-        for _, output in notebooks.outputs(notebooks.read("02_hotdog"))
-        for about in output.get("metadata", {}).values()
-        if isinstance(about, dict)
-    ]
+    shown = (picture_of(each) for _, each in notebooks.outputs(notebooks.read("02_hotdog")))
+    told = [" ".join(picture.alt.split()) for picture in shown if picture]
     assert len(told) >= 8
     assert [" ".join(each["alt"].split()) for each in hotdog.select(".cell_output img")] == told
     plots = hotdog.select(".cell_output img.plot")

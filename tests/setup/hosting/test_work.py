@@ -13,7 +13,7 @@ import pytest
 
 from course_lib import paths
 from course_lib.exercises import predictions, progress_file
-from course_lib.setup import hosting
+from course_lib.setup import hosting, lab
 from course_lib.setup.hosting import HostingError, work
 
 ENTRY = {"passed": True, "attempts": 2, "hints": 0, "solution": False}
@@ -25,6 +25,7 @@ def home(tmp_path, monkeypatch):
     for name in ("notebooks", "data", "here"):
         (tmp_path / name).mkdir()
     monkeypatch.setattr(work, "repo_root", lambda: tmp_path)
+    monkeypatch.setattr(lab, "repo_root", lambda: tmp_path)
     monkeypatch.setattr(work, "_answered", lambda: iter(()))
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("COURSE_PROGRESS", str(tmp_path / "progress.json"))
@@ -422,9 +423,41 @@ def test_chapters_as_they_were_built_are_not_answers(monkeypatch):
         for name in notebooks.sources()
         if notebooks.notebook_path(name).exists() and not notebooks.in_step(name)
     ]
-    assert [name for name, _ in work._answered()] == changed
+    assert [name for name, _ in work._answered() if "/" not in name] == changed
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
     assert list(work._answered()) == []
+
+
+def test_what_lies_in_your_copy_of_the_chapters_goes_there_and_back(home, monkeypatch):
+    copy = home / "notebooks" / "my_course"
+    copy.mkdir()
+    for name in ("02_x.ipynb", "my_notes.txt", "mine.safetensors", ".course/copied.json"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text(name)
+    found = [("my_course/my_02_x.ipynb", copy / "02_x.ipynb")]
+    monkeypatch.setattr(work, "_answered", lambda: iter(found))
+    for here in ("here", "notebooks/my_course"):
+        monkeypatch.chdir(home / here)
+        archive = hosting.export_work(home / "work.zip")
+        assert set(zipfile.ZipFile(archive).namelist()) == {
+            "notebooks/my_course/my_02_x.ipynb", "notebooks/my_course/my_notes.txt",
+            "notebooks/my_course/mine.safetensors", "course-work.json",
+        }  # fmt: skip
+    before = files_below(copy)
+    written = hosting.import_work(archive)
+    assert written == [copy / "my_02_x.ipynb"], "the others are there"
+    assert before.items() <= files_below(copy).items()
+
+
+def test_an_import_goes_to_where_your_copy_is(home):
+    some_work(home)
+    archive = hosting.export_work()
+    copy = home / "notebooks" / "my_course"
+    copy.mkdir()
+    (home / "notebooks" / "my_notes.ipynb").unlink()
+    hosting.import_work(archive)
+    assert set(files_below(copy)) == {"my_notes.ipynb", "my_models/model.safetensors"}
+    assert hosting.import_work(archive) == []
 
 
 @pytest.fixture
