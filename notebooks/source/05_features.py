@@ -641,7 +641,7 @@ counts = (10, 25, 100, 200)
 by_way = {way: [] for way in ("fine-tuned", "scratch")}
 for way, values in by_way.items():
     further = [table.read("C13").column(f"{way} {n}", "test_accuracy") for n in counts[1:]]
-    few = table.read("C18").column(way, "test_accuracy")
+    few = table.read("C21").column(f"{way} 10", "test_accuracy")
     values += [few[: len(further[0])], *further]
 figure = plots.lines(
     {way: (counts, np.mean(values, axis=1)) for way, values in by_way.items()},
