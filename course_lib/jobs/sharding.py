@@ -6,7 +6,7 @@ Files hold whole networks: what one process has begun, two with shared layers ma
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -31,10 +31,20 @@ def shared_out(model: nn.Module, parts: Sequence[str], place: Ranks) -> nn.Modul
     made = copy.deepcopy(model).to(place.device)
     mesh = init_device_mesh(place.device.type, (place.world,))
     for name in parts:
-        if any(True for _ in made.get_submodule(name).parameters()):
-            fully_shard(made.get_submodule(name), mesh=mesh)
+        for each in _called(made.get_submodule(name)):
+            if any(True for _ in each.parameters()):
+                fully_shard(each, mesh=mesh)
     fully_shard(made, mesh=mesh)
     return made
+
+
+def _called(part: nn.Module) -> Iterator[nn.Module]:
+    """The layers in a part that are called: a list of layers is none itself."""
+    if isinstance(part, nn.ModuleList | nn.ModuleDict):
+        for each in part.children():
+            yield from _called(each)
+    else:
+        yield part
 
 
 def collect(shared: nn.Module, optimizer: Optimizer, whole: nn.Module, whole_s: Optimizer) -> None:

@@ -500,10 +500,10 @@ print("pictures compared:", static.pictures)
 assert static.same >= 0.5
 
 # %% [markdown]
-# The size is certain. The rest isn't: small convolutions like Lite0's depthwise ones suffer most from 8
-# bits, and finding ranges anew for every picture may cost more time than the small numbers save. And on
-# 96 pictures a few answers more or less are chance. So measure all of it on *your* pictures, many of them,
-# and on the machine where it will run. The command does:
+# The size is certain; the rest depends on the network, the pictures and the processor. Finding the ranges
+# anew for every picture can cost more time than the small numbers save. And on 96 pictures a few answers
+# more or less are chance. So measure all of it on *your* pictures, many of them, and on the machine where
+# it will run. The command does:
 #
 # ```sh
 # course export-model mine.safetensors --to onnx --int8 static --calibrate train --pictures test

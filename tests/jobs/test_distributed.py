@@ -17,13 +17,15 @@ import torch
 from torch import distributed as dist
 from torch.distributed.tensor import DTensor
 
+from course_lib import backbones
 from course_lib.jobs import StageConfig, run, train
 from course_lib.jobs.checkpoints import best_path
 from course_lib.jobs.data import find, transforms
 from course_lib.jobs.measuring import measure
 from course_lib.jobs.orders import ORDERS, Outcome, try_orders
-from course_lib.jobs.plan import build
+from course_lib.jobs.plan import build, parts_of
 from course_lib.jobs.ranks import Ranks
+from course_lib.jobs.sharding import shared_out
 from course_lib.weights import load_weights
 from tests.jobs.conftest import CLASSES, final, job, together
 
@@ -98,6 +100,37 @@ def test_layers_that_are_shared_out_end_as_whole_ones(pictures, tmp_path, single
     )
     assert ours.pop("measured on") == theirs.pop("measured on") == "test"
     assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def scores_of_shared(names, out):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    place = Ranks(dist.get_rank(), dist.get_world_size(), torch.device("cpu"))
+    found = {}
+    for name in names:
+        torch.manual_seed(0)
+        model, images = (
+            backbones.load(name, 3, pretrained=False).eval(),
+            torch.randn(2, 3, 224, 224),
+        )
+        shared = shared_out(model, parts_of(model), place)
+        scores = shared(images)
+        scores.sum().backward()
+        left = [each for each, value in shared.named_parameters() if value.grad is None]
+        found[name] = scores.detach(), model(images).detach(), left
+    torch.save(found, f"{out}/{place.rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_networks_of_many_kinds_can_be_shared_out(tmp_path):
+    """Blocks in a Sequential, in a ModuleList (XCiT), a head of several layers, two stages deep."""
+    names = ("resnet18", "mobilenet_v3_small", "timm/test_vit", "timm/levit_128s",
+             "timm/xcit_nano_12_p16_224")  # fmt: skip
+    assert together(scores_of_shared, 2, names, tmp_path) == [0, 0]
+    for rank in range(2):
+        for shared, whole, left in torch.load(tmp_path / f"{rank}.pt").values():
+            assert torch.allclose(shared, whole, atol=1e-5)
+            assert left == []
 
 
 @pytest.mark.parametrize("shard", [False, True])
