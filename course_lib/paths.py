@@ -214,10 +214,11 @@ def read_file(path: Path | str, largest: int = 1 << 24) -> bytes:
             or a device (which may have no end).
         ValueError: more than ``largest`` bytes, or no file can have this name.
     """
+
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
-    with open(path, "rb", opener=opener) as file:  # noqa: PTH123  (pathlib's takes no opener)
+    with open(path, "rb", opener=opener) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))

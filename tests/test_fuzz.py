@@ -407,11 +407,13 @@ def settings(folder):
     return case
 
 
-WORDS_OF_TOML = ("nan", "-inf", "1e999", "9" * 400, "9" * 5000, "0x" + "f" * 400, "true", "-1", "0",
-                 "1979-05-27", "07:32:00", '""', '"x"', '"\\u0000"', '"~\\u0000"', '"\\u001b[31m"', "[]",
-                 '"~"', '"~nobody/x"', '"pipe"', '"/dev/zero"', '"loop/x"', '"none.tar"', "{}", "[{}]",
-                 "{name = ['x']}", "[[['all']]]", '"all"', '"staged"', '["a", "b"]', "1_0", "3", "0.5",
-                 '"\\ud800"', "[" * 90 + "]" * 90, "{a = " * 60 + "1" + "}" * 60)  # fmt: skip
+WORDS_OF_TOML = (
+    "nan", "-inf", "1e999", "9" * 400, "9" * 5000, "0x" + "f" * 400, "true", "-1", "0", "1_0", "3",
+    "0.5", "1979-05-27", "07:32:00", '""', '"x"', '"\\u0000"', '"~\\u0000"', '"\\u001b[31m"', '"~"',
+    '"~nobody/x"', '"pipe"', '"/dev/zero"', '"loop/x"', '"none.tar"', '"\\ud800"', "[]", "{}",
+    "[{}]", "{name = ['x']}", "[[['all']]]", '"all"', '"staged"', '["a", "b"]', "[" * 90 + "]" * 90,
+    "{a = " * 60 + "1" + "}" * 60,
+)  # fmt: skip
 
 
 def jobs_settings(folder):
@@ -442,10 +444,11 @@ def jobs_settings(folder):
         return ("data = 'p'\n" * rng.randrange(2) + "\n".join(lines)).encode("utf-8", "replace")
 
     def case(rng):
-        made = [text(rng), damage(good.encode(), rng)[1], rng.randbytes(200), damage(text(rng) or b"x", rng)[1]]
-        path.write_bytes(rng.choice(made))
-        options = [f"--{rng.choice(keys)}={value(rng).strip(chr(34))}" for _ in range(rng.randrange(3))]
-        where = rng.choice([path] * 20 + [folder / n for n in ("pipe", "zero", "loop", "a\0", "\ud800")])
+        bad = damage(rng.choice([good.encode(), text(rng) or b"x"]), rng)[1]
+        path.write_bytes(rng.choice([text(rng), bad, rng.randbytes(200)]))
+        options = [f"--{rng.choice(keys)}={value(rng)}" for _ in range(rng.randrange(3))]
+        others = [folder / name for name in ("pipe", "zero", "loop", "a\0", "\ud800")]
+        where = rng.choice([path] * 20 + others)
         config = read_config(where, options)
         right(from_plain(as_plain(config)) == config, "it isn't what it says")
         for each in (config, *config.stages):
@@ -467,7 +470,8 @@ def sheets(folder):
     (folder / "good.txt").write_text(collecting.packed({"kept": 7}, "good"))
 
     def case(rng):
-        whole = collecting.packed({"a": 0.5, "b": ["x", "y"], "\x1b[31m": rng.choice([1, "\n"])}, "1")
+        guesses = {"a": 0.5, "b": ["x", "y"], "\x1b[31m": rng.choice([1, "\n"])}
+        whole = collecting.packed(guesses, "1")
         lines = [as_json(changed(told, rng)) for _ in range(rng.randrange(4))]
         lines = [collecting.MARK.encode() + b" " + each for each in lines]
         lines += [damage(whole.encode(), rng)[1], rng.randbytes(50)]

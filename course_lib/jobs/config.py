@@ -307,7 +307,9 @@ class _Problems:
         kind = about.type
         if kind == tuple[str, ...]:
             listed = [value] if isinstance(value, str) else value
-            if not isinstance(listed, list) or not all(isinstance(x, str) and x for x in listed):
+            if not isinstance(listed, list) or not all(
+                isinstance(x, str) and x and x.isprintable() for x in listed
+            ):
                 return self.add(
                     place, f'expected a list of texts, such as ["a", "b"]; got {_shown(value)}'
                 )
@@ -323,6 +325,8 @@ class _Problems:
                 bool: "true or false",
             }
             return self.add(place, f"expected {words[kind]}; got {_shown(value)}")
+        if kind is str and not value.isprintable() and (about.name not in PATHS or "\0" in value):
+            return self.add(place, f"expected a text of one line; got {_shown(value)}")
         check, expected = about.metadata["check"], about.metadata["expected"]
         if check and not check(value):
             names = re.findall(r"'([^']*)'", expected)

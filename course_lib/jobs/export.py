@@ -324,7 +324,7 @@ def _whole(predictor: Predictor) -> Whole:
 def _write_onnx(
     whole: Whole, sample: np.ndarray[Any, Any], path: Path, about: dict[str, Any]
 ) -> None:
-    onnx = library("onnx")
+    library("onnx")
     library("onnxscript")
     n, high, wide = (torch.export.Dim.DYNAMIC,) * 3
     try:
