@@ -10,7 +10,9 @@ import errno
 import importlib
 import io
 import itertools
+import math
 import random
+import re
 import tarfile
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -232,14 +234,16 @@ def _named(pattern: str) -> list[str]:
     """The shards of a pattern, as whole paths: WebDataset would run ``pipe:COMMAND``.
 
     Raises:
-        DataError: there is no such pattern, or it means more than a hundred thousand.
+        DataError: there is no such pattern, or it may mean more than a hundred thousand.
     """
+    ranges = re.findall(r"\{(-?\d{1,18})\.\.(-?\d{1,18})", pattern)
+    lists = [1 + each.count(",") for each in pattern.split("{")[1:]]
     named: list[str] = []
+    if math.prod(lists) * math.prod(abs(int(b) - int(a)) + 1 for a, b in ranges) > MOST_SHARDS:
+        raise DataError(f"{pattern} may name more than {MOST_SHARDS:,} shards; name fewer.")
     try:
         for each in library("braceexpand").braceexpand(pattern):
             named += _matching(each) if set(each) & set("*?[") else [each]
-            if len(named) > MOST_SHARDS:
-                raise ValueError(f"it means more than {MOST_SHARDS:,}")
     except (ValueError, NotImplementedError, RecursionError) as error:
         raise DataError(f"{pattern} names no shards: {error}.") from error
     return [str(Path(each).absolute()) for each in named]

@@ -68,7 +68,7 @@ DAMAGE = [
     (("optimizer", "state", 0, "exp_avg"), torch.zeros(3)),
     (("optimizer", "state", 0, "step"), "x"), (("optimizer", "state", 0, "exp_avg_sq"), 3.0),
     (("optimizer", "state", 0, "exp_avg"), torch.zeros(5, 6, dtype=torch.int64)),
-    (("optimizer", "state", 0, "exp_avg"), torch.zeros(5, 6).to_sparse()),
+    (("optimizer", "state", 0, "exp_avg_sq"), torch.zeros(5, 6).to_sparse()),
     (("optimizer", "state", 0, "step"), torch.tensor(-2.0)),
     (("optimizer", "state", 0, "step"), torch.tensor(math.nan)),
     ((*GROUP, "lr"), torch.tensor(math.nan)), ((*GROUP, "foreach"), torch.zeros(0)),

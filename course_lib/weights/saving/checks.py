@@ -175,8 +175,9 @@ def _check_moment(
             f"The optimizer's {key} of {name!r} has the shape {tuple(value.shape)} in the file, "
             f"and {wanted} is expected."
         )
-    kinds = (value.is_complex(), value.is_floating_point() or value.is_complex(), value.layout)
-    if kinds != (whole and parameter.is_complex(), True, torch.strided):
+    number = value.is_floating_point() or value.is_complex()
+    dense = value.layout is torch.strided or key == "momentum_buffer"  # SGD's, of sparse gradients
+    if not (number and dense and value.is_complex() == (whole and parameter.is_complex())):
         raise _damaged(label, what, f"is of {value.dtype}, {value.layout}")
 
 
