@@ -317,7 +317,7 @@ class _Problems:
         if kind is float and type(value) is int:
             with contextlib.suppress(OverflowError):
                 value = float(value)
-        if type(value) is not kind or (kind is int and abs(value) > _MOST):
+        if type(value) is not kind:
             words: dict[Any, str] = {
                 str: "a text",
                 int: "a whole number",
@@ -332,6 +332,8 @@ class _Problems:
             names = re.findall(r"'([^']*)'", expected)
             hint = suggest(value, names) if isinstance(value, str) else ""
             return self.add(place, f"expected {expected}; got {_shown(value)}.{hint}")
+        if kind is int and value > _MOST:
+            return self.add(place, f"expected a smaller number; got {_shown(value)}")
         return value
 
     def _stages(self, place: str, value: Any) -> tuple[StageConfig, ...] | None:

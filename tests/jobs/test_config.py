@@ -69,7 +69,7 @@ BAD = [
     ("data = 'a'\nbatch_size = 99999999999999999999", ["batch_size: expected from 1 to 1,000,000"]),
     ("data = 'a'\n[[stages]]\nepochs = 1000000000", ["epochs: expected from 1 to 1,000,000"]),
     ("data = 'p'\n[[stages]]\nlr = 1" + "0" * 400, ["stages[0].lr: expected a number; got 1000"]),
-    ("data = 'p'\nkeep = 0x" + "f" * 4000, ["keep: expected a whole number; got a int"]),
+    ("data = 'p'\nkeep = 0x" + "f" * 4000, ["keep: expected a smaller number; got a int"]),
     ("data = 'p'\nsize" + ".a" * 3000 + " = 1", ["size: expected a whole number; got {'a': {"]),
     ("data = 'p'\naugment = [{name = ['x']}]", ["augment: there is no transform ['x']"]),
     ("data = 'p'\naugment = [{name = 'RandomErasing', p = nan}]", ["RandomErasing can't be made"]),
