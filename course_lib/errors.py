@@ -5,17 +5,14 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from course_lib.text import printable
+from course_lib.text import printable_lines
 
 
 class CourseError(Exception):
     """Base of every error that the course raises on purpose."""
 
     def __str__(self) -> str:  # LookupError and OSError would print theirs in other ways
-        text = str(self.args[0]) if self.args else ""
-        if text.isprintable():
-            return text
-        return "\n".join(map(printable, text.split("\n")))  # a file's name may hold anything
+        return printable_lines(str(self.args[0]) if self.args else "")  # a name may hold anything
 
 
 class UnknownNameError(CourseError, LookupError):
@@ -40,7 +37,7 @@ class CourseWarning(UserWarning):
 
 def _formatted(message: Any, category: Any, *place: Any, **line: Any) -> str:
     if issubclass(category, CourseWarning):
-        return f"{category.__name__}: {message}\n"
+        return f"{category.__name__}: {printable_lines(str(message))}\n"
     return _others(message, category, *place, **line)
 
 

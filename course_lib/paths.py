@@ -82,7 +82,10 @@ def lasting_dir() -> Path | None:
 
 def user_path(path: Path | str) -> Path:
     """A path with your home folder for ``~``; that of somebody who isn't here stays as it is."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111  (pathlib's raises a RuntimeError)
+    try:
+        return Path(os.path.expanduser(path))  # noqa: PTH111  (pathlib's raises a RuntimeError)
+    except ValueError:  # nobody can have this name
+        return Path(path)
 
 
 def is_folder(path: Path | str) -> bool:
@@ -201,6 +204,27 @@ def alone(path: Path | str, seconds: float) -> Iterator[bool | None]:
         if os.name != "nt":  # whoever waits for this one sees that it is gone, and makes a new one
             lock.unlink(missing_ok=True)
         held.release()
+
+
+def read_file(path: Path | str, largest: int = 1 << 24) -> bytes:
+    """The bytes of a file of which nothing is known: of a regular one, and not of any size.
+
+    Raises:
+        OSError: it isn't there, may not be read, or is a pipe (which would keep its reader waiting)
+            or a device (which may have no end).
+        ValueError: more than ``largest`` bytes, or no file can have this name.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    with open(path, "rb", opener=opener) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if status.st_size > largest or len(content := file.read(largest + 1)) > largest:
+            raise ValueError(f"it has more than {largest:,} bytes")
+        return content
 
 
 def file_hash(path: Path | BufferedReader, algorithm: str = "sha256") -> str:

@@ -13,6 +13,7 @@ def ruled(lines: Sequence[Sequence[str]], heads: int = 1) -> str:
         lines: of equally many cells each.
         heads: how many lines stand above the rule.
     """
+    lines = [[printable(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     made = [*lines[:heads], ["─" * width for width in widths], *lines[heads:]]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in made)
@@ -63,3 +64,8 @@ def printable(text: str) -> str:
     """
     shown = (each if each.isprintable() else ascii(each)[1:-1] for each in text)
     return text if text.isprintable() else "".join(shown)
+
+
+def printable_lines(text: str) -> str:
+    """The same of a text whose line ends are one's own."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))

@@ -12,8 +12,10 @@ whole by its checksums. Each ends in one of five ways, and the last four must no
 """
 
 import copy
+import dataclasses
 import io
 import json
+import math
 import os
 import pickle
 import random
@@ -32,8 +34,10 @@ from course_lib import exercises, recipe
 from course_lib.data import images, inspection
 from course_lib.data.unzip import unzip
 from course_lib.errors import CourseError
-from course_lib.exercises import predictions, progress_file
+from course_lib.exercises import collecting, predictions, progress_file
 from course_lib.features import cache, keys
+from course_lib.jobs import JobConfig, StageConfig, read_config
+from course_lib.jobs.config import as_plain, augmentation, augmentations, from_plain
 from course_lib.publishing import addresses
 from course_lib.setup import hosting
 from course_lib.setup.hosting import work
@@ -403,12 +407,90 @@ def settings(folder):
     return case
 
 
+WORDS_OF_TOML = (
+    "nan", "-inf", "1e999", "9" * 400, "9" * 5000, "0x" + "f" * 400, "true", "-1", "0", "1_0", "3",
+    "0.5", "1979-05-27", "07:32:00", '""', '"x"', '"\\u0000"', '"~\\u0000"', '"\\u001b[31m"', '"~"',
+    '"~nobody/x"', '"pipe"', '"/dev/zero"', '"loop/x"', '"none.tar"', '"\\ud800"', "[]", "{}",
+    "[{}]", "{name = ['x']}", "[[['all']]]", '"all"', '"staged"', '["a", "b"]', "[" * 90 + "]" * 90,
+    "{a = " * 60 + "1" + "}" * 60,
+)  # fmt: skip
+
+
+def jobs_settings(folder):
+    """What a job is told: mutated, random and grammar-made TOML, and options."""
+    os.mkfifo(folder / "pipe")
+    (folder / "loop").symlink_to("loop")
+    (folder / "zero").symlink_to("/dev/zero")
+    keys = [each.name for each in dataclasses.fields(JobConfig)]
+    inner = [each.name for each in dataclasses.fields(StageConfig)]
+    good = 'data = "p"\nsize = 64\nlr = 1\naugment = ["RandomGrayscale"]\n[[stages]]\nepochs = 2\n'
+    path = folder / "job.toml"
+
+    def value(rng):
+        if rng.random() < 0.1:
+            name = rng.choice([*augmentations(), "None"])
+            more = [f"{rng.choice(['p', 'size', 'degrees', 'padding', 'mean', 'x'])} = {value(rng)}"
+                    for _ in range(rng.randrange(3))]  # fmt: skip
+            return f"[{{{', '.join([f'name = {json.dumps(name)}', *more])}}}]"
+        return rng.choice(WORDS_OF_TOML)
+
+    def text(rng):
+        lines = []
+        for _ in range(rng.randrange(8)):
+            deep = rng.choice([".a", ".lr", ".'\x1b'", ".a" * 2000]) if rng.random() < 0.2 else ""
+            key = rng.choice([*keys, *inner, "x", '"\\u202e"', '"\\u0000"', "''"]) + deep
+            head = rng.choice(["", "", "", "[[stages]]\n", "[stages]\n", "[[a.b]]\n"])
+            lines.append(f"{head}{key} = {value(rng)}")
+        return ("data = 'p'\n" * rng.randrange(2) + "\n".join(lines)).encode("utf-8", "replace")
+
+    def case(rng):
+        bad = damage(rng.choice([good.encode(), text(rng) or b"x"]), rng)[1]
+        path.write_bytes(rng.choice([text(rng), bad, rng.randbytes(200)]))
+        options = [f"--{rng.choice(keys)}={value(rng)}" for _ in range(rng.randrange(3))]
+        others = [folder / name for name in ("pipe", "zero", "loop", "a\0", "\ud800")]
+        where = rng.choice([path] * 20 + others)
+        config = read_config(where, options)
+        right(from_plain(as_plain(config)) == config, "it isn't what it says")
+        for each in (config, *config.stages):
+            numbers = [n for n in vars(each).values() if isinstance(n, int | float)]
+            right(all(map(math.isfinite, numbers)), "a number without end")
+        for each in config.augment:
+            augmentation(each, 32)
+
+    return case
+
+
+def sheets(folder):
+    """What a room has shared: files, lines of codes, and what else lies there."""
+    os.mkfifo(folder / "pipe")
+    (folder / "loop").symlink_to("loop")
+    (folder / "zero").symlink_to("/dev/zero")
+    (folder / "a folder.txt").mkdir()
+    told = {"sheet": "0123", "who": "", "predictions": {"a": 0.5, "b": "x", "c": True}}
+    (folder / "good.txt").write_text(collecting.packed({"kept": 7}, "good"))
+
+    def case(rng):
+        guesses = {"a": 0.5, "b": ["x", "y"], "\x1b[31m": rng.choice([1, "\n"])}
+        whole = collecting.packed(guesses, "1")
+        lines = [as_json(changed(told, rng)) for _ in range(rng.randrange(4))]
+        lines = [collecting.MARK.encode() + b" " + each for each in lines]
+        lines += [damage(whole.encode(), rng)[1], rng.randbytes(50)]
+        for name in ("a.txt", "\x1b[2J.txt"):
+            (folder / name).write_bytes(b"\n".join(rng.sample(lines, rng.randrange(len(lines)))))
+        said = collecting.collect(folder)
+        right("kept: 1 guess from 7 to 7" in said, "a good sheet was lost")
+        right(all(line.isprintable() for line in said.split("\n")), "what a terminal would obey")
+
+    return case
+
+
 BOUNDARIES = {
     ".pth": checkpoints("zip"), "old .pth": checkpoints("legacy"),
     ".safetensors of ours": checkpoints("safetensors"),
     ".safetensors": checkpoints("plain safetensors"), ".npz": checkpoints("numpy"),
     "pickles": pickles, "training checkpoints": runs, "pictures": pictures, "archives": archives,
     "progress": progress, "imports": imports, "features' cache": features, "settings": settings,
+    "jobs' settings": jobs_settings, "shared predictions": sheets,
 }  # fmt: skip
 
 

@@ -203,7 +203,7 @@ def _is_complete(done: Path, archive: Archive) -> bool:
         if manifest["sha1"] != archive.sha1:
             return False
         return all((done / name).stat().st_size == size for name, size in manifest["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 

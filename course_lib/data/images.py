@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 
 from course_lib.data.colours import WHITE_16, NotReadError, to_rgb
 from course_lib.errors import DataError
+from course_lib.paths import read_file
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
 """Formats that Pillow reads, whatever the file is called; HEIC needs a package of its own."""
@@ -30,6 +31,7 @@ DECODER = 2
 
 MAX_PIXELS = 120_000_000
 """Larger pictures are refused: a small file may claim a size that fills the memory."""
+LARGEST = 1 << 30  # bytes of a file; as many as so many pixels take
 MAX_SIDE = 65_535  # pixels, as in JPEG; a damaged TIFF may claim more rows than it has
 
 _ZEROS = bytes(64)  # compressed pixels don't end like this; a copy that was interrupted may
@@ -104,7 +106,7 @@ def read_bytes(path: Path | str) -> bytes:
             raise ValueError("a link to nothing" if path.is_symlink() else "there is no such file")
         if not path.is_file():
             raise ValueError("not a regular file")
-        return path.read_bytes()
+        return read_file(path, LARGEST)
     except OSError as error:  # a loop of links, no permission, a broken disk
         raise ValueError(error.strerror or str(error)) from error
 

@@ -108,7 +108,7 @@ def read(id: str) -> Results | None:
                 if text:
                     answers[name.removesuffix(BY_PICTURE)] = _decoded(text, asked.get(name, ()))
                     asked[name] = answers[name.removesuffix(BY_PICTURE)].places
-    except (KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
+    except (KeyError, ValueError, TypeError, OSError, csv.Error) as error:
         raise EvidenceError(
             f"{path} can't be read ({error!r}). Delete it and run: course evidence run {id}"
         ) from error
@@ -116,7 +116,11 @@ def read(id: str) -> Results | None:
 
 
 def write(experiment: Experiment, results: Results) -> None:
-    """Write the results: the old file stays until the new one is whole."""
+    """Write the results: the old file stays until the new one is whole.
+
+    Raises:
+        EvidenceError: a full disk, no permission.
+    """
     out = io.StringIO()
     out.write(f"# experiment: {results.id}\n# design: {results.design}\n")
     for maker in sorted(set(results.made.values())):
@@ -140,7 +144,14 @@ def write(experiment: Experiment, results: Results) -> None:
                 row.append(_encoded(found, asked.get(name, ())) if found else "")
                 asked[name] = found.places if found else asked.get(name, ())
             rows.writerow(row)
-    write_file(path_of(results.id), out.getvalue())
+    path = path_of(results.id)
+    try:
+        write_file(path, out.getvalue())
+    except OSError as error:
+        raise EvidenceError(
+            f"{path} can't be written: {error.strerror or error}. The seeds before this one are "
+            f"still there. Make room, and go on: course evidence run {results.id}"
+        ) from error
 
 
 def _makers(lines: Iterable[str]) -> dict[int | None, str]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.errors import CourseError
-from course_lib.text import counted
+from course_lib.paths import is_folder, read_file, user_path
+from course_lib.text import counted, printable
 
 MARK = "course-predictions"  # begins what was shared, so that nothing else is taken for it
 LARGEST = 20_000  # bytes of one prediction sheet; nobody writes more by hand
@@ -66,12 +67,16 @@ def collect(folder: Path | str) -> str:
     Raises:
         CollectingError: no such folder, or none with predictions.
     """
-    place = Path(folder).expanduser()
-    if not place.is_dir():
+    place = user_path(folder)
+    if not is_folder(place):
         raise CollectingError(f"There is no folder {place}. Put what people shared into one.")
     sheets: dict[str, dict[str, Any]] = {}
     others: list[str] = []
-    for file in sorted(each for each in place.iterdir() if each.is_file()):
+    try:
+        files = sorted(each for each in place.iterdir() if not is_folder(each))
+    except OSError as error:
+        raise CollectingError(f"{place} can't be read: {error.strerror or error}.") from error
+    for file in files:
         found = _sheets_in(file)
         for sheet, guessed in found:
             if len(guessed) >= len(sheets.get(sheet, ())):
@@ -88,32 +93,49 @@ def collect(folder: Path | str) -> str:
         for name, value in guessed.items():
             guesses.setdefault(name, []).append(value)
     lines = [f"{counted(len(sheets), 'sheet')} of predictions."]
-    lines += [f"{name}: {_told(values)}" for name, values in guesses.items()]
+    lines += [f"{printable(name)}: {_told(values)}" for name, values in guesses.items()]
     if others:
-        lines.append(f"Not read, since they hold no predictions: {', '.join(others)}")
+        shown = ", ".join(map(printable, others))
+        lines.append(f"Not read, since they hold no predictions: {shown}")
     return "\n".join(lines)
 
 
 def _sheets_in(file: Path) -> list[tuple[str, dict[str, Any]]]:
     """The sheets in a file: what tells them apart, and what was predicted."""
-    if file.stat().st_size > LARGEST * 100:
+    try:
+        lines = read_file(file, LARGEST * 100).decode(errors="replace").splitlines()
+    except (OSError, ValueError):
         return []
     found = []
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in lines:
         _, mark, text = line.partition(MARK)
         if not mark or len(text) > LARGEST:
             continue
         try:
             sheet = json.loads(text)
-            found.append((str(sheet["sheet"]), dict(sheet["predictions"])))
-        except (ValueError, KeyError, TypeError):
+            found.append((str(sheet["sheet"]), _guesses(sheet["predictions"])))
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return found
 
 
+def _guesses(said: Any) -> dict[str, Any]:
+    """What :func:`packed` writes of predictions: numbers and texts; others are passed over.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(said, dict):
+        raise TypeError("no predictions")
+    return {
+        name: each for name, each in said.items()
+        if isinstance(each, str | float) or (type(each) is int and abs(each) < 1 << 53)
+    }  # fmt: skip
+
+
 def _told(values: list[Any]) -> str:
-    numbers = [v for v in values if isinstance(v, int | float) and math.isfinite(v)]
-    words = Counter(str(value) for value in values if not isinstance(value, int | float))
+    numbers = [v for v in values if not isinstance(v, str) and math.isfinite(v)]
+    words = Counter(value for value in values if isinstance(value, str))
     parts = []
     if numbers:
         parts.append(

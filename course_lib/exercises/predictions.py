@@ -13,7 +13,7 @@ from typing import Any
 
 from course_lib.errors import suggest
 from course_lib.exercises import collecting, prose
-from course_lib.paths import write_file
+from course_lib.paths import is_folder, user_path, write_file
 
 NO_GUESS = "course_no_guess"  # in an output's metadata: only its first paragraph says something
 _noted: dict[str, Any] = {}
@@ -87,8 +87,8 @@ def share(who: str = "", to: Path | str = ".") -> Path:
             written to.
     """
     text = collecting.packed(_noted, _SHEET, who)
-    folder = Path(to).expanduser()
-    if not folder.is_dir():
+    folder = user_path(to)
+    if not is_folder(folder):
         raise collecting.CollectingError(f"There is no folder {folder}. Name one that is there.")
     file = folder / f"predictions-{_SHEET}.txt"
     try:

@@ -12,18 +12,16 @@ import getpass
 import json
 import os
 import platform
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from course_lib.paths import alone, cache_dir, host, lasting_dir, user_path, write_file
+from course_lib.paths import alone, cache_dir, host, lasting_dir, read_file, user_path, write_file
 
 ENVIRONMENT_VARIABLE = "COURSE_PROGRESS"
 FILE = "progress.json"
 VERSION = 1
 PATIENCE = 5.0  # seconds to wait for another notebook that is writing
-LARGEST = 1 << 24  # bytes
 Entry = dict[str, Any]
 EMPTY: Entry = {"passed": False, "attempts": 0, "hints": 0, "solution": False}
 
@@ -60,7 +58,7 @@ def passed_over() -> list[str]:
     """What the file has that this version of the course doesn't know; it is kept as it is."""
     path = location()
     try:
-        content = _content(_bytes(path)) if path else {"entries": {}}
+        content = _content(read_file(path)) if path else {"entries": {}}
     except (OSError, ValueError):
         return []
     odd = [number for number, entry in content["entries"].items() if not _is_entry(entry)]
@@ -75,7 +73,7 @@ def entries() -> dict[str, Entry]:
     if path is None:
         return {}
     try:
-        return understood(_bytes(path))
+        return understood(read_file(path))
     except OSError:
         return {}
     except ValueError:  # no JSON, no text, or not our layout
@@ -106,7 +104,7 @@ def note_solution(number: str) -> None:
 def read(path: Path) -> dict[str, Entry]:
     """The entries of another progress file; empty when it isn't there or isn't one."""
     try:
-        return understood(_bytes(path))
+        return understood(read_file(path))
     except (OSError, ValueError):
         return {}
 
@@ -166,20 +164,10 @@ def _real(path: Path | None) -> Path | None:
     return path and Path(os.path.realpath(path))
 
 
-def _bytes(path: Path) -> bytes:
-    """A small file; a pipe would keep its reader waiting, and a device may have no end."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(f"{path} is no file")
-    if status.st_size > LARGEST:
-        raise ValueError("too large")
-    return path.read_bytes()
-
-
 def _or_set_aside(path: Path) -> dict[str, Any]:
     """What is in the file, or of a new one, when that can't be read and was put aside."""
     try:
-        return _content(_bytes(path))
+        return _content(read_file(path))
     except FileNotFoundError:
         pass
     except ValueError:

@@ -7,7 +7,7 @@ from typing import Any
 from course_lib.jobs.config import described, read_config
 from course_lib.jobs.plan import dry_run
 from course_lib.jobs.run import STOPPED, train
-from course_lib.text import ruled
+from course_lib.text import printable_lines, ruled
 
 SHARED = ("out", "model", "size")  # keys that are options of the recipe, too
 
@@ -32,17 +32,18 @@ def run(options: argparse.Namespace) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _tell
         if options.dry_run:
-            print(dry_run(config))
+            _say(dry_run(config))
             return 0
         done = train(config, say=_say)
     return 0 if done.finished else STOPPED
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)  # a job's output is read while it runs
+def _say(text: str) -> None:
+    # A job's output is read while it runs; names in it may be a stranger's.
+    print(printable_lines(text), flush=True)
 
 
 def _tell(message: Any, *_: Any, **__: Any) -> None:
     import sys
 
-    print(f"course: {message}", file=sys.stderr)
+    print(f"course: {printable_lines(str(message))}", file=sys.stderr)

@@ -16,9 +16,12 @@
     lr = 0.003
 """
 
+import contextlib
 import dataclasses
+import json
 import math
 import re
+import reprlib
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,10 +32,12 @@ from torchvision.transforms import v2
 
 from course_lib import backbones
 from course_lib.errors import CourseError, UnknownNameError, suggest
-from course_lib.paths import user_path
+from course_lib.paths import read_file, user_path
 from course_lib.text import few
 
 Check = Callable[[Any], bool]
+_LARGEST = 1 << 20  # bytes of a file; nobody writes more by hand
+_MOST = 1 << 53  # a whole number that every reader of a checkpoint takes
 
 
 class ConfigError(CourseError, ValueError):
@@ -209,7 +214,7 @@ def read_config(path: str | Path | None = None, options: Sequence[str] = ()) -> 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_file(path, _LARGEST).decode("utf-8-sig")
     except FileNotFoundError as error:
         near = [each.name for each in path.parent.glob("*.toml")]
         raise ConfigError(f"There is no file {path}.{suggest(path.name, near)}") from error
@@ -302,13 +307,16 @@ class _Problems:
         kind = about.type
         if kind == tuple[str, ...]:
             listed = [value] if isinstance(value, str) else value
-            if not isinstance(listed, list) or not all(isinstance(x, str) and x for x in listed):
+            if not isinstance(listed, list) or not all(
+                isinstance(x, str) and x and x.isprintable() for x in listed
+            ):
                 return self.add(
-                    place, f'expected a list of texts, such as ["a", "b"]; got {value!r}'
+                    place, f'expected a list of texts, such as ["a", "b"]; got {_shown(value)}'
                 )
             return tuple(listed)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+        if kind is float and type(value) is int:
+            with contextlib.suppress(OverflowError):
+                value = float(value)
         if type(value) is not kind:
             words: dict[Any, str] = {
                 str: "a text",
@@ -316,12 +324,16 @@ class _Problems:
                 float: "a number",
                 bool: "true or false",
             }
-            return self.add(place, f"expected {words[kind]}; got {value!r}")
+            return self.add(place, f"expected {words[kind]}; got {_shown(value)}")
+        if kind is str and not value.isprintable() and (about.name not in PATHS or "\0" in value):
+            return self.add(place, f"expected a text of one line; got {_shown(value)}")
         check, expected = about.metadata["check"], about.metadata["expected"]
         if check and not check(value):
             names = re.findall(r"'([^']*)'", expected)
             hint = suggest(value, names) if isinstance(value, str) else ""
-            return self.add(place, f"expected {expected}; got {value!r}.{hint}")
+            return self.add(place, f"expected {expected}; got {_shown(value)}.{hint}")
+        if kind is int and value > _MOST:
+            return self.add(place, f"expected a smaller number; got {_shown(value)}")
         return value
 
     def _stages(self, place: str, value: Any) -> tuple[StageConfig, ...] | None:
@@ -336,7 +348,7 @@ class _Problems:
     def _augment(self, place: str, value: Any) -> tuple[Any, ...] | None:
         listed = [value] if isinstance(value, str | dict) else value
         if not isinstance(listed, list):
-            return self.add(place, f"expected a list of transforms; got {value!r}")
+            return self.add(place, f"expected a list of transforms; got {_shown(value)}")
         for each in listed:
             if problem := _augmentation_problem(each):
                 return self.add(place, problem)
@@ -368,6 +380,14 @@ class _Problems:
             self.add("size", str(error))
 
 
+def _shown(value: Any) -> str:
+    """A value for a message: short, however large or deep it is."""
+    try:
+        return repr(value) if isinstance(value, str) else reprlib.repr(value)
+    except (ValueError, RecursionError):  # digits by the thousand
+        return f"a {type(value).__name__}"
+
+
 def is_shards(source: str) -> bool:
     """Whether a source is WebDataset shards: tar files, by name, pattern or braces."""
     return source.endswith(".tar")
@@ -376,13 +396,14 @@ def is_shards(source: str) -> bool:
 def _augmentation_problem(each: Any) -> str:
     name = each if isinstance(each, str) else each.get("name") if isinstance(each, dict) else None
     known = augmentations()
-    if name not in known:
-        near = suggest(str(name), known)
-        return f"there is no transform {name!r} in torchvision.transforms.v2.{near}"
+    if not isinstance(name, str) or name not in known:
+        near = suggest(name, known) if isinstance(name, str) else ""
+        return f"there is no transform {_shown(name)} in torchvision.transforms.v2.{near}"
     try:
         augmentation(each, 64)
-    except (TypeError, ValueError) as error:
-        return f"{name} can't be made: {error}"
+        json.dumps(each, allow_nan=False)  # it is saved, and compared when a run goes on
+    except Exception as error:  # whatever torchvision raises about what it was given
+        return f"{name} can't be made: {type(error).__name__}: {error}"
     return ""
 
 

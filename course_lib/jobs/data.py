@@ -6,9 +6,13 @@ another number of workers or processes too (of shards: with the same).
 """
 
 import csv
+import errno
 import importlib
+import io
 import itertools
+import math
 import random
+import re
 import tarfile
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -27,10 +31,12 @@ from course_lib.data.loading import SeededItems
 from course_lib.errors import CourseError, DataError, suggest
 from course_lib.jobs.config import JobConfig, augmentation, is_shards
 from course_lib.jobs.ranks import Ranks
-from course_lib.paths import is_folder
+from course_lib.paths import is_folder, read_file
 from course_lib.text import few
 
 ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "avif")
+LARGEST = 1 << 30  # bytes of a picture in a shard
+MOST_SHARDS = 100_000
 BUFFER = 1000  # pictures among which those of shards are shuffled
 Transform = Callable[[Any], Any]
 
@@ -151,10 +157,10 @@ def _join(*parts: Source) -> Source:
 def _listed(path: Path, classes: tuple[str, ...], joined: bool) -> dict[str, Source]:
     """The splits of a list file; without a column ``split``, a fifth is drawn for val."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-            rows, heads = list(table), table.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = io.StringIO(read_file(path, 1 << 30).decode("utf-8-sig"), newline="")
+        table = csv.DictReader(text, delimiter="\t" if path.suffix == ".tsv" else ",")
+        rows, heads = list(table), table.fieldnames or ()
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(
             f"{path} can't be read: {getattr(error, 'strerror', 0) or error}"
         ) from error
@@ -197,19 +203,23 @@ def _listed(path: Path, classes: tuple[str, ...], joined: bool) -> dict[str, Sou
 
 def _shards(pattern: str, classes: tuple[str, ...]) -> Source:
     """The shards of a pattern, counted: their tables of contents are read, not their pictures."""
-    wds = library("webdataset")
-    names = [name for each in wds.shardlists.expand_urls(pattern) for name in
-             (_matching(each) if set(each) & set("*?[") else [each])]  # fmt: skip
     counts = [0] * len(classes)
+    names = _named(pattern)
     for name in names:
         try:
+            if not Path(name).is_file():  # a pipe would keep its reader waiting
+                raise FileNotFoundError(errno.ENOENT, "No such file", name)
             with tarfile.open(name) as tar:
                 for each in tar:
+                    if each.size > LARGEST or each.issparse():
+                        raise ValueError(f"{each.name} claims {each.size:,} bytes")
                     if each.name.endswith(".cls"):
-                        file = tar.extractfile(each)
-                        assert file is not None
-                        counts[_class_number(file.read(), classes, f"{name}: {each.name}")] += 1
-        except (OSError, tarfile.TarError) as error:
+                        file = tar.extractfile(each) if each.isfile() else None
+                        label = file.read(1000) if file else b""
+                        counts[_class_number(label, classes, f"{name}: {each.name}")] += 1
+        except CourseError:
+            raise
+        except Exception as error:  # damaged archives make it raise nearly anything
             reason = getattr(error, "strerror", None) or error
             raise DataError(f"The shard {name} can't be read: {reason}.") from error
     if not sum(counts):
@@ -218,6 +228,25 @@ def _shards(pattern: str, classes: tuple[str, ...]) -> Source:
             "0001.jpg and 0001.cls, the latter with the number or name of the class."
         )
     return Source(classes, tuple(names), (), tuple(counts))
+
+
+def _named(pattern: str) -> list[str]:
+    """The shards of a pattern, as whole paths: WebDataset would run ``pipe:COMMAND``.
+
+    Raises:
+        DataError: there is no such pattern, or it may mean more than a hundred thousand.
+    """
+    ranges = re.findall(r"\{(-?\d{1,18})\.\.(-?\d{1,18})", pattern)
+    lists = [1 + each.count(",") for each in pattern.split("{")[1:]]
+    named: list[str] = []
+    if math.prod(lists) * math.prod(abs(int(b) - int(a)) + 1 for a, b in ranges) > MOST_SHARDS:
+        raise DataError(f"{pattern} may name more than {MOST_SHARDS:,} shards; name fewer.")
+    try:
+        for each in library("braceexpand").braceexpand(pattern):
+            named += _matching(each) if set(each) & set("*?[") else [each]
+    except (ValueError, NotImplementedError, RecursionError) as error:
+        raise DataError(f"{pattern} names no shards: {error}.") from error
+    return [str(Path(each).absolute()) for each in named]
 
 
 def _matching(pattern: str) -> list[str]:

@@ -4,12 +4,14 @@
 >>> export.export_model("mine.safetensors", "mine.onnx")  # doctest: +SKIP
 """
 
+import io
 import json
 import logging
-import os
+import shutil
 import tempfile
 import time
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +25,10 @@ from course_lib import recipe
 from course_lib.data.images import open_image
 from course_lib.data.manifest import bundled_folder
 from course_lib.errors import CourseError, suggest
+from course_lib.jobs.checkpoints import NotWrittenError
 from course_lib.jobs.data import library
 from course_lib.jobs.resampling import Prepare, Whole
+from course_lib.paths import temporary_beside
 from course_lib.recipe.prediction import Predictor, pictures_in
 
 CLOSE = 1e-4
@@ -79,7 +83,7 @@ def export_model(
 
     Raises:
         CourseError: another ending, a network without known preparation, a network that the
-            exporter can't take, or outputs that differ. Nothing is written then.
+            exporter can't take, outputs that differ, or a full disk. What was there stays then.
     """
     to = Path(to)
     kind = _kind(to)
@@ -236,7 +240,11 @@ def compare(path: Path, predictor: Predictor, samples: Sequence[np.ndarray[Any, 
 
 
 def runner(path: str | Path, threads: int = 1) -> Any:
-    """A function from pixels (N, H, W, 3) to (scores, probabilities), of an exported file."""
+    """A function from pixels (N, H, W, 3) to (scores, probabilities), of an exported file.
+
+    A ``.pt2`` file is a program, and ``torch.export.load`` runs what is in it: give this only files
+    that you, or people whom you trust, have exported. An ``.onnx`` file is data.
+    """
     path = Path(path)
     if _kind(path) == "onnx":
         runtime = library("onnxruntime")
@@ -257,18 +265,28 @@ def runner(path: str | Path, threads: int = 1) -> Any:
 def metadata(path: str | Path) -> dict[str, Any]:
     """What an exported file says about itself: classes, backbone, licence, size, what was measured.
 
+    Nothing of the network is read or run.
+
     Raises:
-        CourseError: it is none of the course's.
+        CourseError: it is none of the course's, or damaged.
     """
     path = Path(path)
-    if _kind(path) == "onnx":
-        found = {each.key: each.value for each in library("onnx").load(str(path)).metadata_props}
-    else:
-        found = {"course": ""}
-        torch.export.load(str(path), extra_files=found)
-    if not found.get("course"):
+    try:
+        if _kind(path) == "onnx":
+            model = library("onnx").load(str(path), load_external_data=False)
+            found = [each.value for each in model.metadata_props if each.key == "course"]
+        else:
+            with zipfile.ZipFile(path) as archive:
+                names = [each for each in archive.namelist() if each.endswith("/extra/course")]
+                found = [archive.read(each) for each in names]
+        said = json.loads(found[0]) if found else None
+    except CourseError:
+        raise
+    except Exception as error:  # whatever damaged bytes make a library raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CourseError(f"{path} can't be read: {reason}.") from error
+    if not isinstance(said, dict):
         raise CourseError(f"{path} says nothing of its classes; course export-model writes them.")
-    said: dict[str, Any] = json.loads(found["course"])
     return said
 
 
@@ -306,7 +324,7 @@ def _whole(predictor: Predictor) -> Whole:
 def _write_onnx(
     whole: Whole, sample: np.ndarray[Any, Any], path: Path, about: dict[str, Any]
 ) -> None:
-    onnx = library("onnx")
+    library("onnx")
     library("onnxscript")
     n, high, wide = (torch.export.Dim.DYNAMIC,) * 3
     try:
@@ -323,7 +341,7 @@ def _write_onnx(
     model = made.model_proto
     entry = model.metadata_props.add()
     entry.key, entry.value = "course", json.dumps(about)
-    onnx.save(model, str(path))
+    path.write_bytes(model.SerializeToString())
 
 
 def _write_pt2(
@@ -337,7 +355,9 @@ def _write_pt2(
             )
     except Exception as error:
         raise CourseError(_cant(error)) from error
-    torch.export.save(program, str(path), extra_files={"course": json.dumps(about)})
+    buffer = io.BytesIO()  # writing to a full disk, torch would raise an error without a reason
+    torch.export.save(program, buffer, extra_files={"course": json.dumps(about)})
+    path.write_bytes(buffer.getvalue())
 
 
 def _cant(error: Exception) -> str:
@@ -394,13 +414,24 @@ class _Reader:
 
 @contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    """A name beside the target that is gone afterwards, if nothing was moved from it."""
-    path = target.with_name(f".{os.getpid()}-{target.name}")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """A file to write that is gone afterwards, if it wasn't moved to the target beside it.
+
+    Raises:
+        NotWrittenError: a full disk, no permission.
+    """
+    scratch = temporary_beside(target.absolute())
     try:
-        yield path
+        scratch.mkdir(parents=True)
+        yield scratch / target.name
+    except CourseError:
+        raise
+    except OSError as error:
+        raise NotWrittenError(
+            f"{target} can't be written: {error.strerror or error}. What was there before is still "
+            "there. Make room, or name another place."
+        ) from error
     finally:
-        path.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def export(options: Any) -> None:

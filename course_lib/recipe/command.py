@@ -14,6 +14,7 @@ from course_lib import recipe
 from course_lib.data.progress import bar
 from course_lib.errors import CourseError, DataError
 from course_lib.recipe.prediction import Prediction, pictures_in
+from course_lib.text import printable
 
 OUT = "mine.safetensors"
 
@@ -126,7 +127,7 @@ def _write_csv(made: Sequence[Prediction], classes: Sequence[str]) -> None:
 
 def _print_table(made: Sequence[Prediction]) -> None:
     """File, answer and the best three classes; long names are cut in front on a narrow console."""
-    rows = [[_printable(each.source), _printable(each.answer), *map(_printable, each.best())]
+    rows = [[printable(each.source), printable(each.answer), *map(printable, each.best())]
             for each in made]  # fmt: skip
     if not rows:
         return
@@ -137,8 +138,3 @@ def _print_table(made: Sequence[Prediction]) -> None:
     for name, *others in rows:
         short = name if len(name) <= widths[0] else "..." + name[3 - widths[0] :]
         print("  ".join(map(str.ljust, [short, *others], widths)).rstrip())
-
-
-def _printable(text: str) -> str:
-    """A name with whatever would move the cursor, or isn't a character at all, escaped."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

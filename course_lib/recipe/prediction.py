@@ -28,7 +28,7 @@ from course_lib.data.layout import files_below
 from course_lib.data.progress import bar
 from course_lib.errors import DataError, suggest
 from course_lib.paths import is_folder, user_path
-from course_lib.text import counted, few
+from course_lib.text import counted, few, printable
 from course_lib.training.evaluation import evaluation_mode, model_device
 
 THRESHOLD = 0.7
@@ -78,7 +78,7 @@ class Prediction:
     def __str__(self) -> str:
         hidden = len(self.probabilities) - 3
         more = f" and {hidden} more" if hidden > 0 else ""
-        return f"{self.source}: {self.answer} ({', '.join(self.best())}{more})"
+        return printable(f"{self.source}: {self.answer} ({', '.join(self.best())}{more})")
 
     def __repr__(self) -> str:
         return f"<{self}>"

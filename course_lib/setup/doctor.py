@@ -16,10 +16,10 @@ from packaging.version import Version
 
 from course_lib import profile
 from course_lib.errors import CourseError
-from course_lib.paths import data_dir, file_hash, repo_root
+from course_lib.paths import data_dir, file_hash, read_file, repo_root
 from course_lib.setup.bundle.making import APART
 from course_lib.setup.bundle.systems import PYTHONS
-from course_lib.text import counted
+from course_lib.text import counted, printable
 
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
 DISTRIBUTION = "pretrain-finetune-freeze"
@@ -98,12 +98,13 @@ def examine_room(folder: Path) -> Report:
         folder: the bundle, as ``course bundle`` made it; nothing in it is changed.
     """
     try:
-        about = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
-        targets, size = [*about["targets"]], sum(1 for _ in folder.glob("wheels/*.whl"))
-    except (OSError, ValueError, KeyError):
+        about = json.loads(read_file(folder / "bundle.json"))
+        targets, size = [*map(printable, about["targets"])], len([*folder.glob("wheels/*.whl")])
+        build, sums = about["torch"], _sums(folder)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         missing = Check("bundle", f"none in {folder}", PROBLEM, "course bundle FOLDER makes one.")
         return Report((missing,))
-    checks = [Check("bundle", f"{counted(size, 'package')} in {folder}"), _sums(folder)]
+    checks = [Check("bundle", f"{counted(size, 'package')} in {folder}"), sums]
     pythons = sorted({name.rpartition("-")[2] for name in targets})
     systems = sorted({name.rpartition("-")[0] for name in targets})
     for system in systems:
@@ -115,14 +116,14 @@ def examine_room(folder: Path) -> Report:
     if lacking:
         more = "Unless you know the room's Pythons: course bundle again, without --python."
         checks.append(Check("other Pythons", f"not for {', '.join(lacking)}", NOTE, more))
-    if about["torch"] != "cpu":
+    if build != "cpu":
         smaller = "Most rooms have none: --torch cpu saves 4 GB a machine."
         checks.append(Check("PyTorch", "the build for NVIDIA cards", NOTE, smaller))
     return Report((*checks, *_pages(folder)), "Ready: the bundle can go to the room.")
 
 
 def _sums(folder: Path) -> Check:
-    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    lines = read_file(folder / "SHA256SUMS").decode().splitlines()
     listed = {line[66:]: line[:64] for line in lines}
     bad = [
         name
@@ -131,7 +132,7 @@ def _sums(folder: Path) -> Check:
     ]
     if bad:
         again = "Run course bundle again: it fetches only what is damaged."
-        return Check("files", f"{bad[0]} is missing or damaged", PROBLEM, again)
+        return Check("files", f"{printable(bad[0])} is missing or damaged", PROBLEM, again)
     return Check("files", f"{len(listed)}, all as SHA256SUMS says")
 
 

@@ -7,10 +7,10 @@ panels, and a style. The first arrangement opens chapter 00; later, what was ope
 
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from course_lib.errors import CourseError
 from course_lib.paths import alone, file_hash, repo_root, write_file
 
 MINE = "my_course"
@@ -60,8 +60,21 @@ def refresh() -> list[str]:
 
     Returns:
         What to tell the learner.
+
+    Raises:
+        CourseError: a full disk, no permission. What is there stays.
     """
     mine = folder()
+    try:
+        return _refreshed(mine)
+    except OSError as error:
+        raise CourseError(
+            f"Your copy of the chapters, {mine}, can't be brought up to date: "
+            f"{error.strerror or error}. What is there stays. Make room, and start again."
+        ) from error
+
+
+def _refreshed(mine: Path) -> list[str]:
     said = [f"Your copy of the chapters: {mine}"]
     record = mine / KEPT / "copied.json"
     with alone(record, PATIENCE):
@@ -84,7 +97,7 @@ def refresh() -> list[str]:
         write_file(record, json.dumps(known, indent=1))
         arrangement = mine / KEPT / WORKSPACE
         if not arrangement.exists():
-            shutil.copyfile(SETTINGS / "workspace.json", arrangement)
+            write_file(arrangement, (SETTINGS / "workspace.json").read_bytes())
     return said
 
 
@@ -97,7 +110,7 @@ def _known(record: Path) -> dict[str, str]:
     """Name to hash of the version that was copied, or put beside, last."""
     try:
         known = json.loads(record.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
 
@@ -106,7 +119,7 @@ def _source(notebook: Path) -> str | None:
     """The source that a notebook was built from; None if it doesn't say."""
     try:
         found = json.loads(notebook.read_bytes())["metadata"]["course"]["source_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return str(found)
 

@@ -546,3 +546,14 @@ def test_a_side_that_no_picture_has_is_refused(tmp_path):
     path.write_bytes(content.replace(rows[0], rows[1]).replace(long, rows[1]))
     with pytest.raises(ImageError, match="longer side than 65,535"):
         open_image(path)
+
+
+def test_a_file_with_holes_that_is_larger_than_any_picture(tmp_path):
+    path = tmp_path / "a.jpg"
+    try:
+        path.touch()
+        os.truncate(path, 1 << 42)
+    except OSError:
+        pytest.skip("this file system has no such files")
+    with pytest.raises(ImageError, match="more than"):
+        open_image(path)

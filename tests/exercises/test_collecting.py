@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import pytest
 import segno
@@ -63,6 +64,33 @@ def test_other_files_are_named_and_do_no_harm(tmp_path):
     said = collect(tmp_path)
     assert "x: 1 guess from 1 to 1" in said
     assert said.endswith("Not read, since they hold no predictions: half.txt, picture.png")
+
+
+@pytest.mark.parametrize("said", [
+    "[" * 5000, *({"sheet": "z", "predictions": each} for each in
+                  ({"x": 10**400}, ["xy"], {"x": [[[]]]}, {"x": True}, {"x": None})),
+])  # fmt: skip
+def test_what_no_share_writes_is_passed_over(tmp_path, said):
+    sheet(tmp_path, "a", x=1)
+    text = said if isinstance(said, str) else json.dumps(said)
+    (tmp_path / "b.txt").write_text(f"{collecting.MARK} {text}")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    assert "x: 1 guess from 1 to 1, the middle one 1 (1)" in collect(tmp_path)
+
+
+def test_what_strangers_wrote_is_shown_as_words(tmp_path):
+    sheet(tmp_path, "a", **{"\x1b[2J\nx": 1, "y": "\x1b[31m\u202e"})
+    (tmp_path / "\x1b[2J.txt").write_text("")
+    assert all(line.isprintable() for line in collect(tmp_path).split("\n"))
+
+
+@pytest.mark.parametrize("folder", ["~nobody-here/x", "~\0", "a\0", "\ud800"])
+def test_folders_that_nobody_has(folder):
+    predict("x", 1)
+    for use in (collect, lambda folder: predictions.share(to=folder)):
+        with pytest.raises(CollectingError, match="no folder"):
+            use(folder)
 
 
 @pytest.mark.parametrize("make", [True, False])

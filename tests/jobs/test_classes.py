@@ -1,8 +1,11 @@
 """A number means the same class in every source of a job."""
 
+import gzip
 import io
+import os
 import tarfile
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +81,45 @@ def test_a_number_is_not_guessed_where_classes_are_numbers(label):
         _class_number(label.encode(), ("1", "2", "10"), "0001.cls")
     assert _class_number(b"10", ("1", "2", "10"), "0001.cls") == 2
     assert _class_number(b"1", ("ants", "bees"), "0001.cls") == 1
+
+
+def wants(pictures, folder, source):
+    """What is said of a source of pictures that can't be used."""
+    with pytest.raises(DataError) as error:
+        find(job(pictures, folder, val=str(source)))
+    return str(error.value)
+
+
+def test_a_file_whose_name_is_a_command_is_only_a_file(pictures, tmp_path, monkeypatch):
+    """WebDataset runs what stands behind "pipe:"; a pattern finds whatever lies there."""
+    monkeypatch.chdir(tmp_path)
+    shard(tmp_path / "pipe:touch ran;.tar", ["red", "blue"])
+    (path,) = find(job(pictures, tmp_path, val="*.tar")).val.paths
+    assert path == str(tmp_path / "pipe:touch ran;.tar")
+
+
+def member(path, kind, size=0, name="a.cls"):
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        about = tarfile.TarInfo(name)
+        about.type, about.linkname = kind, "nowhere"
+        if size:
+            about.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.size": str(size),
+                                 "GNU.sparse.map": "0,0", "GNU.sparse.numblocks": "1"}  # fmt: skip
+        tar.addfile(about)
+    return path
+
+
+def test_shards_made_to_hang_or_to_fill_the_memory(pictures, tmp_path):
+    os.mkfifo(tmp_path / "pipe.tar")
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    for name in ("pipe.tar", "pipe.csv", "zero.csv", "a\0.csv", "a\0.tar"):
+        assert "can't be read" in wants(pictures, tmp_path, tmp_path / name)
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE):
+        assert "says ''" in wants(pictures, tmp_path, member(tmp_path / "odd.tar", kind))
+    sparse = member(tmp_path / "sparse.tar", tarfile.REGTYPE, 1 << 40)
+    assert "claims" in wants(pictures, tmp_path, sparse)
+    assert "more than 100,000" in wants(pictures, tmp_path, "x{0..99999999999}.tar")
+    whole = gzip.compress(Path(shard(tmp_path / "x.tar", ["red"])).read_bytes())
+    (tmp_path / "cut.tar").write_bytes(whole[:60])
+    assert "can't be read" in wants(pictures, tmp_path, tmp_path / "cut.tar")

@@ -1,6 +1,7 @@
 """A config is read whole or not at all; each mistake is said with key, line and what was meant."""
 
 import dataclasses
+import os
 import tomllib
 
 import pytest
@@ -67,6 +68,16 @@ BAD = [
     ("data = 'a'\nsize = 1000000000000", ["size: expected from 0 to 8,192"]),
     ("data = 'a'\nbatch_size = 99999999999999999999", ["batch_size: expected from 1 to 1,000,000"]),
     ("data = 'a'\n[[stages]]\nepochs = 1000000000", ["epochs: expected from 1 to 1,000,000"]),
+    ("data = 'p'\n[[stages]]\nlr = 1" + "0" * 400, ["stages[0].lr: expected a number; got 1000"]),
+    ("data = 'p'\nkeep = 0x" + "f" * 4000, ["keep: expected a smaller number; got a int"]),
+    ("data = 'p'\nsize" + ".a" * 3000 + " = 1", ["size: expected a whole number; got {'a': {"]),
+    ("data = 'p'\naugment = [{name = ['x']}]", ["augment: there is no transform ['x']"]),
+    ("data = 'p'\naugment = [{name = 'RandomErasing', p = nan}]", ["RandomErasing can't be made"]),
+    ("data = 'p'\naugment = [{name = 'RandomErasing', scale = 1979-05-27}]", ["can't be made"]),
+    ("data = \"~\\u0000\"", ["data: expected a text of one line"]),
+    ("data = 'p'\nout = \"a\\u0000\"", ["out: expected a text of one line"]),
+    ("data = 'p'\n[[stages]]\nname = \"\\u001b[2J\"", ["stages[0].name: expected a text of one"]),
+    ("data = 'p'\nclasses = [\"a\\u202e\", 'b']", ["classes: expected a list of texts"]),
     ("data = 'a.tar'", ["val: shards aren't divided", "classes: shards hold numbers"]),
     ("data = 'p'\nsync_batchnorm = true", ["line 2: sync_batchnorm", "hold_statistics = false"]),
     ("data = p", ["is no TOML", "line 1"]),
@@ -155,6 +166,11 @@ def test_files_that_cant_be_read_are_said(tmp_path):
         read_config(tmp_path / "job.toml")
     with pytest.raises(ConfigError, match="can't be read"):
         read_config(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b"#" * (1 << 20) + b"#")
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path / "large", tmp_path / "a\0"):
+        with pytest.raises(ConfigError, match="can't be read"):
+            read_config(path)
 
 
 def test_the_command_tells_and_lists(tmp_path, capsys):

@@ -1,5 +1,10 @@
 """What leaves the notebook answers as what stays: pixels in, the same scores out."""
 
+import json
+import os
+import pickle
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +19,7 @@ from course_lib.jobs import export
 from course_lib.jobs.resampling import Prepare
 from course_lib.recipe import Predictor
 from course_lib.recipe.saved import save
+from tests.data.loopback import zip_of
 
 CLASSES = ("hotdog", "not-hotdog", "crème brûlée 🍮")
 
@@ -145,3 +151,34 @@ def test_what_cant_be_exported_is_said(tmp_path):
         export.export_model(
             predictor("mobilenet_v3_small", 64), tmp_path / "m.onnx", tmp_path / "x"
         )
+
+
+class Program:
+    """What a pickle runs when it is read."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def test_what_an_exported_file_says_is_read_without_running_it(tmp_path):
+    path, evil = tmp_path / "m.pt2", pickle.dumps(Program(tmp_path / "ran"))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("m/data/constants/model_constants_config.json", "m/data.pkl", "m/archive"):
+            archive.writestr(name, evil)
+        archive.writestr("m/extra/course", json.dumps({"classes": ["a"]}))
+    assert export.metadata(path) == {"classes": ["a"]}
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("ending", ["onnx", "pt2"])
+@pytest.mark.parametrize("content", [b"", b"x" * 100, zip_of([("m/extra/course", b"[" * 9999)]),
+                                     zip_of([("m/extra/course", b"[1]")]), None])  # fmt: skip
+def test_files_that_are_no_exported_ones(tmp_path, ending, content):
+    path = tmp_path / f"m.{ending}"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CourseError, match=r"can't be read|says nothing"):
+        export.metadata(path)

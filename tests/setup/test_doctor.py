@@ -1,6 +1,7 @@
 """The doctor's checks, made from real conditions."""
 
 import json
+import os
 
 import pytest
 
@@ -96,3 +97,24 @@ def test_a_bundle_for_one_python_or_with_cuda_gets_a_note(bundle):
     making._write_sums(bundle)
     found = states(doctor.examine_room(bundle))
     assert found["other Pythons"] == found["PyTorch"] == NOTE
+
+
+@pytest.mark.parametrize("content", [
+    "[1]", "[" * 5000, '{"targets": [1], "torch": "cpu"}', '{"targets": {"linux-3.11": []}}',
+    "\udcff",
+])  # fmt: skip
+def test_a_bundle_that_says_something_else_is_none(bundle, content):
+    (bundle / "bundle.json").write_text(content, errors="surrogateescape")
+    assert states(doctor.examine_room(bundle)) == {"bundle": PROBLEM}
+
+
+def test_a_bundle_of_pipes_and_words_that_a_terminal_obeys(bundle):
+    targets = {"\x1b[2Jlinux-3.11": [], "x-3.12": []}
+    (bundle / "bundle.json").write_text(json.dumps({"torch": "cpu", "targets": targets}))
+    (bundle / "SHA256SUMS").write_text(f"{'0' * 64}  \x1b[2J\n")
+    said = str(doctor.examine_room(bundle))
+    assert all(line.isprintable() for line in said.split("\n"))
+    for name in ("SHA256SUMS", "bundle.json"):
+        (bundle / name).unlink()
+        os.mkfifo(bundle / name)
+        assert states(doctor.examine_room(bundle)) == {"bundle": PROBLEM}

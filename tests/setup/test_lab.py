@@ -119,3 +119,11 @@ def test_lab_opens_on_a_small_screen(tmp_path):
         page.until(f"{look}.includes('invert')")
         page.do("Emulation.setEmulatedMedia", media="print")
         assert page.js(look) == "none", "on paper"
+
+
+def test_notes_and_notebooks_that_are_nested_too_deep(course):
+    lab.refresh()
+    (lab.folder() / lab.KEPT / "copied.json").write_text("[" * 5000)
+    (lab.folder() / "01_next.ipynb").write_text("[" * 5000)
+    publish(course, "01_next", "second")
+    assert "01_next_new.ipynb" in lab.refresh()[-1]

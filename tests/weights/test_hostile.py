@@ -23,6 +23,7 @@ from course_lib.weights import (
     inspect,
     load_weights,
     read_checkpoint,
+    save_checkpoint,
     save_weights,
 )
 from course_lib.weights.reading import checkpoint, digests, pickles
@@ -485,3 +486,30 @@ def test_names_from_files_are_printed_escaped(tmp_path):
     for text in (*shown, str(caught.value), *caught.value.wanted):
         assert all(line.isprintable() for line in text.split("\n"))
     assert "\nline" not in "".join(shown)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, dict])
+def test_a_run_that_could_not_be_read_again_is_not_saved(tmp_path, kind):
+    """Its metrics hold each other again and again, or themselves: to look at them never ends."""
+    loop: list = []
+    loop.append(loop)
+    for value in (doubled(kind), loop):
+        with pytest.raises(CheckpointError, match=r"again and again|holds itself"):
+            save_checkpoint(tmp_path / "x.pth", make(1), epoch=1, metrics={"a": value})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["module." * 5000 + "w", ".".join("a" * 5000)])
+def test_names_of_thousands_of_parts(tmp_path, name):
+    torch.save({name: torch.ones(2)}, tmp_path / "x.pth")
+    assert str(inspect(tmp_path / "x.pth"))
+    assert str(read_checkpoint(tmp_path / "x.pth"))
+
+
+def test_words_beside_the_weights_are_printed_escaped(tmp_path):
+    evil = "\x1b[2J\u202e"
+    path = tmp_path / f"{evil}.pth"
+    torch.save({"state_dict": make(1).state_dict(), evil: 1, "metadata": {"what": evil}}, path)
+    model = make(2)
+    for shown in (inspect(path), read_checkpoint(path), load_weights(model, path)):
+        assert all(line.isprintable() for line in f"{shown}\n{shown!r}".split("\n"))

@@ -67,6 +67,15 @@ DAMAGE = [
     (("optimizer", "state", 99), {}), (("optimizer", "state", 0, "exp_avg"), GONE),
     (("optimizer", "state", 0, "exp_avg"), torch.zeros(3)),
     (("optimizer", "state", 0, "step"), "x"), (("optimizer", "state", 0, "exp_avg_sq"), 3.0),
+    (("optimizer", "state", 0, "exp_avg"), torch.zeros(5, 6, dtype=torch.int64)),
+    (("optimizer", "state", 0, "exp_avg_sq"), torch.zeros(5, 6).to_sparse()),
+    (("optimizer", "state", 0, "step"), torch.tensor(-2.0)),
+    (("optimizer", "state", 0, "step"), torch.tensor(math.nan)),
+    ((*GROUP, "lr"), torch.tensor(math.nan)), ((*GROUP, "foreach"), torch.zeros(0)),
+    ((*GROUP, "initial_lr"), torch.ones(2)), ((*GROUP, "initial_lr"), "x"),
+    (("scheduler", "base_lrs"), ["x"]), (("scheduler", "_last_lr"), [math.inf]),
+    (("scheduler", "step_size"), None), (("scaler", "scale"), -1.0),
+    (("scaler", "growth_factor"), math.inf), (("random", "python", 2), "x"),
     (("optimizer_names", 0), ["other"]), (("scheduler", "last_epoch"), "x"),
     (("scheduler", "last_epoch"), 1.5), (("scheduler", "gamma"), "x"),
     (("scheduler", "gamma"), math.nan), (("scheduler", "step"), 3), (("scheduler", "base_lrs"), 1),
@@ -89,7 +98,8 @@ DAMAGE = [
 )
 def test_one_part_is_missing_or_wrong(tmp_path, whole, where, value):
     content = torch.load(whole, weights_only=True)
-    content["random"]["numpy"] = list(content["random"]["numpy"])
+    for each in ("numpy", "python"):
+        content["random"][each] = list(content["random"][each])
     put(content, where, value)
     torch.save(content, tmp_path / "x.pth")
     model, optimizer, scheduler, scaler = started(5)

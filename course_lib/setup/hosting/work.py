@@ -157,8 +157,7 @@ def _put_all(files: dict[str, Path], entries: dict[str, Any]) -> list[Path]:
             staged.append((temporary, target))
         written = []
         for temporary, target in staged:
-            place = _free_name(target)
-            temporary.rename(place)
+            place = _moved(temporary, target)
             undo.callback(place.unlink, missing_ok=True)
             written.append(place)
         progress_file.join(entries)
@@ -347,8 +346,21 @@ def _is_there(file: Path, target: Path) -> bool:
     return any(each.is_file() and file_hash(each) == file_hash(file) for each in known)
 
 
-def _free_name(target: Path) -> Path:
-    return next(each for each in _candidates(target) if not os.path.lexists(each))
+def _moved(file: Path, target: Path) -> Path:
+    """Give a file the first name that is free, never that of one which is there by now."""
+    for place in _candidates(target):
+        with contextlib.suppress(FileExistsError):
+            if os.path.lexists(place):
+                continue
+            try:
+                place.hardlink_to(file)  # a renaming would replace what another process put there
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without such links
+                return file.rename(place)
+            file.unlink()
+            return place
+    raise AssertionError  # there is always one more
 
 
 def _download(file: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from math import prod
 
-from course_lib.text import counted, few
+from course_lib.text import counted, few, printable
 
 Shape = tuple[int, ...]
 
@@ -138,7 +138,7 @@ class LoadReport:
         lines += [
             f"  {what:<11} {count:>5}  {names}".rstrip() for what, count, names in self.rows()
         ]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def __repr__(self) -> str:
         return f"<LoadReport {str(self).splitlines()[0]}>"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from course_lib.paths import user_path
-from course_lib.text import counted
+from course_lib.text import counted, printable
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading import formats, locate, plainfiles, torchfile
 from course_lib.weights.reading.damage import Held, check_room, held
@@ -111,7 +111,7 @@ class Checkpoint:
             lines.append(f"Weights are also at: {', '.join(map(repr, self.alternatives))}.")
         if self.others:
             lines.append(f"Beside them: {', '.join(map(str, self.others))}.")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def __repr__(self) -> str:
         return f"<Checkpoint {str(self).splitlines()[0]}>"

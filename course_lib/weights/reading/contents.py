@@ -12,6 +12,7 @@ from course_lib.weights.reading import formats, locate
 from course_lib.weights.reading.checkpoint import TensorInfo, content, opened
 from course_lib.weights.reading.torchfile import plain
 
+_DEEPEST = 50  # levels of a name
 FORMATS = {
     formats.ZIP: "torch.save",
     formats.LEGACY: "torch.save before 1.6",
@@ -56,7 +57,7 @@ class Contents:
     def __str__(self) -> str:
         places = ", ".join(repr(each) if each else "the top level" for each in self.places)
         lines = [
-            f"{self.path.name}: {FORMATS[self.format]}, {size_text(self.file_bytes)}",
+            f"{printable(self.path.name)}: {FORMATS[self.format]}, {size_text(self.file_bytes)}",
             f"{counted(len(self.tensors), 'tensor')}, {counted(self.numbers, 'number')}, "
             f"{size_text(self.nbytes)}; weights at: {places or 'no place'}",
         ]
@@ -113,6 +114,8 @@ def _nest(tree: Mapping[Any, Any]) -> dict[str, Any]:
         ):
             value = _nest({str(place): each for place, each in enumerate(value)})
         *parents, last = str(key).split(".") if isinstance(value, TensorInfo) else [str(key)]
+        if len(parents) > _DEEPEST:  # no name of a module
+            parents, last = [], str(key)
         level = nested
         for parent in parents:
             below = level.setdefault(parent, {})

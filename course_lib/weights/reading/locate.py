@@ -154,10 +154,12 @@ def describe(place: Place) -> str:
 
 def common_prefix(names: list[str]) -> str:
     """A wrapper's prefix that all names share, such as ``"module."``; else an empty string."""
-    for prefix in PREFIXES:
-        if names and all(name.startswith(prefix) for name in names):
-            return prefix + common_prefix([name.removeprefix(prefix) for name in names])
-    return ""
+    found = ""
+    while names and (
+        more := [p for p in PREFIXES if all(name.startswith(p, len(found)) for name in names)]
+    ):
+        found += more[0]
+    return found
 
 
 def outline(tree: Any, depth: int = 0, *, whole: bool = False) -> Any:

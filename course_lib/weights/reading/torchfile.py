@@ -144,7 +144,7 @@ def _load(held: Held, program: bytes, mapped: bool) -> Any:
                 tree = torch.load(held.file, map_location="cpu", weights_only=True)
         except UnpicklingError as error:
             raise refusal(str(path), program, str(error)) from None
-    _check_extent(path, tree)
+    check_extent(path, tree)
     stored = sum({e.data_ptr(): e.nbytes() for e in storages(tensors_in(tree))}.values())
     if not mapped and stored > size:
         raise CheckpointError(
@@ -190,7 +190,7 @@ def _parts(value: Any) -> Collection[Any]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _check_extent(path: Path, tree: Any) -> None:
+def check_extent(path: Path, tree: Any) -> None:
     """Refuse what is nested too deep, or is small in the file and endless when written out.
 
     A list that holds one list twice, which holds another one twice, and so on 45 times, takes 600

@@ -7,6 +7,7 @@ take the state first, and refuse what they can't have.
 import inspect
 import math
 import random
+import reprlib
 from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
@@ -104,10 +105,10 @@ def check_optimizer(optimizer: Optimizer, content: Mapping[str, Any], label: str
     all_numbers = list(chain.from_iterable(numbers))
     if len(set(all_numbers)) != len(all_numbers) or saved["state"].keys() - set(all_numbers):
         raise _damaged(label, "optimizer", "has a state for no parameter, or two for one")
-    shapes = {n: tuple(each.shape) for n, each in content["model"].items() if _tensor(each)}
+    parameters = {n: each for n, each in content["model"].items() if _tensor(each)}
     for place, (group, members) in enumerate(zip(groups, names, strict=True)):
         where = f"optimizer.param_groups[{place}]"
-        parts = _parts(optimizer, group, label, where)
+        parts = _parts(optimizer, group, label, where, place)
         for number, name in zip(group["params"], members, strict=True):
             state = saved["state"].get(number)
             if state is None or parts is None:
@@ -116,10 +117,12 @@ def check_optimizer(optimizer: Optimizer, content: Mapping[str, Any], label: str
                 lacks = min(parts.keys() - state.keys())
                 raise _damaged(label, f"optimizer.state[{number}]", f"lacks {lacks!r}")
             for key, like in parts.items():
-                _check_moment(state[key], like, shapes.get(name), label, name, key)
+                _check_moment(state[key], like, parameters.get(name), label, name, key)
 
 
-def _parts(optimizer: Optimizer, group: Mapping[str, Any], label: str, where: str) -> Any:
+def _parts(
+    optimizer: Optimizer, group: Mapping[str, Any], label: str, where: str, place: int
+) -> Any:
     """What an optimizer keeps for a parameter; None for one that isn't torch's own."""
     kind = type(optimizer)
     if not kind.__module__.startswith("torch.optim"):
@@ -128,11 +131,13 @@ def _parts(optimizer: Optimizer, group: Mapping[str, Any], label: str, where: st
                if key not in group and not isinstance(each, bool | None)]  # fmt: skip
     if lacking:
         raise _damaged(label, where, f"lacks {lacking[0]!r}")
+    mine = optimizer.param_groups[place] if place < len(optimizer.param_groups) else {}
     for key, each in group.items():
-        default = optimizer.defaults.get(key)
-        other = not (default is None or each is None) and _kind(each) != _kind(default)
-        if other or (isinstance(each, float) and not math.isfinite(each)):
-            raise _damaged(label, where, f"has {key!r} = {each!r}")
+        like = optimizer.defaults.get(key)
+        like = mine.get(key) if like is None else like  # what a scheduler has put there
+        other = not (like is None or each is None) and _kind(each) != _kind(like)
+        if other or (like is None and _tensor(each)) or not _finite(each):
+            raise _damaged(label, where, f"has {key!r} = {reprlib.repr(each)}")
     here = {"foreach": False, "fused": None, "capturable": False, "differentiable": False}
     known = inspect.signature(kind).parameters.keys() & optimizer.defaults.keys()
     settings = {key: group[key] for key in known & group.keys()} | {
@@ -152,20 +157,28 @@ def _parts(optimizer: Optimizer, group: Mapping[str, Any], label: str, where: st
 
 
 def _check_moment(
-    value: Any, like: Any, shape: tuple[int, ...] | None, label: str, name: str, key: str
+    value: Any, like: Any, parameter: torch.Tensor | None, label: str, name: str, key: str
 ) -> None:
+    what = f"the optimizer's {key} of {name!r}"
     if isinstance(like, torch.Tensor) != isinstance(value, torch.Tensor):
         if like is None:
             return
-        raise _damaged(label, f"the optimizer's {key} of {name!r}", f"is a {_kind(value)}")
-    if not isinstance(value, torch.Tensor) or shape is None:
+        raise _damaged(label, what, f"is a {_kind(value)}")
+    if key == "step" and not (_kind(value) == "number" and 0 <= float(value) < math.inf):
+        raise _damaged(label, what, "is no count of steps")
+    if not isinstance(value, torch.Tensor) or parameter is None:
         return
-    wanted = shape if like.shape == (2, 2) else tuple(like.shape) if like.numel() == 1 else None
+    whole = like.shape == (2, 2)
+    wanted = tuple(parameter.shape) if whole else tuple(like.shape) if like.numel() == 1 else None
     if wanted is not None and tuple(value.shape) != wanted:
         raise LoadError(
             f"The optimizer's {key} of {name!r} has the shape {tuple(value.shape)} in the file, "
             f"and {wanted} is expected."
         )
+    number = value.is_floating_point() or value.is_complex()
+    dense = value.layout is torch.strided or key == "momentum_buffer"  # SGD's, of sparse gradients
+    if not (number and dense and value.is_complex() == (whole and parameter.is_complex())):
+        raise _damaged(label, what, f"is of {value.dtype}, {value.layout}")
 
 
 def check_like(part: Any, saved: Mapping[str, Any], label: str, what: str) -> None:
@@ -181,15 +194,42 @@ def check_like(part: Any, saved: Mapping[str, Any], label: str, what: str) -> No
                 continue
             raise _damaged(label, what, f"lacks {key!r}")
         value = saved[key]
-        if value is not None and mine is not None and _kind(value) != _kind(mine):
-            raise _damaged(label, f"{what}.{key}", f"is a {_kind(value)}, expected a {_kind(mine)}")
-        if isinstance(value, float) and math.isnan(value):
-            raise _damaged(label, f"{what}.{key}", "is no number")
+        _check_alike(value, mine, label, f"{what}.{key}")
+        if what == "scaler" or key.endswith(("_lr", "_lrs")):
+            for each in value if isinstance(value, list | tuple) else [value]:
+                if not _finite(each) or (what == "scaler" and each is not None and each < 0):
+                    raise _damaged(label, f"{what}.{key}", "is out of range")
         if key in ("last_epoch", "_step_count") and (type(value) is not int or value < -1):
             raise _damaged(label, f"{what}.{key}", f"is {value!r}, no count of epochs")
     for key in saved:
         if not isinstance(key, str) or (key not in known and hasattr(type(part), key)):
             raise _damaged(label, what, f"has {key!r}, which is no part of a state")
+
+
+def _check_alike(value: Any, mine: Any, label: str, where: str) -> None:
+    """See that a value is made as one's own is, all the way down."""
+    if mine is None:
+        return
+    if _kind(value) != _kind(mine):
+        raise _damaged(label, where, f"is a {_kind(value)}, expected a {_kind(mine)}")
+    if isinstance(value, float) and math.isnan(value):
+        raise _damaged(label, where, "is no number")
+    if isinstance(mine, Mapping):
+        named = all(isinstance(key, str) for key in mine)
+        if named and not value.keys() >= mine.keys():
+            raise _damaged(label, where, f"lacks {min(mine.keys() - value.keys())!r}")
+        for key, each in value.items():
+            like = mine.get(key) if named else next(iter(mine.values()), None)
+            _check_alike(each, like, label, f"{where}.{key}")
+    elif isinstance(mine, list | tuple):
+        for place, each in enumerate(value if mine else ()):
+            like = mine[min(place, len(mine) - 1)]
+            _check_alike(each, like, label, f"{where}[{place}]")
+
+
+def _finite(value: Any) -> bool:
+    """Whether a number is finite; what is no number is."""
+    return _kind(value) != "number" or isinstance(value, int) or math.isfinite(value)
 
 
 def _check_random(states: Mapping[str, Any], label: str, generators: Mapping[str, Any]) -> None:
@@ -201,6 +241,8 @@ def _check_random(states: Mapping[str, Any], label: str, generators: Mapping[str
         torch.Generator().set_state(states["torch"])
         kind, keys, place, *rest = states["numpy"]
         words = [*keys.tolist(), *states["python"][1]]
+        if not isinstance(states["python"][2], float | None):
+            raise TypeError("a half of a pair that is no number")
         if not all(type(each) is int and 0 <= each < 1 << 32 for each in words):
             raise ValueError("numbers out of range")
         if not 0 <= place <= 624 or not 0 <= words[-1] <= 624:

@@ -19,6 +19,7 @@ from course_lib.errors import CourseError, CourseWarning
 from course_lib.paths import user_path
 from course_lib.weights.errors import CheckpointError, LoadError
 from course_lib.weights.reading.checkpoint import read_object
+from course_lib.weights.reading.torchfile import check_extent
 from course_lib.weights.saving import checks, groups, state, undo
 from course_lib.weights.saving.save import TORCH_ENDINGS, check_ending, written
 
@@ -103,6 +104,7 @@ def save_checkpoint(
         "random": _random_states(generators or {}), "epoch": int(epoch), "step": int(step),
         "metrics": dict(metrics or {}), "extra": dict(extra or {}),
     }  # fmt: skip
+    check_extent(path, content)  # as when it is read; and else the next line never ends
     _check_plain(content, "")
     with written(path) as file:
         torch.save(content, file)

@@ -151,7 +151,7 @@ def _about(
         about["extra"] = dict(extra)
     try:
         return json.loads(json.dumps(about))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"The metadata can't be saved: {error}. Use numbers, texts, lists and dictionaries."
         ) from None

@@ -57,6 +57,13 @@ def test_nobody_there_is_not_reachable():
     assert preparing.first_unreachable(["http://127.0.0.1:9/x"]) == "http://127.0.0.1:9/x"
 
 
+@pytest.mark.parametrize("how", ["drips header", "drips status", "drips continue", "silent"])
+def test_a_server_that_never_comes_to_an_end_is_not_reachable(web, monkeypatch, how):
+    monkeypatch.setattr(preparing, "PATIENCE", 0.3)
+    url = web.url(how.replace(" ", "%20"))
+    assert preparing.first_unreachable([url, web.url("good")]) == url
+
+
 @pytest.mark.parametrize("said", ["tiny", "full"])
 def test_your_word_wins(colab, gpu, web, monkeypatch, said):
     monkeypatch.setenv(profile.ENVIRONMENT_VARIABLE, said)

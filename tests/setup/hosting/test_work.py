@@ -253,9 +253,13 @@ def test_an_import_is_whole_or_nothing(home, tmp_path, monkeypatch, trouble):
 
         return third
 
+    def failing_always(*_):
+        raise PermissionError(1, "Operation not permitted")
+
     if trouble == "conflict":
         (home / "notebooks" / "my_models").write_text("no folder")
     elif trouble == "rename":
+        monkeypatch.setattr("pathlib.Path.hardlink_to", failing_always)  # as on some file systems
         monkeypatch.setattr("pathlib.Path.rename", failing(work.Path.rename))
     elif trouble == "progress":
         monkeypatch.setattr(progress_file, "write_file", failing(progress_file.write_file))
@@ -266,6 +270,17 @@ def test_an_import_is_whole_or_nothing(home, tmp_path, monkeypatch, trouble):
         hosting.import_work(archive)
     assert files_below(tmp_path) == before
     assert not (home / "data" / "my_pictures").exists()
+
+
+def test_what_another_process_puts_there_at_the_last_moment_stays(home, monkeypatch):
+    some_work(home)
+    archive = hosting.export_work()
+    notes = home / "notebooks" / "my_notes.ipynb"
+    notes.write_text("another's")
+    monkeypatch.setattr(work.os.path, "lexists", lambda path: False)  # it wasn't there when asked
+    hosting.import_work(archive)
+    assert notes.read_text() == "another's"
+    assert (home / "notebooks" / "my_notes-2.ipynb").read_text() != "another's"
 
 
 def test_names_that_no_import_takes_are_not_exported(home):
