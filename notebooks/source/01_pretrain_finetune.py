@@ -815,6 +815,116 @@ q1_5
 # %% tags=["exercise"]
 q1_5.answer(...)
 
+# %% [markdown]
+# ## Appendix: shifts and crops
+#
+# A convolution lays the same filters on one place after another. So when the picture moves, the map of their
+# answers moves with it, and is otherwise the same: this is called **translation equivariance**. The first
+# layer here looks at every second place (**stride** 2), so its map moves by one place when the picture
+# moves by two pixels. Here windows of 96 pixels are cut from larger pictures, one of them two pixels further
+# to the right:
+
+# %%
+wide = backbones.preprocessing("efficientnet_lite0", size=128)
+others = data.balanced_subset(data.hotdog(split="test", transform=wide.eval), 24, seed=p.seed)
+larger, _ = in_one_batch(others)
+
+
+def window(shift):
+    """96 x 96 pixels of each picture, that many to the right of the middle."""
+    return larger[..., 16:112, 16 + shift : 112 + shift]
+
+
+with torch.no_grad():
+    here, there = net.conv_stem(window(0)), net.conv_stem(window(2))
+apart = (here[..., 1:-1, 2:-1] - there[..., 1:-1, 1:-2]).abs().max()
+print(f"one map, moved by one place, minus the other: at most {apart:.3f} (borders left out)")
+
+# %% [markdown]
+# At the end the maps are averaged over all places, and *where* a pattern was is forgotten. So the features of
+# a picture that moved a little should change little. How much? The change is given as a share of the mean
+# distance between two different pictures; beside it, that of the bare pixels.
+
+
+# %%
+def features_of(images):
+    """What the head reads: (N, 3, 96, 96) -> (N, 1280)."""
+    with torch.no_grad():
+        parts = [net.forward_features(part) for part in images.split(16)]
+        return torch.cat([net.forward_head(part, pre_logits=True) for part in parts])
+
+
+def change(images, before):
+    """How far pixels and features of pictures moved, as shares of what lies between two pictures."""
+    ways = {"bare pixels": lambda x: x.flatten(1), "features": features_of}
+    return {
+        name: ((way(images) - way(before)).norm(dim=1).mean() / torch.pdist(way(before)).mean())
+        for name, way in ways.items()
+    }
+
+
+shifts = (1, 2, 4, 8, 16)
+moved = [change(window(shift), window(0)) for shift in shifts]
+mirrored = change(window(0).flip(-1), window(0))
+
+# %% jupyter={"source_hidden": true}
+plots.show(
+    plots.lines(
+        {name: (shifts, [each[name] for each in moved]) for name in mirrored},
+        "pixels that the picture was moved",
+        "change, as a share",
+        axis=plots.new_axes(5.6, 2.6)[1][0, 0],
+    ),
+    alt="""Two rising lines over shifts of 1 to 16 pixels. Both begin at about an eighth. The bare
+    pixels rise to about 0.6, the features more slowly, to about 0.4.""",
+)
+for name in mirrored:
+    told = "  ".join(f"{each[name]:.2f}" for each in moved)
+    print(
+        f"{name:<13} moved by {', '.join(map(str, shifts))}: {told} | mirrored: {mirrored[name]:.2f}"
+    )
+assert moved[-1]["features"] < moved[-1]["bare pixels"]
+assert mirrored["features"] < mirrored["bare pixels"] / 2
+
+# %% [markdown]
+# A larger shift changes the features less than the pixels, and so does mirroring, which no convolution
+# undoes: pretraining saw mirrored pictures. But a single pixel isn't nothing. Five layers look at every second
+# place only, so a shift between their places gives other numbers (R. Zhang: *Making Convolutional Networks
+# Shift-Invariant Again*, ICML 2019, arXiv:1904.11486).
+#
+# A random crop moves a picture and changes its size as well. How far do crops carry the features, and what is
+# it worth to learn from them? Here a head learns from eight pictures, from their middles alone or from six
+# crops of each besides, in 20 draws.
+
+# %%
+cropped = data.balanced_subset(data.hotdog(split="train", transform=see.train), 96, seed=p.seed)
+torch.manual_seed(p.seed)
+crops = [in_one_batch(cropped)[0] for _ in range(6)]
+far = change(crops[0], pictures["train"][0])
+middles, tested = (features_of(pictures[part][0]).numpy() for part in ("train", "test"))
+with_crops = np.stack([middles, *map(features_of, crops)], axis=1)  # (pictures, looks, features)
+y_train, y_test = (pictures[part][1].numpy() for part in ("train", "test"))
+right = {"middles": [], "and crops": []}
+for draw in range(20):
+    mixed = np.random.default_rng(draw).permutation(len(y_train))
+    rows = np.concatenate([mixed[y_train[mixed] == each][:4] for each in (0, 1)])
+    for way, looks in {"middles": 1, "and crops": 7}.items():
+        head = features.classifiers()["logistic_regression"]
+        seen = with_crops[rows, :looks].reshape(-1, middles.shape[1])
+        head.fit(seen, np.repeat(y_train[rows], looks))
+        right[way].append(head.score(tested, y_test))
+gain = evidence.paired_interval(right["and crops"], right["middles"])
+
+# %%
+print(f"a crop changes the features by {far['features']:.1f} of the distance between pictures")
+print(f"gain in test accuracy from six crops of each of 8 pictures: {gain.value:.1f}")
+print("its interval lies above zero:", "yes" if gain.low > 0 else "no")
+assert gain.low > 0
+
+# %% [markdown]
+# To the features a crop is half another picture, and its label is known. With eight pictures that is worth
+# much (over the draws; the test pictures are the same). It shrinks when there are more: let validation decide.
+
 # %% tags=["keep"]
 # On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
 from course_lib.setup import hosting
