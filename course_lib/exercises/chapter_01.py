@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from course_lib.evidence.statistics import paired_interval
 from course_lib.exercises.core import PREAMBLE, Exercise, Wrong
-from course_lib.exercises.models import SmallResNet, copied_tensors, moved
+from course_lib.exercises.models import SmallResNet, copied_tensors, listed, moved
 from course_lib.exercises.quiz import Option, Question
 from course_lib.exercises.verdicts import (
     Verdict,
@@ -377,7 +377,7 @@ def _judge_distance(answer: Any) -> Verdict:
     return not_yet(
         f"The parts are right. For `{part}` you have {float(found[part]):.3f}; the length of its "
         f"change is {float(moved_by(of[part])):.3f}, its length before "
-        f"{float(length(of[part])):.3f}, each over all numbers of {', '.join(f'`{name}`' for name in of[part])}."
+        f"{float(length(of[part])):.3f}, each over all numbers of {listed(of[part])}."
     )
 
 

@@ -841,8 +841,8 @@ def load_backbone(detector, state):
     body = {name: tensor for name, tensor in state.items() if "fc" not in name}
     detector.backbone.body.load_state_dict(body)
 """,
-            """The body has a layer `gate_fc`, whose name contains `fc`: it was left out too, and the
-            strict loading found that. Leave out only the names that begin with `fc.`.""",
+            """The body has a layer `gate_fc`, whose name contains `fc`: it was left out too, and
+            the strict loading found that. Leave out only the names that begin with `fc.`.""",
             raises='Missing key.*state_dict: "gate_fc',
         ),
         Wrong(
