@@ -8,14 +8,23 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.layers import FrozenBatchNormAct2d
 from torch import nn
 from torch.nn.utils import parametrizations
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
+from torchvision.models.detection.retinanet import (
+    RetinaNetClassificationHead,
+    RetinaNetRegressionHead,
+)
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.vision_transformer import MLPBlock
+from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from course_lib.freezing.bits import same_bits
 from course_lib.weights import LoadError, load_model, load_weights, read_checkpoint
+from course_lib.weights.loading import commit, model_tensors
+from course_lib.weights.loading.commit import Before
 from tests.weights.conftest import make, same, snapshot, untouched
 from tests.weights.test_roundtrips import TIMM, build, scramble
 
@@ -321,6 +330,44 @@ class Fails(nn.Linear):
         module.other = 5
         module.weight = nn.Parameter(torch.zeros(2, 3))
         raise RuntimeError("no")
+
+
+RENAMING = {
+    MLPBlock: (4, 8, 0.0), RPNHead: (4, 3), FrozenBatchNorm2d: (4,), FrozenBatchNormAct2d: (4,),
+    FeaturePyramidNetwork: ([4, 4], 4), MaskRCNNHeads: (4, [4], 1),
+    RetinaNetClassificationHead: (4, 2, 2), RetinaNetRegressionHead: (4, 2),
+}  # fmt: skip
+
+
+def test_code_that_is_said_to_rename_leaves_names_of_the_model_alone():
+    known = {f"{each.__module__}.{each.__name__}._load_from_state_dict" for each in RENAMING}
+    assert known == model_tensors._RENAMING
+    for kind, arguments in RENAMING.items():
+        module = kind(*arguments)
+        for version in (None, 1, 2):
+            entries = OrderedDict(module.state_dict())
+            before, errors = dict(entries), []
+            metadata = {} if version is None else {"version": version}
+            module._load_from_state_dict(entries, "", metadata, True, [], [], errors)
+            assert entries.keys() == before.keys()
+            assert errors == []
+            assert all(entries[name] is value for name, value in before.items())
+
+
+@pytest.mark.parametrize("hurt", ["", "hook", "old name"])
+def test_old_values_are_kept_only_where_something_can_fail(monkeypatch, hurt):
+    model = nn.Sequential(MLPBlock(4, 8, 0.0), nn.Linear(4, 2))
+    state = OrderedDict((name, torch.rand_like(each)) for name, each in model.state_dict().items())
+    kept = []
+    monkeypatch.setattr(commit, "Before", lambda model: kept.append(model) or Before(model))
+    if hurt == "hook":
+        model.register_load_state_dict_post_hook(lambda *_: None)
+    if hurt == "old name":
+        state["0.linear_1.weight"] = state.pop("0.0.weight")
+    load_weights(model, state)
+    assert bool(kept) == bool(hurt)
+    state["0.0.weight"] = state.pop("0.linear_1.weight", state.get("0.0.weight"))
+    assert all(same_bits(each, state[name]) for name, each in model.state_dict().items())
 
 
 def test_own_code_that_raises_is_undone():

@@ -78,7 +78,7 @@ def one_way(way: str, rate: float, train: Part, val: Part, seed: int) -> tuple[n
 
 
 @experiment(
-    "schedules_photographs", seeds=18, arms=WAYS, measures=(ACCURACY, TO_LEVEL, RATE),
+    "schedules_photographs", seeds=30, arms=WAYS, measures=(ACCURACY, TO_LEVEL, RATE),
     contrasts={
         "C6_photographs": (
             Contrast("gain", "head first", "one rate", "test_accuracy", "more"),
@@ -98,7 +98,7 @@ def one_way(way: str, rate: float, train: Part, val: Part, seed: int) -> tuple[n
                      when="the head first is set against a rising rate"),
         ),
     },
-    photographs=FOOD, minutes=55,
+    photographs=FOOD, minutes=80,
 )  # fmt: skip
 def schedules(seed: int) -> Outcome:
     """In which order, and how fast, should body and head learn on 50 photographs?

@@ -100,7 +100,7 @@ def load_weights(
     into = ModelTensors.of(model)
     _refuse_meta(into)
     text, place = opened(source, where)
-    return load_place(into, text, place, options, keep_old=into.can_refuse)
+    return load_place(into, text, place, options, keep_old=True)
 
 
 def opened(source: Source, where: str | None) -> tuple[str, Place]:
@@ -175,14 +175,16 @@ def _load(
     if plan.versions is not None:
         entries._metadata = plan.versions  # type: ignore[attr-defined]
     found = predicted(plan, into)
-    if not into.own:  # what torch's own modules will find is known, so nothing is touched in vain
+    # What torch's own modules will find is known, so nothing is touched in vain.
+    foreseen = not into.own or (into.only_renames and not plan.others)
+    if foreseen:
         judge(plan, found, into, options)
     if not entries:
         raise LoadError("Nothing would be loaded: every tensor that has a partner is left out.")
 
     def accept(result: Any) -> None:
         nonlocal found
-        if into.own:
+        if not foreseen:
             found = reported(result, plan, into)
             if not staged and not plan.tensor_names.difference(found.unexpected):
                 raise LoadError("Nothing would be loaded: the model uses not one of the names.")
@@ -198,6 +200,7 @@ def _load(
     try:
         # A load_state_dict of the model's own may tell nothing; then it must be the one to refuse.
         strict = options.strict is True and not (plan.kept or plan.mismatched) and into.own_root
+        keep_old = keep_old and not (foreseen and into.plain)
         commit(into.model, entries, types, accept, strict=strict, keep_old=keep_old)
     except LoadError:
         raise

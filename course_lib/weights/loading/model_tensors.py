@@ -1,6 +1,7 @@
 """The tensors of a model that weights can be loaded into, and whose code has a say in it."""
 
 from collections import defaultdict
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -20,6 +21,20 @@ _STOCK = {
     for name in ("load_state_dict", "_load_from_state_dict", "set_extra_state", "state_dict",
                  "_save_to_state_dict", "get_extra_state")
 }  # fmt: skip
+# Loading code that looks for the names of old files and otherwise loads as torch does.
+_RENAMING = {
+    f"{name}._load_from_state_dict"
+    for name in (
+        "torchvision.models.detection.mask_rcnn.MaskRCNNHeads",
+        "torchvision.models.detection.retinanet.RetinaNetClassificationHead",
+        "torchvision.models.detection.retinanet.RetinaNetRegressionHead",
+        "torchvision.models.detection.rpn.RPNHead",
+        "torchvision.models.vision_transformer.MLPBlock",
+        "torchvision.ops.feature_pyramid_network.FeaturePyramidNetwork",
+        "torchvision.ops.misc.FrozenBatchNorm2d",
+        "timm.layers.norm_act.FrozenBatchNormAct2d",
+    )
+}
 _NOBODY = nn.Module()
 _LOAD = nn.Module.load_state_dict
 _COPY = torch.Tensor.copy_
@@ -115,18 +130,32 @@ class ModelTensors:
         return getattr(self.model.load_state_dict, "__func__", None) is not _LOAD
 
     @cached_property
-    def can_refuse(self) -> bool:
-        """Whether anything but plain copies between plain tensors happens when it is loaded."""
-        return bool(self.own) or torch.Tensor.copy_ is not _COPY or any(
-            not plain(each) or each.device.type != "cpu" for each in self.tensors.values()
-        )  # fmt: skip
+    def only_renames(self) -> bool:
+        """Whether loading code beside torch's own does nothing to names that are the model's."""
+        return not any(has_own_code(self.modules[name], _RENAMING) for name in self.own)
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether copies into its tensors can't fail."""
+        return torch.Tensor.copy_ is _COPY and all(
+            plain(each) and each.device.type == "cpu" for each in self.tensors.values()
+        )
 
 
-def has_own_code(module: nn.Module) -> bool:
-    """Whether a module does more, when it is saved or loaded, than torch's modules usually do."""
-    return any(getattr(module, hooks, None) for hooks in _HOOKS) or any(
-        getattr(getattr(module, name), "__func__", None) not in stock
-        for name, stock in _STOCK.items()
+def has_own_code(module: nn.Module, known: Container[str] = ()) -> bool:
+    """Whether a module does more, when it is saved or loaded, than torch's modules usually do.
+
+    Args:
+        module: the module.
+        known: functions, by their full names, that don't count.
+    """
+    if any(getattr(module, hooks, None) for hooks in _HOOKS):
+        return True
+    codes = ((getattr(getattr(module, name), "__func__", None), stock)
+             for name, stock in _STOCK.items())  # fmt: skip
+    return any(
+        code not in stock and (not code or f"{code.__module__}.{code.__qualname__}" not in known)
+        for code, stock in codes
     )
 
 

@@ -3,7 +3,6 @@
 import json
 import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+from zlib_ng import zlib_ng
 
 from course_lib.errors import suggest
 from course_lib.text import counted
@@ -70,7 +70,7 @@ def open_safetensors(
 def names_crc(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> int:
     """A checksum of what a header says: names, types and shapes, and the rest of the metadata."""
     told = [(name, str(each.dtype), list(each.shape)) for name, each in sorted(tensors.items())]
-    return zlib.crc32(json.dumps([told, sorted(metadata.items())]).encode())
+    return zlib_ng.crc32(json.dumps([told, sorted(metadata.items())]).encode())
 
 
 def _checksums(
@@ -111,7 +111,7 @@ def _entries(held: Held) -> tuple[list[str], dict[str, torch.Tensor], dict[str, 
 
 
 def _crc(tensor: torch.Tensor) -> int:
-    return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data) if tensor.numel() else 0
+    return zlib_ng.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data) if tensor.numel() else 0
 
 
 def shards(held: Held) -> tuple[dict[str, str], tuple[Path, ...], dict[str, Any]]:

@@ -15,12 +15,14 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from zlib_ng import zlib_ng
 
 from course_lib.weights.errors import CheckpointError
 from course_lib.weights.reading.damage import Held, check_room, reading
 from course_lib.weights.reading.pickles import check_claims, check_doubling, refusal
 
 _PROGRAM_LIMIT = 1 << 24  # bytes of pickle that are searched to explain a refusal
+_BLOCK = 1 << 18  # bytes; they stay in the processor's cache until they are counted
 _DEEPEST = 50
 _MOST_PARTS = 100_000  # written out; or four times those in the file, if these are more
 
@@ -56,23 +58,22 @@ def open_zip(held: Held, *, checked: bool, mapped: bool = True) -> Any:
 
 
 def _compare(path: Path, archive: zipfile.ZipFile, checked: bool) -> None:
-    """Compare the members with their checksums: all, or all but the tensors."""
-    damaged = archive.testzip() if checked else None
-    if damaged is not None:
-        raise CheckpointError(
-            f"{path} is damaged or was tampered with: {damaged} doesn't fit its checksum (CRC-32). "
-            "Get the file again."
-        )
-    if checked:
-        return
-    try:
-        for member in archive.infolist():
-            if "/data/" not in member.filename:
-                archive.read(member)
-    except zipfile.BadZipFile as error:
-        raise CheckpointError(
-            f"{path} is damaged or was tampered with: {error}. Get the file again."
-        ) from None
+    """Compare the members with their checksums: all, or all but the tensors.
+
+    As ``ZipFile.testzip`` does, at half the cost: zlib-ng counts faster than zlib.
+    """
+    for member in archive.infolist():
+        if checked or "/data/" not in member.filename:
+            expected, member.CRC = member.CRC, None  # type: ignore[assignment]
+            found = 0
+            with archive.open(member) as content:
+                while part := content.read(_BLOCK):
+                    found = zlib_ng.crc32(part, found)
+            if found != expected:
+                raise CheckpointError(
+                    f"{path} is damaged or was tampered with: {member.filename} doesn't fit its "
+                    "checksum (CRC-32). Get the file again."
+                )
 
 
 def open_legacy(held: Held) -> Any:
