@@ -211,12 +211,14 @@ from course_lib.errors import OfflineError
 
 nowhere = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
 nowhere |= dict.fromkeys(("NO_PROXY", "no_proxy"), "")
-with tempfile.TemporaryDirectory() as empty:
-    with mock.patch.dict(os.environ, nowhere | {"COURSE_DATA": empty}):
-        try:
-            data.download_hotdog()
-        except OfflineError as error:
-            print(str(error).replace(empty, "data"))
+with (
+    tempfile.TemporaryDirectory() as empty,
+    mock.patch.dict(os.environ, nowhere | {"COURSE_DATA": empty}),
+):
+    try:
+        data.download_hotdog()
+    except OfflineError as error:
+        print(str(error).replace(empty, "data"))
 
 # %% [markdown]
 # | in the way | what helps; set variables before JupyterLab starts |

@@ -118,7 +118,7 @@ plots.show(
 print("filters:", len(filters), "| numbers in each:", filters[0].numel())
 
 # %% [markdown]
-# Two different sides find **edges** in one direction, a patch of one colour places of that **colour**.
+# A filter with two different sides finds **edges** in one direction; a patch of one colour finds that **colour**.
 # Nobody drew these patterns: they came out of training. Here is what six of them answer to one picture,
 # bright where the answer is strong.
 
@@ -287,8 +287,8 @@ compare("random network reaches 0.8", "yes" if max(untrained) >= 0.8 else "no")
 # the answer off its last features. *That* is what weights know, and why transfer works.
 #
 # The first depth says hardly more than guessing does. It isn't useless: all later ones are computed from
-# it. It is **general**: edges and colours are in every picture. Late layers are specific to the source;
-# hence the advice to freeze the early ones.
+# it. It is **general**: edges and colours are in every picture. Late layers are called specific to the
+# source; hence the advice to freeze the early ones, tested below.
 #
 # ## How far do the weights travel?
 #
@@ -351,8 +351,8 @@ compare("moves farthest", max(travelled, key=travelled.get))
 # enough for thousands of trainings: scikit-learn's 1,797 digits of 8 by 8 pixels, a source of 0 to 4, a
 # target of 5 to 9, and a network of three convolutions and a head.
 #
-# Every experiment is written down before it is run, and repeated for several **seeds**: other weights,
-# other pictures. Every way of training tries as many learning rates; the best is chosen on the
+# Every experiment is written down before it is run, and repeated for several **seeds**, or draws: other
+# weights, other pictures. Every way of training tries as many learning rates; the best is chosen on the
 # **validation** part and measured on the test part. What comes out is a mean with an **interval**: the
 # range of effects that these runs are consistent with.
 #
@@ -382,13 +382,12 @@ compare("moves farthest", max(travelled, key=travelled.get))
 # - Shuffled pixels minus scratch: <!-- evidence: C2.shuffled -->-0.014 [-0.023, -0.005]<!-- end --> (<!-- evidence: C2.shuffled.verdict -->held<!-- end -->).
 # - Drawn labels minus scratch: <!-- evidence: C2.labels -->-0.008 [-0.015, -0.001]<!-- end --> (<!-- evidence: C2.labels.verdict -->no difference that matters<!-- end -->).
 #
-# On <!-- evidence: C2.on -->100 digits of 8 x 8 pixels to learn from, 450 to test; 24 draws<!-- end -->, a source with shuffled pixels does harm, a point or two. What is
-# of no use can be unlearned where all layers are free. On <!-- evidence: C2_photographs.on -->250 photographs of CIFAR-10 to learn from, 1,000 to test; weights of its other five classes; 14 draws<!-- end -->,
+# On <!-- evidence: C2.on -->100 digits of 8 x 8 pixels to learn from, 450 to test; 24 draws<!-- end -->, a source with shuffled pixels does harm, a point or two. On <!-- evidence: C2_photographs.on -->250 photographs of CIFAR-10 to learn from, 1,000 to test; weights of its other five classes; 14 draws<!-- end -->,
 # shuffled pixels minus scratch is <!-- evidence: C2_photographs.shuffled -->-0.001 [-0.022, 0.021]<!-- end --> (<!-- evidence: C2_photographs.shuffled.verdict -->no difference that matters<!-- end -->), drawn labels minus scratch
 # is <!-- evidence: C2_photographs.labels -->-0.015 [-0.039, 0.008]<!-- end --> (<!-- evidence: C2_photographs.labels.verdict -->undecided<!-- end -->).
 #
-# Frozen features can't be unlearned. Take features without any network: group digits by k-means, and
-# describe each picture by how near it is to each group. Groups made from all digits, or from 0 to 4 only,
+# There, all layers could change. Frozen features can't. Take features without any network: let k-means find
+# groups of digits that look alike, and describe each picture by how near it is to each group. Groups made from all digits, or from 0 to 4 only,
 # then serve to tell 5 to 9 apart, with two labels a class; the baseline is the bare pixels.
 #
 # **Predict.** In how many of 20 draws will the groups from all digits beat the pixels? And those from 0
@@ -518,8 +517,8 @@ compare("cases where the rule comes first", first_places, digits=0)
 # | few, similar | <!-- evidence: C3_photographs.few_similar -->0.040 [0.012, 0.073]<!-- end --> | <!-- evidence: C3_photographs.few_similar.verdict -->held<!-- end --> |
 # | many, similar | <!-- evidence: C3_photographs.many_similar -->-0.057 [-0.082, -0.032]<!-- end --> | <!-- evidence: C3_photographs.many_similar.verdict -->did not hold<!-- end --> |
 #
-# **The rule was not confirmed in any of these cases.** Use it to *begin* with, and let validation
-# decide. One thing did come out clearly, the head alone with many dissimilar pictures:
+# **The rule came out right in one case of six**, few similar photographs. *Begin* with it, and let validation
+# decide. On digits, one thing came out clearly, the head alone with many dissimilar pictures:
 
 # %%
 case = "many dissimilar"

@@ -350,7 +350,7 @@ def paths_until(done):
 
 
 plots.show_motion(
-    map(paths_until, range(0, last_step + 1, 2)),
+    map(paths_until, range(2, last_step + 1, 2)),
     alt="""Three paths that grow step by step, across how far fc1 has gone, upwards how far the other
     layers have. With all layers the path rises aslant. The two with fc1 frozen rise straight up until
     step 20. Then the one with the pile turns sharply to the right, in long steps; the one unfrozen by
