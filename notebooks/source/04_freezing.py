@@ -329,13 +329,12 @@ for run, path in paths.items():
         optimizer.step()
         optimizer.zero_grad()
 
+
 # %% jupyter={"source_hidden": true}
-places = [place for path in paths.values() for place in path]
-right, top = (1.08 * max(each) for each in zip(*places, strict=True))
-
-
 def paths_until(done):
     """The three paths as far as they are after so many steps."""
+    ends = [path[-1] for path in paths.values()]
+    right, top = (1.08 * max(each) for each in zip(*ends, strict=True))
     axis = plots.new_axes(5.6, 3.2)[1][0, 0]
     until = {run: tuple(zip(*path[: done + 1], strict=True)) for run, path in paths.items()}
     figure = plots.lines(until, "way of fc1", "way of the other layers", axis=axis)
