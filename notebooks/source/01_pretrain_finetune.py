@@ -825,7 +825,8 @@ q1_5.answer(...)
 
 # %%
 wide = backbones.preprocessing("efficientnet_lite0", size=128)
-others = data.balanced_subset(data.hotdog(split="test", transform=wide.eval), 24, seed=p.seed)
+some = min(24, len(sets["test"]))
+others = data.balanced_subset(data.hotdog(split="test", transform=wide.eval), some, seed=p.seed)
 larger, _ = in_one_batch(others)
 
 
@@ -896,7 +897,8 @@ assert mirrored["features"] < mirrored["bare pixels"] / 2
 # crops of each besides, in 20 draws.
 
 # %%
-cropped = data.balanced_subset(data.hotdog(split="train", transform=see.train), 96, seed=p.seed)
+train_set = data.hotdog(split="train", transform=see.train)
+cropped = data.balanced_subset(train_set, len(sets["train"]), seed=p.seed)
 torch.manual_seed(p.seed)
 crops = [in_one_batch(cropped)[0] for _ in range(6)]
 far = change(crops[0], pictures["train"][0])
@@ -919,7 +921,7 @@ def gain_of_crops(each, draws=20):
     return evidence.paired_interval(right[7], right[1])
 
 
-gains = {2 * each: gain_of_crops(each) for each in (4, 24)}
+gains = {2 * each: gain_of_crops(each) for each in (4, len(y_train) // 4)}
 
 # %%
 print(f"a crop changes the features by {far['features']:.1f} of the distance between pictures")
