@@ -10,8 +10,8 @@ import base64
 import io
 import itertools
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
@@ -73,6 +73,7 @@ SHARPNESS = 2  # stored dots per dot on the screen, for paper and for screens th
 PLOT = "course-plot"  # class of a picture that is lines on white
 FEW_COLOURS = 16_384  # a photograph has more
 WHITE = 246  # of 255, and up
+MOST_MOTION = 4900  # milliseconds
 
 
 def smallest_text(width: float) -> float:
@@ -185,6 +186,38 @@ def show(figure: Figure, alt: str, photographs: bool = False) -> None:
     made = encode(figure, photographs)
     size = f"Figure, {made.width} x {made.height} pixels"
     display({"text/html": made.html(alt), "text/plain": size}, raw=True)
+
+
+def show_motion(figures: Iterable[Figure], alt: str) -> None:
+    """Display figures one after another, once, within five seconds; then the last one stays.
+
+    It is one PNG file whose still is the last figure: that one has to explain by itself, on paper
+    and where nothing moves. Browsers play what else the file holds. Whatever moves for longer than
+    five seconds would need a button to stop it (WCAG 2.2.2).
+
+    Args:
+        figures: at least one, of one size, with axes that stay where they are.
+        alt: what the motion tells.
+
+    Raises:
+        ValueError: the text alternative is empty.
+    """
+    from IPython.display import display
+
+    if not alt.strip():
+        raise ValueError("A figure needs a text alternative: say in alt what the motion tells.")
+    made = [encode(figure) for figure in figures]
+    frames = [Image.open(io.BytesIO(each.data)).convert("RGB") for each in made]
+    palette = frames[-1].quantize(64, Image.Quantize.MAXCOVERAGE)  # a third of the size
+    frames = [each.quantize(palette=palette, dither=Image.Dither.NONE) for each in frames]
+    buffer = io.BytesIO()
+    frames[-1].save(
+        buffer, "png", save_all=True, append_images=frames, default_image=True, loop=1,
+        duration=MOST_MOTION // len(frames),
+    )  # fmt: skip
+    last = replace(made[-1], data=buffer.getvalue())
+    size = f"Moving figure, {last.width} x {last.height} pixels, {len(frames)} steps"
+    display({"text/html": last.html(alt), "text/plain": size}, raw=True)
 
 
 def gallery(

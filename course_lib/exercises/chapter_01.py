@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from course_lib.evidence.statistics import paired_interval
 from course_lib.exercises.core import PREAMBLE, Exercise, Wrong
-from course_lib.exercises.models import SmallResNet, copied_tensors, moved
+from course_lib.exercises.models import SmallResNet, copied_tensors, listed, moved
 from course_lib.exercises.quiz import Option, Question
 from course_lib.exercises.verdicts import (
     Verdict,
@@ -187,8 +187,9 @@ def numbers_that_learn(model, frozen):
 def numbers_that_learn(model, frozen):
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 """,
-            """That is how many numbers have `requires_grad`. Nobody has set a flag here: `frozen`
-            is a list of names, and the model is as it was made. Go by the names.""",
+            """That is how many numbers the whole model has: nothing was left out. No flag is set
+            here; and a name in `frozen`, such as "conv1", is that of a child, while its parameters
+            are called `conv1.weight` and so on. Go by the children.""",
         ),
         Wrong(
             "buffers",
@@ -245,6 +246,11 @@ def _judge_like_source(answer: Any) -> Verdict:
     alone = target - target.mean(each, keepdim=True)
     if mine.isnan().any() or near(alone / (target.std(each, keepdim=True) + 1e-8) * std + mean):
         return mistake("each_alone")
+    if abs(mine.mean() - mean) < 0.005 and abs(mine.std() - std) < 0.005:
+        return not_yet(
+            "Mean and standard deviation are right, but not by one shift and one factor for all "
+            "pixels of all pictures: what is bright beside what has changed."
+        )
     return not_yet(
         f"Together your pictures have mean {mine.mean():.2f} and standard deviation "
         f"{mine.std():.2f}; wanted are {mean} and {std}, by one shift and one factor for all."
@@ -333,6 +339,7 @@ def _judge_distance(answer: Any) -> Verdict:
     torch.manual_seed(1)
     model = SmallResNet(classes=3)
     before = {name: each.detach().clone() for name, each in model.named_parameters()}
+    before["fc_more.weight"] = torch.randn(2, 3)  # its name begins with another's
     after = {name: each + 0.1 * torch.randn_like(each) for name, each in before.items()}
     after["bn1.weight"] = before["bn1.weight"].clone()
     kept = copy.deepcopy((before, after))
@@ -353,7 +360,10 @@ def _judge_distance(answer: Any) -> Verdict:
     def length(names: Sequence[str]) -> Tensor:
         return torch.cat([before[n].flatten() for n in names]).norm()
 
-    if like(lambda names: moved_by(names) / length(names)):
+    def of_whole(part: str) -> Tensor:
+        return moved_by(of[part]) / length(of[part])
+
+    if all(close(number(found[p], "a number"), of_whole(p), 1e-3) for p in parts):
         return passed("A share of the length: parts of any size can be compared.")
     if like(moved_by):
         return mistake("absolute")
@@ -361,7 +371,14 @@ def _judge_distance(answer: Any) -> Verdict:
         return mistake("averaged")
     if like(lambda ns: sum(moved_by([n]) for n in ns) / sum(length([n]) for n in ns)):
         return mistake("norms_added")
-    return not_yet("The parts are right, the numbers aren't. Take the norm over a whole part.")
+    if like(lambda names: (moved_by(names) / length(names)) ** 2):
+        return not_yet("These are the squares. Take the root.")
+    part = next(p for p in parts if not close(number(found[p], "a number"), of_whole(p), 1e-3))
+    return not_yet(
+        f"The parts are right. For `{part}` you have {float(found[part]):.3f}; the length of its "
+        f"change is {float(moved_by(of[part])):.3f}, its length before "
+        f"{float(length(of[part])):.3f}, each over all numbers of {listed(of[part])}."
+    )
 
 
 ex1_4 = Exercise(
@@ -452,6 +469,8 @@ CASES: tuple[tuple[tuple[float, ...], str, str], ...] = (
     ((0.011, 0.009, 0.013, 0.010, 0.012, 0.008), "helps", "unpaired"),
     ((0.10, 0.01, 0.02, 0.12), "open", "normal"),
     ((-0.03, -0.02, -0.04, -0.03, -0.02, -0.03), "hurts", "unpaired"),
+    ((0.05, 0.02, 0.03, 0.0, 0.06, 0.03), "helps", ""),  # 3.6 standard errors, 1.5 deviations
+    ((0.06, 0.0, 0.02, 0.03, 0.0, 0.02), "open", ""),  # 2.4 standard errors, of the 2.6 needed
 )
 
 
@@ -467,9 +486,12 @@ def _judge_verdict(answer: Any) -> Verdict:
             continue
         if expected != "open" and said != "open":
             return not_yet("You say that it hurts where it helps, or the other way round.")
-        if (expected == "open") == (said != "open"):
+        if fault and (expected == "open") == (said != "open"):
             return mistake(fault)
-        return not_yet(f"The interval {interval.text(3)} makes it {expected}; you say {said}.")
+        return not_yet(
+            f"With the differences {', '.join(f'{each:g}' for each in differences)} the interval "
+            f'is {interval.text(3)}: that is "{expected}", and you say "{said}".'
+        )
     return passed("In pairs, with an interval, and with a word for not knowing.")
 
 
@@ -544,8 +566,9 @@ def what_it_says(transfer, scratch):
     half = 1.96 * d.std(ddof=1) / len(d) ** 0.5
     return "helps" if d.mean() > half else "hurts" if d.mean() < -half else "open"
 """,
-            """Your interval is too narrow for four seeds. 1.96 holds when the spread is known; here
-            it is guessed from four numbers. Use Student's t with n - 1 degrees of freedom.""",
+            """Four gains, and yet it is open: the interval for four seeds is wider than you take it
+            to be. 1.96 standard errors hold when the spread is known; here it is guessed from four
+            numbers. Use Student's t with n - 1 degrees of freedom.""",
         ),
     ),
     judge=_judge_verdict,

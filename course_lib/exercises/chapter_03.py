@@ -20,7 +20,7 @@ from course_lib.exercises.models import (
     train,
 )
 from course_lib.exercises.quiz import Option, Question
-from course_lib.exercises.verdicts import Verdict, mistake, not_yet, passed, returned
+from course_lib.exercises.verdicts import Verdict, mistake, named, not_yet, passed, returned
 
 State = dict[str, torch.Tensor]
 
@@ -140,6 +140,8 @@ def _judge_prefix(answer: Any) -> Verdict:
     if got["module.encoder.module.weight"] == "encoder.weight":
         return mistake("replace")
     for name, wanted in cases:
+        if got[name] != wanted == name:
+            return not_yet(f"`{name}` should stay as it is; you made `{got[name]}` of it.")
         if got[name] != wanted:
             return not_yet(f"`{name}` should become `{wanted}`; you made `{got[name]}` of it.")
     return passed("Once, at the beginning, and only where it is there.")
@@ -227,13 +229,15 @@ def _judge_matching(answer: Any) -> Verdict:
     }
     for extra in ({}, {"aux.weight": torch.randn(3)}):
         file = {**theirs, **extra}
-        try:
-            got = returned(answer(dict(mine), dict(file)), Mapping, "a dictionary")
-        except KeyError:
-            return mistake("key_error")
+        got = returned(answer(dict(mine), dict(file)), Mapping, "a dictionary")
         wanted = {"conv.weight", "conv.bias"}
         if set(got) & set(extra):
             return not_yet(f"The model has no {listed(extra)}: leave it out.")
+        if any(got.get(name) is tensor for name, tensor in mine.items()):
+            return not_yet(
+                "Tensors of the model are in what you return. Return the file's only, and only "
+                "those that fit; the model's dictionary can be updated with them later."
+            )
         if set(got) == set(mine):
             return mistake("names_only")
         if "mix.weight" in got:
@@ -291,9 +295,9 @@ def what_fits(model_state, file_state):
         if name in model_state and tensor.numel() == model_state[name].numel()
     }
 """,
-            """`numel()` counts entries: a (2, 6) and a (3, 4) both have 12, and are different
-            tensors. `load_state_dict` would raise on it, also with `strict=False`. Compare
-            shapes.""",
+            """`mix.weight` is (2, 6) in the model and (3, 4) in the file: as many entries
+            (`numel()`) and as many dimensions, and different tensors. `load_state_dict` would raise
+            on it, also with `strict=False`. Compare shapes.""",
         ),
         Wrong(
             "key_error",
@@ -301,8 +305,10 @@ def what_fits(model_state, file_state):
 def what_fits(model_state, file_state):
     return {n: t for n, t in file_state.items() if t.shape == model_state[n].shape}
 """,
-            """The file holds a name that the model lacks, and looking it up raises a KeyError. Ask
-            `name in model_state` first; `and` stops there when it isn't.""",
+            """The file holds a name that the model lacks, and looking it up fails: with a KeyError,
+            or with None from `.get`. Ask `name in model_state` first; `and` stops there when it
+            isn't.""",
+            raises="KeyError|'NoneType' object has no attribute",
         ),
         Wrong(
             "names_only",
@@ -324,15 +330,21 @@ def _judge_find(answer: Any) -> Verdict:
     state = _copied(SmallResNet(2).state_dict())
     moments = {"fc.weight": torch.zeros(2, 6), "fc.bias": torch.zeros(2)}
     cases: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("a state dict itself", dict(state)),
-        ("one under `state_dict`", {"epoch": 3, "state_dict": dict(state)}),
-        ("one under `model`", {"optimizer": {"moments": dict(moments)}, "model": dict(state)}),
-        ("one two levels down", {"meta": {"lr": 0.1}, "net": {"tag": "a", "params": dict(state)}}),
+        ("the state dict itself", dict(state)),
+        ("one with it under `state_dict`", {"epoch": 3, "state_dict": dict(state)}),
+        (
+            "one with it under `model`, beside an optimizer",
+            {"optimizer": {"moments": dict(moments)}, "model": dict(state)},
+        ),
+        (
+            "one with it two levels down",
+            {"meta": {"lr": 0.1}, "net": {"tag": "a", "params": dict(state)}},
+        ),
     )
     for what, checkpoint in cases:
         try:
             got = answer(copy.deepcopy(checkpoint))
-        except (KeyError, TypeError):
+        except KeyError:
             return mistake("one_key")
         if not isinstance(got, Mapping):
             returned(got, Mapping, "a dictionary")
@@ -342,7 +354,7 @@ def _judge_find(answer: Any) -> Verdict:
             return mistake("first_found")
         if set(got) == set(checkpoint):
             return mistake("outer")
-        return not_yet(f"For a checkpoint with {what}, you return another dictionary.")
+        return not_yet(f"The checkpoint was {what}; you return another dictionary.")
     return passed("Wherever it was put, you find it by what it is, not by what it is called.")
 
 
@@ -550,7 +562,8 @@ def _judge_rename(answer: Any) -> Verdict:
     swapped = dict(zip(theirs, [list(theirs.values())[i] for i in (0, 1, 3, 2)], strict=True))
     longer = {**theirs, "features.extra": torch.randn(2)}
     shorter = dict(list(theirs.items())[:3])
-    for file in (swapped, longer, shorter):
+    turned = {**theirs, next(iter(theirs)): torch.randn(3, 4)}  # as many numbers, another shape
+    for file in (swapped, longer, shorter, turned):
         try:
             answer(dict(mine), dict(file))
         except Exception:
@@ -621,8 +634,8 @@ def rename_in_order(model_state, file_state):
 def rename_in_order(model_state, file_state):
     return {m: file_state[f] for m, f in zip(sorted(model_state), sorted(file_state), strict=True)}
 """,
-            """You sorted the names first. Different names sort differently, so the pairs are mixed
-            up. The order in the state dicts is what they have in common.""",
+            """The pairs are mixed up, as they are when names are sorted first: different names sort
+            differently. The order in the state dicts is what they have in common; keep to it.""",
         ),
     ),
     judge=_judge_rename,
@@ -645,6 +658,12 @@ def _judge_checkpoint(answer: Any) -> Verdict:
         return not_yet('Put the model\'s state under the name "model".')
     if not kept.get("optimizer"):
         return mistake("no_optimizer")
+    for name, state in (("model", kept["model"]), ("optimizer", kept["optimizer"])):
+        if not isinstance(state, Mapping):
+            return not_yet(
+                f'Under "{name}" you put {"`...`" if state is ... else named(state)}. Put there '
+                f"what `{name}.state_dict()` gives."
+            )
     train(model, optimizer, batch, steps=2)
     resumed, second = fresh()
     resumed.load_state_dict(kept["model"])
@@ -814,6 +833,17 @@ def load_backbone(detector, state):
 """,
             """The body has a layer `gate_fc`, whose name contains `fc`; it stayed random. Leave out
             the names that begin with `fc.`, and load the rest strictly.""",
+        ),
+        Wrong(
+            "substring_strictly",
+            """
+def load_backbone(detector, state):
+    body = {name: tensor for name, tensor in state.items() if "fc" not in name}
+    detector.backbone.body.load_state_dict(body)
+""",
+            """The body has a layer `gate_fc`, whose name contains `fc`: it was left out too, and
+            the strict loading found that. Leave out only the names that begin with `fc.`.""",
+            raises='Missing key.*state_dict: "gate_fc',
         ),
         Wrong(
             "silent",

@@ -42,18 +42,29 @@ def _judge_freeze_fc1(answer: Any) -> Verdict:
     before = copied_tensors(model)
     optimizer = returned(answer(model), torch.optim.Optimizer, "an optimizer")
     flags = {name for name, each in model.named_parameters() if not each.requires_grad}
+    counts = _groups(model, optimizer)
     train(model, optimizer, texts())
     changed = moved(before, model)
     if changed & FC1:
         if flags & FC1 == {"fc1.weight"}:
             return mistake("weight_only")
-        return mistake("on_the_module") if not flags else not_yet(
-            f"After three steps {listed(changed & FC1)} had moved."
-        )  # fmt: skip
+        if "requires_grad" in vars(model.fc1):
+            return mistake("on_the_module")
+        if flags:
+            return not_yet(f"After three steps {listed(changed & FC1)} had moved.")
+        return not_yet(
+            "Nothing is frozen: after your function, `requires_grad` of every parameter is still "
+            "True. (`print(model.fc1.weight.requires_grad)` shows it.)"
+        )
     still = set(before) - changed - FC1
     if still:
         return not_yet(f"`fc1` stays, but {listed(still)} should train, and did not move.")
     if any(each.grad is not None for each in model.fc1.parameters()):
+        if any(counts[name] for name in FC1):
+            return not_yet(
+                "`fc1` stays where it is, but its gradients are still computed, at full price, and "
+                "the optimizer still has it. Its flags should be off, so that there are none."
+            )
         return mistake("left_out")
     return passed(
         "`fc1` is bit for bit what it was, no gradient was computed for it, the rest moved."
@@ -162,8 +173,14 @@ def _judge_thaw(answer: Any) -> Verdict:
         if off:
             return not_yet(f"{listed(off)} still has `requires_grad` off.")
         counts = _groups(model, optimizer)
-        if not all(counts.values()):
+        missing = {name for name, count in counts.items() if not count}
+        if missing == FC1 - known:
             return mistake("flag_only")
+        if missing:
+            return not_yet(
+                f"The optimizer still lacks {listed(missing)}, and never moves it. What is missing "
+                "isn't always the same: look at what the optimizer has."
+            )
         kept = optimizer.state.get(model.fc2.weight, {}).get("momentum_buffer")
         if kept is None or not torch.equal(kept, momentum):
             return not_yet("The momentum of the other layers is lost. Leave the optimizer's state.")
@@ -285,6 +302,7 @@ def _judge_let_in(answer: Any) -> Verdict:
     answer(model, optimizer)
     if moved(before, model):
         return not_yet("Letting `fc1` in should change no number; the next step does.")
+    cleared = all(each.grad is None or not each.grad.any() for each in model.fc1.parameters())
     counts = _groups(model, optimizer)
     if not all(counts[name] for name in FC1):
         return mistake("not_added")
@@ -297,6 +315,11 @@ def _judge_let_in(answer: Any) -> Verdict:
         for (name, mine), other in zip(model.named_parameters(), clean.parameters(), strict=True)
         if not close(mine, other)
     }
+    if wrong == FC1 and cleared:
+        return not_yet(
+            "The old gradients are gone, and yet the next step of `fc1` isn't as long as its own "
+            "gradient says. Let it in at the optimizer's own learning rate."
+        )
     if wrong == FC1:
         return mistake("piled_up")
     if wrong and wrong < FC1:
@@ -346,7 +369,8 @@ def let_in(model, optimizer):
 """,
             """The gradients of all the steps before are still in `.grad` of `fc1`: `backward()`
             adds to them, and `optimizer.zero_grad()` clears only what the optimizer knows at that
-            moment. The first step takes them all at once.""",
+            moment. The first step takes them all at once. Making them or the step smaller is no
+            cure: they are of other weights than those of now.""",
         ),
         Wrong(
             "half_cleared",
@@ -394,10 +418,19 @@ def _judge_keep(answer: Any) -> Verdict:
         ):
             return mistake("new_parameters")
         now = moved(before, model.fc1)
+        if now == set(before) and turn == 0:
+            for each in model.fc1.parameters():
+                each.data = each.data + 1  # memory of its own: nothing saved can move along
+            there = copied_tensors(model.fc1)
+            restore()
+            if moved(there, model.fc1):
+                return mistake("alias")
+            return not_yet(
+                "Your `restore` writes nothing into the layer. `parameter = saved[name]` only "
+                "gives a name to another tensor; `parameter.copy_(saved[name])` writes."
+            )
         if now and turn == 0:
-            return mistake("alias") if now == set(before) else not_yet(
-                f"Put back everything: {listed(now)} is still as training left it."
-            )  # fmt: skip
+            return not_yet(f"Put back everything: {listed(now)} is still as training left it.")
         if now:
             return mistake("only_once")
         if moved(trained, model) - FC1:
@@ -605,8 +638,9 @@ def scores_with_fc1_frozen(model, text):
         model.fc1(model.em(text).mean(dim=1))
     return model(text)
 """,
-            """`fc1` gets gradients, so it will train. What ran under `no_grad` isn't what the
-            scores were computed from.""",
+            """`fc1` gets gradients, so it will train: in what the scores were computed from, its
+            weight and bias were no constants. What else ran under `no_grad`, or was fetched there,
+            doesn't count.""",
         ),
         Wrong(
             "half",
@@ -775,8 +809,22 @@ def freeze_children(model, names=(), idxs=()):
         if name in names or idx in idxs:
             child.requires_grad_(False)
 """,
-            """What isn't there raises no error: whoever misspells a name trains what should have
-            been frozen, and reads no word of it. Raise an error, with the names that there are.""",
+            """What isn't there raises no error: whoever misspells a name, or gives an index beyond
+            the ends, trains what should have been frozen, and reads no word of it. Raise an error,
+            with the names that there are.""",
+        ),
+        Wrong(
+            "only_lists",
+            """
+def freeze_children(model, names=(), idxs=()):
+    names = names if isinstance(names, list) else [names]
+    children = dict(model.named_children())
+    for child in [children[name] for name in names]:
+        child.requires_grad_(False)
+""",
+            """Several names may come as a tuple, as those that nobody gave do. You made one name of
+            it: ask whether it is a text, `isinstance(names, str)`, not whether it is a list.""",
+            raises=r"\('embed',\)|Error: \(\)$",
         ),
         Wrong(
             "half_done",
@@ -911,6 +959,17 @@ def hold_body(model):
             mode, and to stay in it.""",
         ),
         Wrong(
+            "no_mode",
+            """
+def hold_body(model):
+    model.body.requires_grad_(False).eval()
+    model.body.train = lambda: model.body
+""",
+            """The error comes from `model.train()`: it calls `train(mode)` of each child, with the
+            mode. So what you put in its place must be a function that takes it, `mode=True`.""",
+            raises="takes 0 positional arguments|'NoneType' object is not callable",
+        ),
+        Wrong(
             "momentum",
             """
 def hold_body(model):
@@ -968,7 +1027,9 @@ def _judge_what_moved(answer: Any) -> Verdict:
             calls.append(1)
             train(model, optimizer, batch, steps=1)
 
-        found = returned(answer(model, step), (list, tuple, set, frozenset, dict), "names")
+        found = returned(
+            answer(model, step), (list, tuple, set, frozenset, dict), "a set or list of names"
+        )
         mine, true = {str(name) for name in found}, moved(before, model)
         if len(calls) != 1:
             return not_yet(f"Call `step()` once; your function called it {len(calls)} times.")
@@ -1054,8 +1115,9 @@ def what_moved(model, step):
     step()
     return [name for name, p in model.named_parameters() if p.requires_grad]
 """,
-            """You name what is trainable by its flag. What moved is something else: the optimizer
-            may not know a parameter, and buffers have no flag. Compare the numbers.""",
+            """You name what may train: its flag is on, or it got a gradient. What moved is
+            something else: the optimizer may not know a parameter, and buffers have neither.
+            Compare the numbers.""",
         ),
     ),
     judge=_judge_what_moved,

@@ -194,6 +194,44 @@ print(f"\nThis notebook runs in the profile {active.name!r}.")
 # about the stored ones.
 
 # %% [markdown]
+# ## When a download fails
+#
+# `tiny` downloads nothing. In `full`, and where you name another network, pictures and weights come over
+# https. The course gives a server 30 seconds to answer, tries three times, compares each file's hash, and
+# throws away what is broken or half there. Then it says what you can do. Here is such a message: this cell
+# asks for the pictures through a proxy that doesn't exist.
+
+# %%
+import os
+import tempfile
+from unittest import mock
+
+from course_lib import data
+from course_lib.errors import OfflineError
+
+nowhere = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
+nowhere |= dict.fromkeys(("NO_PROXY", "no_proxy"), "")
+with (
+    tempfile.TemporaryDirectory() as empty,
+    mock.patch.dict(os.environ, nowhere | {"COURSE_DATA": empty}),
+):
+    try:
+        data.download_hotdog()
+    except OfflineError as error:
+        print(str(error).replace(empty, "data"))
+
+# %% [markdown]
+# | in the way | what helps; set variables before JupyterLab starts |
+# |---|---|
+# | a **proxy**, the only door to the Internet in many offices | `HTTPS_PROXY=http://PROXY:PORT`; if it wants a name, `http://NAME:PASSWORD@PROXY:PORT`. `NO_PROXY` lists the hosts that need none. |
+# | a firewall with a **certificate** of its own | `REQUESTS_CA_BUNDLE=FILE`, the file that your network's people give you |
+# | an index of packages that can't be reached | a **mirror**, a copy of it nearer to you: `pip config set global.index-url ADDRESS`. `make lab` and `make install` tell uv of it. |
+# | no network on this machine | Fetch the file on another one and put it where the message says. Its hash is checked all the same. `COURSE_DATA` names another folder for pictures, `TORCH_HOME` one for weights. |
+# | no network in the whole room | `course bundle OUT` packs all that is needed, on a machine that has one. |
+#
+# A download that broke off begins anew. Nothing switches the check of the hash off.
+
+# %% [markdown]
 # ## Why your numbers can differ in the last digits
 #
 # The same code with the same seed gives the same bits with the same versions of the libraries, on

@@ -868,6 +868,63 @@ q2_5
 # %% tags=["exercise"]
 q2_5.answer(...)
 
+# %% [markdown]
+# ## Appendix: what the book's readers ask
+#
+# **Why is accuracy on the training pictures lower than on the test pictures?** So it is in every run of the
+# reader's table; when all layers learn, <!-- given -->0.901<!-- end --> against <!-- given -->0.927<!-- end -->. Training accuracy is counted *while* the
+# network learns, each batch before its own step, and on random crops. The test comes afterwards, on middles.
+# Here the fine-tuned network meets the pictures that it learned from once more:
+
+# %%
+history = histories["fine-tuned"]
+torch.manual_seed(p.seed)
+counted = {
+    "its own, while it learned": history[(history.kept_epoch or 1) - 1].train_acc,
+    "its own, afterwards, crops": training.evaluate(finetuned, sets["train"]).accuracy,
+    "its own, afterwards, middles": training.evaluate(finetuned, seeing).accuracy,
+    "test pictures, middles": runs["fine-tuned"].accuracy,
+}
+for name, accuracy in counted.items():
+    print(f"{name:<30}{accuracy:.1f}")
+assert counted["its own, afterwards, middles"] > counted["its own, while it learned"]
+
+# %% [markdown]
+# The same weights, the same pictures: on their middles the network is right more often than on crops of
+# them, which may show a corner of the table. Here the crops make the difference; in the first epoch, that the
+# network knew next to nothing counts as well. ([Chapter 01](01_pretrain_finetune.ipynb) has an appendix
+# on what crops are good for.) So compare what was measured in one way, as the table of C21 above does.
+#
+# **Why was the run from row 934 slower?** In the reader's table it
+# made <!-- given -->1022.9<!-- end --> pictures a second, the other <!-- given -->1501.1<!-- end -->. Count what a training step has to do:
+
+# %%
+from course_lib.freezing.costs import cost_of_step
+
+
+def work_of(model):
+    """Additions and multiplications of one training step on the batch from above."""
+    optimizer = torch.optim.SGD(training.parameter_groups(model, p.learning_rate))
+
+    def step():
+        nn.functional.cross_entropy(model(images), targets).backward()
+        optimizer.step()
+
+    return cost_of_step(model.train(), optimizer, step, batch).flops
+
+
+work = {"a random head": work_of(new_net()), "row 934": work_of(copy.deepcopy(informed).cpu())}
+for name, each in work.items():
+    print(f"from {name:<14}{each:,} operations a step")
+assert len(set(work.values())) == 1
+
+# %% [markdown]
+# Not one operation more: the row gives the head other numbers, not other work. So the method isn't the
+# cause. The table doesn't tell what else the machine did or how the pictures were read, and one timing of each
+# can't; speeds in our own table above differ, too, where the work is the same.
+#
+# **What if the download fails?** [Chapter 00](00_start_here.ipynb) has a section on it.
+
 # %% tags=["keep"]
 # On Colab and Kaggle, this cell keeps what you did: in your Drive if it is mounted, or as a file.
 from course_lib.setup import hosting

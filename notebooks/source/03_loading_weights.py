@@ -463,9 +463,9 @@ compare("hot dogs, random weights", named_hotdog(random_net), digits=0)
 # Your task has two classes. Two ways lead to the same body: build the network with your head and say
 # that it is to stay, or load everything and replace the head.
 #
-# The input may differ too. A transformer for grey pictures of 96 pixels can take the weights of one for
-# 224 pixels in colour: `adapt_input` fits the first layer to another number of channels, and
-# `resize_positions` stretches the table of places.
+# The input may differ too. A **transformer** cuts a picture into patches, and has a table with a row for each
+# patch's place. One for grey pictures of 96 pixels can take the weights of one for 224 pixels in colour:
+# `adapt_input` fits the first layer to another number of channels, and `resize_positions` stretches the table.
 
 # %%
 torch.manual_seed(p.seed)
@@ -653,10 +653,9 @@ print("bytes: 8 + header", length, "+ numbers", len(raw) - 8 - length)
 # Both refuse. `weights_only=True`, the default since PyTorch 2.6, lets through the few names that tensors
 # need. With `weights_only=False`, as in older programs, the folder would be there now.
 #
-# A pickle's program can put a name into its memo, push harmless names in sight, and fetch the true one
-# back, so a tool that only reads the words reports `numpy.dtype` where the
-# machine would import `os.system`. `read_checkpoint` follows stack and memo as Python's machine does,
-# without importing anything, and names what would be imported, or says that it can't be told.
+# A tool that only looks for bad words in a pickle can be fooled: the program may show a harmless name and
+# fetch another. `read_checkpoint` follows the program as Python would, without importing anything, and names
+# what would be imported, or says that it can't be told.
 #
 # No format makes the numbers right: compare the file's hash with its author's
 # (`read_checkpoint(path, sha256=...)`).

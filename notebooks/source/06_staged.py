@@ -116,9 +116,9 @@ compare("times as large, power of ten", 10 ** int(math.log10(times)), within=0, 
 
 # %% [markdown]
 # The trained head has left little error to send back. So train in two stages: the head alone, then
-# everything. Otherwise, says the forum article, the random head's errors *destroy what the layers knew*.
-# Two things can be measured: the accuracy, and how far the features travelled, in units of how much they
-# vary from picture to picture.
+# everything. Otherwise, says the forum article under Sources, the random head's errors *destroy what the
+# layers knew*. Two things can be measured: the accuracy, and how far the features travelled, in units of how
+# much they vary from picture to picture.
 
 # %%
 at_once = digits.tuned(lambda: digits.pretrained(seed=0), task, seed=0)
@@ -144,7 +144,7 @@ assert travelled["head first"] < travelled["all at once"]
 # | warm-up minus a constant rate | <!-- evidence: C20.warmup -->0.009 [0.004, 0.014]<!-- end -->: <!-- evidence: C20.warmup.verdict -->no difference that matters<!-- end --> | <!-- evidence: C20_photographs.warmup -->-0.002 [-0.018, 0.015]<!-- end -->: <!-- evidence: C20_photographs.warmup.verdict -->no difference that matters<!-- end --> |
 # | head first minus warm-up | <!-- evidence: C20.still -->-0.014 [-0.020, -0.007]<!-- end -->: <!-- evidence: C20.still.verdict -->did not hold<!-- end --> | <!-- evidence: C20_photographs.still -->0.028 [0.006, 0.051]<!-- end -->: <!-- evidence: C20_photographs.still.verdict -->held<!-- end --> |
 #
-# (The same digits; <!-- evidence: C6_photographs.on -->50 photographs of food at 96 pixels to learn from, 400 to test; ImageNet's weights; 30 draws<!-- end -->.) "Held" would mean that the first of the two was better.
+# (The same digits; <!-- evidence: C6_photographs.on -->50 photographs of food at 96 pixels to learn from, 400 to test; ImageNet's weights; 30 draws<!-- end -->.) "Held" means that the first of the two was better.
 #
 # So the features travel less (their body also trains for half as many steps). Whether this is *good*
 # depends: on digits it gained nothing; on photographs it did, also over warm-up, which gained nothing.
@@ -215,7 +215,7 @@ for layer, rate in rates.items():
 # %% [markdown]
 # ## Learning rate 0 is not freezing
 #
-# The repost: rate 0 for all other layers and a high one for the last makes that one converge fast. But does
+# The repost (under Sources): rate 0 for all other layers and a high one for the last makes that one converge fast. But does
 # the body stand still? Ask the audit of chapter 04, with a network that has BatchNorm.
 #
 # **Predict.** A body with two BatchNorm layers at rate 0, one step in training mode: how many of its
@@ -388,7 +388,8 @@ compare("equal after resuming", sum(torch.equal(*pair) for pair in ends), digits
 # ### Warm up, then fall
 #
 # **A schedule** multiplies the rates of all groups by a factor that changes over time. Warm-up starts small,
-# while momentum and Adam's moments know nothing yet; then the rates fall.
+# while the optimizer's averages of past gradients (momentum, Adam's moments) know nothing yet; then the rates
+# fall.
 
 # %%
 curve = training.warm_up_and_fall(warm_up=2, epochs=10)  # epoch, from 0 -> factor

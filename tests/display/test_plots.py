@@ -1,6 +1,7 @@
 """Figures: described, light, and readable without colour."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -141,6 +142,39 @@ def test_shown_with_its_text_alternative(photographs, shell):
 def test_a_figure_without_a_text_alternative_is_refused():
     with pytest.raises(ValueError, match="text alternative"):
         plots.show(FIGURES["lines"](), "  ")
+    with pytest.raises(ValueError, match="text alternative"):
+        plots.show_motion([FIGURES["lines"]()], "  ")
+
+
+def growing(steps):
+    line = [1, 3, 2, 4][:steps]
+    figure = plots.lines({"a": (range(steps), line)}, "x", "y", axis=plots.new_axes()[1][0, 0])
+    figure.axes[0].set(xlim=(-0.2, 3.2), ylim=(0, 5))
+    return figure
+
+
+def test_what_moves_stops_soon_and_its_still_is_the_last_figure(shell):
+    shown = []
+    for _ in range(2):
+        with capture_output() as captured:
+            plots.show_motion(map(growing, (1, 2, 3, 4)), "A line that grows by four points.")
+        (output,) = captured.outputs
+        shown.append(picture_of(new_output("display_data", data=output.data)))
+    assert shown[0].data == shown[1].data
+    assert shown[0].is_plot()
+    file = Image.open(io.BytesIO(shown[0].data))
+    assert file.width == 2 * shown[0].width
+    assert file.n_frames == 1 + 4, "the still is none of the four"
+    assert file.info["loop"] == 1
+    frames, milliseconds = [], 0.0
+    for place in range(file.n_frames):
+        file.seek(place)
+        frames.append(np.asarray(file.convert("RGB")))
+        milliseconds += file.info.get("duration", 0) if place else 0
+    assert milliseconds <= 5000, "longer motion needs a button that stops it"
+    assert (frames[0] == frames[-1]).all(), "on paper, the still is all there is"
+    assert all((one != other).any() for one, other in itertools.pairwise(frames))
+    assert (frames[0][[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()
 
 
 def test_overlay_keeps_the_bright_part_bright():
