@@ -364,7 +364,7 @@ assert first["left out, then added"] > 5 * first["freezing.unfreeze"] > 0
 
 # %% [markdown]
 # While `fc1` is frozen, no step goes across. The pile throws it far, and momentum carries it on. Unfrozen
-# cleanly, it begins with its own gradient. (The picture moves once, when it comes into view.)
+# cleanly, it begins with its own gradient. (On a screen, the picture moves once, when it comes into view.)
 #
 # ## The leak that the article misses
 #
