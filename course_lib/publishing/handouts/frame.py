@@ -3,10 +3,24 @@
 import io
 
 import segno
+import yaml
+
+from course_lib.paths import repo_root
 
 COURSE = "Pretrain, fine-tune, freeze"
+
+
+def credit() -> str:
+    """The name to credit, which stands in ``CITATION.cff`` alone."""
+    listed = yaml.safe_load((repo_root() / "CITATION.cff").read_text(encoding="utf-8"))["authors"]
+    parts = ("given-names", "name-particle", "family-names", "name-suffix", "name")
+    names = [" ".join(each[part] for part in parts if part in each) for each in listed]
+    return ", ".join(names)
+
+
 LICENCE = (
-    "Text and pictures: CC BY 4.0. Code: Apache-2.0. Pretrained weights keep their own licences."
+    f"By {credit()}. Text and pictures: CC BY 4.0. Code: Apache-2.0. Pretrained weights keep their "
+    "own licences."
 )
 
 
