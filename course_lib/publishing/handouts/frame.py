@@ -19,8 +19,7 @@ def credit() -> str:
 
 
 LICENCE = (
-    f"By {credit()}. Text and pictures: CC BY 4.0. Code: Apache-2.0. Pretrained weights keep their "
-    "own licences."
+    f"By {credit()}. Text and pictures: CC BY 4.0. Code: Apache-2.0. Weights: each its own."
 )
 
 
