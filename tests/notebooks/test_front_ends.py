@@ -43,6 +43,7 @@ panels.PredictionPanel(made(), picture=%r)""",
 ]
 TEXT = "document.body.innerText"
 SEEN = "[...document.querySelectorAll('img')].filter(each => each.checkVisibility())"
+TWO = f"{SEEN}.filter(each => each.alt).length === 2"
 COMMAND = "jupyterapp.commands.execute({!r}).then(() => 0)"
 
 
@@ -144,27 +145,27 @@ def test_a_page_that_was_run_is_whole_the_day_after(name, tmp_path):
     page_of_all_kinds(path)
     with served(front, tmp_path) as address, browser.tab(tmp_path) as page:
         page.do("Emulation.setFocusEmulationEnabled", enabled=True)
+        page.do("Emulation.setDeviceMetricsOverride", width=1100, height=3000, deviceScaleFactor=1,
+                mobile=False)  # fmt: skip
         here = f"{address}/{front.place}/page.ipynb"
         page.do("Page.navigate", url=here)
         page.until(front.opened, "the notebook")
         page.until(front.ready, "the kernel")
         page.js(f"{front.run}; 0")
         page.until(f"{front.unfold}; {TEXT}.includes('the end')", "the end of the page")
-        alive = page.until(f"{SEEN}.some(each => each.alt.includes('hotdog')) && 1 + "
-                           "document.querySelectorAll('.widget-upload').length")  # fmt: skip
-        assert alive == 1 + front.panel_lives
-        assert page.js(f"{SEEN}.filter(each => each.alt).length") == 2, "each picture once"
+        controls = "document.querySelectorAll('.widget-upload').length"
+        page.until(f"{controls} == {int(front.panel_lives)} && {TWO}", "each picture once")
         page.js(f"{front.save}; 0")
         page.until(front.clean, "that it is saved")
         page.js(f"{front.stop}; 0")
 
         assert not [each for each in saved(path) if each.output_type == "error"]
-        assert [each.alt for each in map(picture_of, saved(path)) if each and each.element][0]
+        assert next(each.alt for each in map(picture_of, saved(path)) if each and each.element)
 
         page.do("Page.navigate", url="about:blank")
         page.do("Page.navigate", url=here)
         page.until(front.opened, "the saved notebook")
-        page.until(f"{front.unfold}; {SEEN}.filter(each => each.alt).length === 2", "two pictures")
+        page.until(f"{front.unfold}; {TWO}", "the saved pictures")
         expect_whole(page.js(TEXT), page.js(f"{SEEN}.map(each => each.alt).filter(alt => alt)"))
 
     html, _ = HTMLExporter().from_filename(str(path))  # as on a page to send to somebody

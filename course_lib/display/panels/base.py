@@ -22,8 +22,7 @@ NO_CONTROLS = "The controls are here again once you run this cell."
 # as tomorrow, the front end's message is.
 _STYLE = (
     f"<style>.jp-OutputArea-child:has(.{LIVE}) + .jp-OutputArea-child:has(.{KEPT}), "
-    f".jp-OutputArea-child:has(> [data-mime-type='{WIDGET}']:not(:has(*))) {{ display: none }}"
-    "</style>"
+    ".jp-OutputArea-output:not([data-mime-type], :has(*)) { display: none }</style>"
 )
 
 

@@ -18,9 +18,7 @@ def credit() -> str:
     return ", ".join(names)
 
 
-LICENCE = (
-    f"By {credit()}. Text and pictures: CC BY 4.0. Code: Apache-2.0. Weights: each its own."
-)
+LICENCE = f"By {credit()}. Text and pictures: CC BY 4.0. Code: Apache-2.0. Weights: each its own."
 
 
 def qr_code(address: str) -> bytes:

@@ -153,9 +153,8 @@ def _of_section(section: editions.Section, said: tuple[Block, ...]) -> list[Slid
         elif workshop.is_box(block, "prediction") and any("Predict." in words(i) for i in idea):
             found.append(Slide(title, tuple(idea), None, said, worth=4 + bool(said)))
             idea, said = [], ()
-        elif workshop.is_box(block, "result"):
-            if found:  # never an answer alone
-                found.append(_result(block))
+        elif workshop.is_box(block, "result") and found:  # never an answer alone
+            found.append(_result(block))
     if not found and idea:
         found.append(Slide(title, tuple(idea), None, said, worth=2 + bool(said)))
     return found
@@ -173,7 +172,7 @@ def _result(box: doc.Box) -> Slide:
 def _without_lines(inside: Iterable[Inline]) -> tuple[Inline, ...]:
     """A request to predict, where there are no lines to write on."""
     return tuple(
-        doc.Text(re.sub(r"\bPut (.*?) on the lines", r"Write down \1", each.text))
+        doc.Text(re.sub(r"\bPut ([^.]*) on the lines", r"Write down \1", each.text))
         if isinstance(each, doc.Text)
         else each
         for each in inside
