@@ -42,7 +42,10 @@ panels.PredictionPanel(made(), picture=%r)""",
     "print('the' + ' end')",
 ]
 TEXT = "document.body.innerText"
-SEEN = "[...document.querySelectorAll('img')].filter(each => each.checkVisibility())"
+SEEN = (
+    "[...document.querySelectorAll('.jp-OutputArea img, .output_area img')].filter("
+    "each => each.checkVisibility())"
+)
 TWO = f"{SEEN}.filter(each => each.alt).length === 2"
 COMMAND = "jupyterapp.commands.execute({!r}).then(() => 0)"
 
@@ -152,7 +155,8 @@ def test_a_page_that_was_run_is_whole_the_day_after(name, tmp_path):
         page.until(front.opened, "the notebook")
         page.until(front.ready, "the kernel")
         page.js(f"{front.run}; 0")
-        page.until(f"{front.unfold}; {TEXT}.includes('the end')", "the end of the page")
+        end = f"{TEXT}.includes('the end')"
+        page.until(f"{front.unfold}; {end}", "the end of the page")
         controls = "document.querySelectorAll('.widget-upload').length"
         page.until(f"{controls} == {int(front.panel_lives)} && {TWO}", "each picture once")
         page.js(f"{front.save}; 0")
@@ -165,7 +169,7 @@ def test_a_page_that_was_run_is_whole_the_day_after(name, tmp_path):
         page.do("Page.navigate", url="about:blank")
         page.do("Page.navigate", url=here)
         page.until(front.opened, "the saved notebook")
-        page.until(f"{front.unfold}; {TWO}", "the saved pictures")
+        page.until(f"{front.unfold}; {TWO} && {end}", "the whole saved page")
         expect_whole(page.js(TEXT), page.js(f"{SEEN}.map(each => each.alt).filter(alt => alt)"))
 
     html, _ = HTMLExporter().from_filename(str(path))  # as on a page to send to somebody

@@ -172,9 +172,7 @@ def _result(box: doc.Box) -> Slide:
 def _without_lines(inside: Iterable[Inline]) -> tuple[Inline, ...]:
     """A request to predict, where there are no lines to write on."""
     return tuple(
-        doc.Text(re.sub(r"\bPut ([^.]*) on the lines", r"Write down \1", each.text))
-        if isinstance(each, doc.Text)
-        else each
+        doc.Text(each.text.replace(" on the lines", "")) if isinstance(each, doc.Text) else each
         for each in inside
     )
 
