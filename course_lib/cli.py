@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from course_lib import __version__
 from course_lib.errors import CourseError
 from course_lib.paths import user_path
 from course_lib.text import printable
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="course", description="The course's helper.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _command(commands, "lab", _lab, "open JupyterLab on your copy; options are passed on to it")
     look = _command(commands, "doctor", _doctor, "check this machine: versions, weights, data")

@@ -14,6 +14,16 @@ from course_lib.errors import CourseError
 from course_lib.paths import host
 
 ENVIRONMENT_VARIABLE = "COURSE_PANELS"  # "live" or "static": settles the matter
+LIVE, KEPT = "course-panel", "course-panel-kept"  # classes: the controls, and what stays of them
+WIDGET = "application/vnd.jupyter.widget-view+json"
+NO_CONTROLS = "The controls are here again once you run this cell."
+
+# In JupyterLab and Notebook 7, what stays is out of sight beside the controls; where they are gone,
+# as tomorrow, the front end's message is.
+_STYLE = (
+    f"<style>.jp-OutputArea-child:has(.{LIVE}) + .jp-OutputArea-child:has(.{KEPT}), "
+    ".jp-OutputArea-output:not([data-mime-type], :has(*)) { display: none }</style>"
+)
 
 
 def has_front_end() -> bool:
@@ -31,8 +41,13 @@ def has_front_end() -> bool:
         return False
     if host() == "colab":
         return True
-    request = kernel.get_parent() or {}
-    return "cellId" in (request.get("metadata") or {})
+    return bool(_cell())
+
+
+def _cell() -> str:
+    """What a front end calls the cell that it asked to run; empty if it doesn't say."""
+    request = (_kernel().get_parent() if _kernel() else None) or {}
+    return str((request.get("metadata") or {}).get("cellId", ""))
 
 
 def _kernel() -> Any:
@@ -71,6 +86,7 @@ class Panel(abc.ABC):
         self._widget: Any = None
         self._says: Any = None
         self._shows: Any = None
+        self._kept: Any = None
 
     @abc.abstractmethod
     def view(self) -> View:
@@ -92,6 +108,7 @@ class Panel(abc.ABC):
 
             self._says, self._shows = ipywidgets.HTML(), ipywidgets.HTML()
             self._widget = ipywidgets.VBox([*self.controls(), self._says, self._shows])
+            self._widget.add_class(LIVE)
             self.refresh()
         return self._widget
 
@@ -111,16 +128,31 @@ class Panel(abc.ABC):
             view = self.view()
         except CourseError as error:
             self._says.value, self._shows.value = _said(f"This can't be shown. {error}"), ""
-            return
-        self._says.value, self._shows.value = _said(view.text), _image(view, self.photographs)
+        else:
+            self._says.value, self._shows.value = _said(view.text), _image(view, self.photographs)
+        if self._kept is not None:
+            self._kept.update(self._to_keep(), raw=True)
 
     def _ipython_display_(self) -> None:
-        if has_front_end():
-            from IPython.display import display
+        if not has_front_end():
+            self._show_static(self.view())
+            return
+        from IPython.display import DisplayHandle, display
 
+        if host() == "colab" or ":" in _cell():  # an address, as in VS Code: both store controls
             display(self.widget)
             return
-        self._show_static(self.view())
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+        display({"text/plain": NO_CONTROLS, WIDGET: view}, raw=True)
+        self._kept = self._kept or DisplayHandle()
+        self._kept.display(self._to_keep(), raw=True)
+
+    def _to_keep(self) -> dict[str, str]:
+        """What a saved page still shows where nothing of its kernel and its controls is left."""
+        inside = f"{self._says.value}<p>{NO_CONTROLS}</p>{self._shows.value}"
+        return {
+            "text/plain": self.text, "text/html": f'{_STYLE}<div class="{KEPT}">{inside}</div>'
+        }  # fmt: skip
 
     def _show_static(self, view: View) -> None:
         """Text and picture; for a program that executes a page, the text without digits."""

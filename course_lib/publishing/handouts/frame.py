@@ -3,11 +3,22 @@
 import io
 
 import segno
+import yaml
+
+from course_lib.paths import repo_root
 
 COURSE = "Pretrain, fine-tune, freeze"
-LICENCE = (
-    "Text and pictures: CC BY 4.0. Code: Apache-2.0. Pretrained weights keep their own licences."
-)
+
+
+def credit() -> str:
+    """The name to credit, which stands in ``CITATION.cff`` alone."""
+    listed = yaml.safe_load((repo_root() / "CITATION.cff").read_text(encoding="utf-8"))["authors"]
+    parts = ("given-names", "name-particle", "family-names", "name-suffix", "name")
+    names = [" ".join(each[part] for part in parts if part in each) for each in listed]
+    return ", ".join(names)
+
+
+LICENCE = f"By {credit()}. Text and pictures: CC BY 4.0. Code: Apache-2.0. Weights: each its own."
 
 
 def qr_code(address: str) -> bytes:

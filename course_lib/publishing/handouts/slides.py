@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ class Slide:
 
 
 ALWAYS = 99
+HAPPENED = "What happened"
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,26 @@ def make(name: str, notebook: Any, address: str | None = None) -> Deck:
             found.append(Slide(shortest.title, kept, worth=ALWAYS))
     found += [_asked(box) for box in parts.exercises[:1] if len(found) < FEWEST]
     found += [_asked(box) for box in parts.questions[: max(0, FEWEST - len(found))]]
-    chosen = sorted(range(len(found)), key=lambda n: -found[n].worth)[:MOST]
-    slides = tuple(found[n] for n in sorted(chosen))
+    slides = _chosen(found)
     if len(slides) < FEWEST:
         raise HandoutError(f"{name} has only {len(slides)} slides: it needs {FEWEST}.")
     return Deck(f"{name[:2]}  {parts.title}", parts.question, slides, address)
+
+
+def _chosen(found: Iterable[Slide]) -> tuple[Slide, ...]:
+    """The slides that are worth most, as many as may be: a question with its answer, or neither."""
+    units: list[list[Slide]] = []
+    for slide in found:
+        if slide.title == HAPPENED:
+            units[-1].append(slide)
+        else:
+            units.append([slide])
+    kept, room = set(), MOST
+    for n in sorted(range(len(units)), key=lambda n: -max(each.worth for each in units[n])):
+        if len(units[n]) <= room:
+            kept.add(n)
+            room -= len(units[n])
+    return tuple(slide for n in sorted(kept) for slide in units[n])
 
 
 def _asked(box: doc.Box) -> Slide:
@@ -127,20 +143,18 @@ def _of_section(section: editions.Section, said: tuple[Block, ...]) -> list[Slid
         if isinstance(block, doc.Heading):
             idea = []
         elif isinstance(block, Paragraph) and words(block).startswith("Predict."):
-            idea = [*idea[:1], block]
+            idea = [*idea[:1], Paragraph(_without_lines(block.inside))]
         elif isinstance(block, Paragraph) and not idea:
             idea.append(Paragraph(_beginning(block.inside)))
         elif isinstance(block, doc.Picture):
-            found.append(Slide(title, tuple(idea[:1]), block, said, worth=6))
+            first = not any(each.picture for each in found)
+            found.append(Slide(title, tuple(idea[:1]), block, said, worth=6 if first else 3))
             idea, said = [], ()
         elif workshop.is_box(block, "prediction") and any("Predict." in words(i) for i in idea):
             found.append(Slide(title, tuple(idea), None, said, worth=4 + bool(said)))
             idea, said = [], ()
-        elif workshop.is_box(block, "result"):
-            result = _result(block)
-            if found:  # its question is worth as much at least: never an answer alone
-                found[-1] = replace(found[-1], worth=max(found[-1].worth, result.worth))
-                found.append(result)
+        elif workshop.is_box(block, "result") and found:  # never an answer alone
+            found.append(_result(block))
     if not found and idea:
         found.append(Slide(title, tuple(idea), None, said, worth=2 + bool(said)))
     return found
@@ -149,10 +163,18 @@ def _of_section(section: editions.Section, said: tuple[Block, ...]) -> list[Slid
 def _result(box: doc.Box) -> Slide:
     """What happened: the numbers, the first figure, and how the explanation begins."""
     said = [b for b in box.inside if isinstance(b, Paragraph)]
-    numbers = [b for b in said if words(b).startswith("What happened")]
+    numbers = [b for b in said if words(b).startswith(HAPPENED)]
     why = [Paragraph(_beginning(b.inside)) for b in said if b not in numbers][:1]
     picture = next((b for b in box.inside if isinstance(b, doc.Picture)), None)
-    return Slide("What happened", (*numbers, *why), picture, worth=5 if picture else 3)
+    return Slide(HAPPENED, (*numbers, *why), picture, worth=6 if picture else 3)
+
+
+def _without_lines(inside: Iterable[Inline]) -> tuple[Inline, ...]:
+    """A request to predict, where there are no lines to write on."""
+    return tuple(
+        doc.Text(each.text.replace(" on the lines", "")) if isinstance(each, doc.Text) else each
+        for each in inside
+    )
 
 
 def _short(items: doc.Bullets) -> doc.Bullets:

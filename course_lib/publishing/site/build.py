@@ -102,13 +102,14 @@ def settings(where: Address | None) -> dict[str, object]:
         "use_download_button": False, "use_fullscreen_button": False, "show_toc_level": 2,
         "max_navbar_depth": 1, "navbar_persistent": [],
         "pygments_light_style": "a11y-high-contrast-light",
-        "pygments_dark_style": "a11y-high-contrast-dark", "extra_footer": LICENCE,
+        "pygments_dark_style": "a11y-high-contrast-dark", "extra_footer": escape(LICENCE),
     }  # fmt: skip
     if where is not None:
         theme |= {
             "repository_url": where.repository, "repository_branch": where.ref,
             "use_repository_button": True,
-            "extra_footer": f'{LICENCE} <a href="{escape(where.report())}">Report a mistake</a>',
+            "extra_footer": f'{theme["extra_footer"]} '
+            f'<a href="{escape(where.report())}">Report a mistake</a>',
         }  # fmt: skip
     return {
         "project": COURSE, "html_title": COURSE, "language": "en", "html_show_sphinx": False,

@@ -62,7 +62,9 @@ def test_what_happened_comes_after_what_to_predict(deck):
             assert "Predict." in words(before.blocks)
             assert "What happened," in words(after.blocks)
         if "Predict." in words(before.blocks):
+            assert after.title == "What happened"
             assert "What happened" not in words(before.blocks)
+            assert "on the lines" not in words(before.blocks)
 
 
 def test_the_page_is_one_file_that_loads_nothing(deck):
