@@ -200,7 +200,7 @@ def less_lost(strength: str, n: int = 250) -> Contrast:
 
 
 @experiment(
-    "halves_photographs", seeds=14, arms=tuple(ARMS), measures=(ACCURACY, RATE, CORRUPTED, *LOST),
+    "halves_photographs", seeds=30, arms=tuple(ARMS), measures=(ACCURACY, RATE, CORRUPTED, *LOST),
     contrasts={
         "C2_photographs": (
             Contrast("shuffled", "shuffled pixels 250", "scratch 250", "test_accuracy", "less",
@@ -225,7 +225,7 @@ def less_lost(strength: str, n: int = 250) -> Contrast:
             less_lost("strong", MANY),
         ),
     },
-    photographs=CIFAR, minutes=50,
+    photographs=CIFAR, minutes=75,
 )  # fmt: skip
 def halves(seed: int) -> Outcome:
     """From new weights, or from the other five classes: how good, from how few, how robust?
