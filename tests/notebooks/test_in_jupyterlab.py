@@ -19,7 +19,8 @@ pytestmark = [
 LONG = 900  # seconds for a chapter on a busy machine
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WHOLE = '{"windowingMode": "none"}'  # the page as a whole, not only what is in sight
-IMAGES = "[...document.querySelectorAll('.jp-OutputArea-output img:not([hidden])')]"
+SHOWN = ".jp-OutputArea-output img:not([hidden], .course-panel-kept *)"
+IMAGES = f"[...document.querySelectorAll('{SHOWN}')]"
 OPEN = "document.querySelectorAll('.jp-showHiddenCellsButton').forEach(each => each.click());"
 TEXT = "document.querySelector('.jp-Notebook').innerText"
 
