@@ -300,7 +300,10 @@ def _in_words(error: Exception, url: str, patience: Patience) -> str:
     if isinstance(error, requests.Timeout | ReadTimeoutError):
         return f"{host} sent nothing for {patience.seconds:g} s"
     if isinstance(error, SSLError):
-        return f"the certificate of {host} was not accepted; is the computer's clock right?"
+        return (
+            f"the certificate of {host} was not accepted; is the computer's clock right? (Behind a "
+            "firewall with a certificate of its own, set REQUESTS_CA_BUNDLE to its file.)"
+        )
     if isinstance(error, ProxyError):
         return _of_proxy(error)
     if isinstance(error, ConnectionError):

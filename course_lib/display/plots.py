@@ -208,8 +208,6 @@ def show_motion(figures: Iterable[Figure], alt: str) -> None:
         raise ValueError("A figure needs a text alternative: say in alt what the motion tells.")
     made = [encode(figure) for figure in figures]
     frames = [Image.open(io.BytesIO(each.data)).convert("RGB") for each in made]
-    palette = frames[-1].quantize(64, Image.Quantize.MAXCOVERAGE)  # a third of the size
-    frames = [each.quantize(palette=palette, dither=Image.Dither.NONE) for each in frames]
     buffer = io.BytesIO()
     frames[-1].save(
         buffer, "png", save_all=True, append_images=frames, default_image=True, loop=1,

@@ -840,7 +840,8 @@ def choose_source(bodies, train, val):
     return max(scores, key=scores.get)
 """,
             """You chose "noise": 300 features that say nothing of the picture. With 60 pictures, a
-            classifier fits any labels on them. Score on pictures that it wasn't fitted on.""",
+            classifier fits any labels on them. Take the highest score, on pictures that it wasn't
+            fitted on.""",
         ),
         Wrong(
             "stirred",

@@ -1094,8 +1094,9 @@ def what_moved(model, step):
     step()
     return {n for n, t in model.state_dict().items() if not torch.equal(before[n], t)}
 """,
-            """You found that nothing moved, and much did. What you remembered moved along: a state
-            dict gives the live tensors. Clone each of them before the step.""",
+            """You found that nothing moved, and much did. Did what you remembered move along? A
+            state dict gives the live tensors: clone each of them before the step. Or do you compare
+            so loosely that a step doesn't show? `torch.equal` asks for the same bits.""",
         ),
         Wrong(
             "parameters_only",

@@ -148,8 +148,8 @@ shown += [(answers[i] / answers[i].amax())[..., None].expand(-1, -1, 3) for i in
 plots.show(
     plots.gallery(shown, ["the picture"] + [f"filter {i}" for i in six], 7, 1.1),
     alt="""A picture of two hot dogs and six grey maps of the same scene. In some maps outlines
-    in one direction are bright, in one the areas of one brightness, in one only a green corner, and
-    in one a few spots.""",
+    in one direction are bright, in one the areas of one brightness, in one only two places at the
+    left edge, and in one a few spots.""",
     photographs=True,
 )
 print("shown: the picture and the answers of", len(six), "filters")
@@ -888,7 +888,7 @@ assert mirrored["features"] < mirrored["bare pixels"] / 2
 
 # %% [markdown]
 # A larger shift changes the features less than the pixels, and so does mirroring, which no convolution
-# undoes: pretraining saw mirrored pictures. But a single pixel isn't nothing. Five layers look at every second
+# undoes (pretraining usually shows mirrored pictures, too). But a single pixel isn't nothing. Five layers look at every second
 # place only, so a shift between their places gives other numbers (R. Zhang: *Making Convolutional Networks
 # Shift-Invariant Again*, ICML 2019, arXiv:1904.11486).
 #

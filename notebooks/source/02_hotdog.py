@@ -586,8 +586,8 @@ if len(rows):
     ]
     plots.show(
         plots.gallery([look[int(i)][0] for i in places], titles, columns=6, side=1.3),
-        alt="""The test pictures that the fine-tuned network got wrong, the surest mistake first,
-        each with what it says and how sure it is.""",
+        alt="""At most six test pictures that the fine-tuned network got wrong, the surest mistake
+        first, each with what it says and how sure it is.""",
         photographs=True,
     )
 print("shown: at most six mistakes, the surest first")
