@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="the pictures").add_subparsers(required=True)
     render = _command(data, "render", _data_render, "draw the bundled pictures again")
     render.add_argument("--to", help="another folder than data/hotdog_rendered")
+    render.add_argument("--more", action="store_true", help="those of data/hotdog_more instead")
     _command(data, "verify", _data_verify, "compare the bundled pictures with their manifest")
     _command(data, "download", _data_download, "fetch the d2l hot-dog archive")
 
@@ -244,18 +245,20 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _data_render(options: argparse.Namespace) -> None:
-    from course_lib import renderer
     from course_lib.data import manifest
+    from course_lib.renderer import drawing
 
-    root = renderer.build(options.to)
+    folder = manifest.more_folder() if options.more else manifest.bundled_folder()
+    pairs = drawing.MORE if options.more else drawing.PAIRS
+    root = drawing.build(options.to or folder, pairs=pairs)
     print(f"{manifest.verify(root)} pictures in {root}.")
 
 
 def _data_verify(_: argparse.Namespace) -> None:
     from course_lib.data import manifest
 
-    count = manifest.verify(manifest.bundled_folder())
-    print(f"{count} pictures, all as the manifest says.")
+    count = sum(map(manifest.verify, (manifest.bundled_folder(), manifest.more_folder())))
+    print(f"{count} pictures, all as the manifests say.")
 
 
 def _data_download(_: argparse.Namespace) -> None:

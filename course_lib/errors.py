@@ -45,6 +45,9 @@ _others = warnings.formatwarning
 warnings.formatwarning = _formatted
 
 
+_COMPARED = 200  # characters: longer names would take longer than they are worth
+
+
 def suggest(name: str, known: Iterable[str], limit: int = 3) -> str:
     """A sentence with the known names nearest to ``name``, or an empty string.
 
@@ -53,7 +56,9 @@ def suggest(name: str, known: Iterable[str], limit: int = 3) -> str:
     >>> suggest("layer5", ["conv1", "layer3", "layer4"], limit=2)
     " Did you mean 'layer4' or 'layer3'?"
     """
-    near = get_close_matches(str(name), list(known), n=limit, cutoff=0.6)
+    near = get_close_matches(
+        str(name)[:_COMPARED], [each for each in known if len(each) <= _COMPARED], limit, 0.6
+    )
     if not near:
         return ""
     return " Did you mean " + " or ".join(repr(each) for each in near) + "?"

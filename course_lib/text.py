@@ -1,9 +1,12 @@
 """Text for people: aligned tables, and words that depend on a number."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
 WIDTH = 88  # characters a line: fits a terminal, a notebook and A4
+_MONSTER = re.compile(r"(\S{150})\S{300,}(\S{50})")  # no name, and no path that one can read
+_LINE = 5000  # characters
 
 
 def ruled(lines: Sequence[Sequence[str]], heads: int = 1) -> str:
@@ -61,11 +64,15 @@ def printable(text: str) -> str:
 
     >>> printable("a" + chr(27) + "[31m")
     'a\\x1b[31m'
+
+    Words of more than 500 characters, and texts of more than 5,000, lose their middle.
     """
+    if len(text) > _LINE:
+        text = f"{text[: _LINE // 2]} … {text[-_LINE // 2 :]}"
     shown = (each if each.isprintable() else ascii(each)[1:-1] for each in text)
-    return text if text.isprintable() else "".join(shown)
+    return _MONSTER.sub(r"\1…\2", text if text.isprintable() else "".join(shown))
 
 
 def printable_lines(text: str) -> str:
     """The same of a text whose line ends are one's own."""
-    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+    return "\n".join(map(printable, text.split("\n")))

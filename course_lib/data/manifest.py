@@ -22,6 +22,11 @@ def bundled_folder() -> Path:
     return data_dir() / "hotdog_rendered"
 
 
+def more_folder() -> Path:
+    """Where further pictures lie, on which experiments are tested."""
+    return data_dir() / "hotdog_more"
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """What the manifest of a rendered set says; DataError if there is none, or a damaged one."""
     path = folder / MANIFEST

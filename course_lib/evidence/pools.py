@@ -5,6 +5,7 @@ two seeds overlap, as there are only so many pictures; intervals resample the pi
 (:mod:`course_lib.evidence.statistics`).
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from course_lib import backbones, data, features
+from course_lib.data.folders import DataWarning
 from course_lib.data.likeness import alike, sketch
 from course_lib.evidence.design import Answers
 from course_lib.evidence.photographs import folder
@@ -26,7 +28,10 @@ from course_lib.profile import seeded_generator
 
 NETWORK = "efficientnet_lite0"
 SPLITS = ("train", "val", "test")
-POOLS = ("drawn", "food_photographs")
+POOLS = ("drawn", "food_photographs", "many_drawn")
+
+
+DRAWN = ("hotdog_rendered", "hotdog_more/more")  # folders in data/
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,14 @@ class Draw:
 def pictures(pool: str, transform: v2.Transform | None = None) -> list[data.ImageFolderDataset]:
     """The pool's pictures, split by split; class 0 is the hot dog.
 
-    ``pool`` is ``"drawn"`` (the course's own 320) or ``"food_photographs"`` (992 of Food-101).
+    ``pool`` is ``"drawn"`` (the course's own 320), ``"many_drawn"`` (these and 640 more) or
+    ``"food_photographs"`` (992 of Food-101).
     """
-    if pool == "drawn":
-        root = data_dir() / "hotdog_rendered"
-        return [data.hotdog(root, split, transform) for split in SPLITS]
-    return [data.image_folder(folder(pool), split, transform) for split in SPLITS]
+    roots = {"drawn": DRAWN[:1], "many_drawn": DRAWN}.get(pool)
+    places = [data_dir() / each for each in roots] if roots else [folder(pool)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # what isn't divided is used whole
+        return [data.image_folder(place, split, transform) for place in places for split in SPLITS]
 
 
 @cache

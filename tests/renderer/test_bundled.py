@@ -17,9 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from torchvision.transforms.v2 import functional as tv
 
 from course_lib import backbones
-from course_lib.data.manifest import bundled_folder, read_manifest, verify
+from course_lib.data.manifest import bundled_folder, more_folder, read_manifest, verify
 from course_lib.renderer import build, drawing, render
-from course_lib.renderer.drawing import CLASSES, Order, encode, orders
+from course_lib.renderer.drawing import CLASSES, MORE, Order, encode, orders
 
 HOTDOG_ROW = 934
 
@@ -49,6 +49,18 @@ def is_hotdog(pictures, paths):
 def test_every_file_is_what_the_manifest_says(pictures):
     assert verify(bundled_folder()) == len(pictures)
     assert {order.path for order in orders()} == set(pictures)
+
+
+def test_the_pictures_that_experiments_add(pictures):
+    """As many of each class, with seeds of their own, drawn by the same code."""
+    more = read_manifest(more_folder())
+    assert verify(more_folder()) == 640
+    assert {order.path for order in orders(MORE)} == set(more["pictures"])
+    assert more["remake"] == "course data render --more"
+    seeds = {entry["seed"] for entry in more["pictures"].values()}
+    assert not seeds & {entry["seed"] for entry in pictures.values()}
+    hashes = {entry["sha256"] for entry in (*more["pictures"].values(), *pictures.values())}
+    assert len(hashes) == 640 + len(pictures)
 
 
 def test_the_set_is_large_balanced_and_small_on_disk(pictures):
@@ -93,11 +105,13 @@ def test_the_manifest_matches_the_pixels(pictures, arrays):
         assert arrays[path].shape == (entry["height"], entry["width"], 3)
 
 
-def test_redrawing_gives_the_bundled_bytes(pictures):
+@pytest.mark.parametrize("folder", [bundled_folder(), more_folder()], ids=lambda each: each.name)
+def test_redrawing_gives_the_bundled_bytes(folder):
     """The two smallest pictures, to be quick; they hold for all: one code path draws them."""
 
+    pictures = read_manifest(folder)["pictures"]
     small = sorted(pictures, key=lambda path: pictures[path]["bytes"])[:2]
-    same_encoder = read_manifest(bundled_folder())["pillow"] == PIL.__version__
+    same_encoder = read_manifest(folder)["pillow"] == PIL.__version__
     for path in small:
         entry = pictures[path]
         order = Order(entry["split"], entry["class"], entry["kind"], entry["seed"])

@@ -16,9 +16,12 @@ import psutil
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
+from course_lib.errors import suggest
 from course_lib.weights import (
     CheckpointError,
+    LoadError,
     UnsafeCheckpointError,
     inspect,
     load_weights,
@@ -504,6 +507,22 @@ def test_names_of_thousands_of_parts(tmp_path, name):
     torch.save({name: torch.ones(2)}, tmp_path / "x.pth")
     assert str(inspect(tmp_path / "x.pth"))
     assert str(read_checkpoint(tmp_path / "x.pth"))
+
+
+def test_names_that_no_model_has(tmp_path):
+    """Messages stay readable, and neither the search for a prefix nor a hint takes minutes."""
+    for count, name in ((9, "a" * 100_000), (20, ".".join("a" * 19_000)), (1500, "a." * 240)):
+        names = [f"module.{name}{number}" for number in range(count)]
+        state = dict.fromkeys(names, torch.ones(1)) | {"module.0.weight": torch.ones(2, 2)}
+        torch.save(state, tmp_path / "x.pth")
+        with pytest.raises(LoadError) as told:
+            load_weights(nn.Sequential(nn.Linear(2, 2)), tmp_path / "x.pth")
+        assert len(str(told.value)) < 2000
+        assert suggest(names[0], names) == ""
+    many = {f"module.l{number}": torch.ones(1) for number in range(5000)}
+    many["module.0.weight"] = torch.ones(2, 2)
+    with pytest.raises(LoadError, match=r"no place for 5000: module\.l0, "):
+        load_weights(nn.Sequential(nn.Linear(2, 2)), many)
 
 
 def test_words_beside_the_weights_are_printed_escaped(tmp_path):

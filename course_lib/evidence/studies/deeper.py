@@ -13,7 +13,6 @@ from course_lib.evidence import pools
 from course_lib.evidence.design import Contrast, Outcome, experiment
 from course_lib.evidence.digits import Part
 from course_lib.evidence.studies import bodies, heads
-from course_lib.evidence.studies.pictures import FILES
 
 RATES = (0.0003, 0.001, 0.003, 0.01)
 STEPS, HIDDEN = 240, 256
@@ -66,17 +65,17 @@ def design(amounts: dict[str, int]) -> dict[str, Any]:
 DRAWN, FOOD = {"few": 24, "more": 96}, {"few": 20, "from_100": 100, "more": 400}
 
 
-@experiment("deeper_head", seeds=30, **design(DRAWN), files=FILES, minutes=1.5)
+@experiment("deeper_head", seeds=30, **design(DRAWN), files=heads.FILES, minutes=1.5)
 def deeper_head_drawn(seed: int) -> Outcome:
     """Does a hidden layer in the head help, on drawn pictures?
 
-    Data: 24 or 96 drawn pictures at 96 pixels to learn from, 40 to choose by, 120 to test. Arms: a
+    Data: 24 or 96 drawn pictures at 96 pixels to learn from, 40 to choose by, 400 to test. Arms: a
     linear head, and one with a hidden layer of 256 (ReLU), both new, on the frozen body's features.
     Budget: 240 steps of SGD with momentum in batches of 16 at each of four rates, the best by
     validation loss, recorded. Measure: test accuracy. Prediction of the claim: the hidden layer has
     more at every amount.
     """
-    return deeper(pools.POOLS[0], tuple(DRAWN.values()), seed)
+    return deeper(heads.DRAWN, tuple(DRAWN.values()), seed)
 
 
 @experiment("deeper_head_photographs", seeds=20, **design(FOOD), photographs=heads.FOOD, minutes=3)

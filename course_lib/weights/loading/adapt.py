@@ -61,6 +61,8 @@ def grids(into: ModelTensors, name: str, old: int, new: int, given: Grids) -> tu
     if not isinstance(given, bool):
         theirs, ours = given if isinstance(given[0], tuple) else (given, None)
     ours = ours or grid_of(into, name)
+    if min(*(theirs or (1,)), *(ours or (1,))) < 1:
+        raise LoadError(f"resize_positions={given!r}: a grid has a row and a column at least.")
     hint = "Say them: resize_positions=((rows, columns) in the file, (rows, columns) in the model)."
     if ours is None:
         raise LoadError(
@@ -149,11 +151,11 @@ def fits_input(into: ModelTensors, name: str, old: tuple[int, ...], new: tuple[i
         return False
     first = next(each for each in into.modules.values() if isinstance(each, _ConvNd))
     return (
-        (module is first or old[1] == 3)
-        and module.groups == 1
+        module.groups == 1
         and len(old) == len(new)
         and (old[0], *old[2:]) == (new[0], *new[2:])
-        and old[1] != new[1]
+        and 0 < old[1] != new[1]
+        and (module is first or old[1] == 3)
     )
 
 
@@ -172,6 +174,8 @@ def input_channels(weight: torch.Tensor, channels: int, how: str) -> torch.Tenso
         picture then has the same outputs as its three-channel copy.
     """
     old = weight.shape[1]
+    if weight.dtype.itemsize == 1:  # torch can't sum these up
+        weight = weight.float()
     if channels == 1:
         return weight.sum(dim=1, keepdim=True)
     if how == "zeros" and channels > old:

@@ -6,8 +6,11 @@ Following it loads every tensor that fits, and leaves alone only those that don'
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from course_lib.freezing.names import below, matching, with_modules
 from course_lib.text import counted, few
@@ -62,7 +65,10 @@ def judge(plan: Plan, found: Found, into: ModelTensors, options: Options) -> Non
         return
     problems = []
     if absent:
-        problems.append(f"the file has nothing for {len(absent)}: {few(absent, 3)}")
+        kinds = {name: f"{name} ({_kind(plan.odd[name])})" for name in absent if name in plan.odd}
+        nothing = "no plain tensor" if kinds else "nothing"
+        listed = few((kinds.get(name, name) for name in absent), 3)
+        problems.append(f"the file has {nothing} for {len(absent)}: {listed}")
     if unexpected:
         problems.append(f"the model has no place for {len(unexpected)}: {few(unexpected, 3)}")
     rename, fixed = _renamed(plan, found, into)
@@ -91,6 +97,15 @@ def judge(plan: Plan, found: Found, into: ModelTensors, options: Options) -> Non
         f"{fits} (by {plan.matching.how}), but {'; '.join(problems)}. The model is untouched. "
         f"{told}"
     )
+
+
+def _kind(value: Any) -> str:
+    """What stands in a file in the place of a plain tensor."""
+    if not isinstance(value, torch.Tensor) or is_lazy(value) or value.is_nested:
+        return type(value).__name__
+    if value.is_quantized:
+        return "quantised; dequantize() makes it plain"
+    return f"{str(value.layout).removeprefix('torch.')}; to_dense() makes it plain"
 
 
 def _in_parts(named: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -150,11 +165,10 @@ def cover(
     if not wanted:
         return []
     target = set(wanted)
-    for last in dict.fromkeys(name.rpartition(".")[2] for name in wanted):
-        pattern = f"*.{last}"
-        if len(target) > 2 and set(matching(pattern, with_modules(names))) == target:
-            return [pattern]
     known, held = with_modules(names), [name for name in names if name not in free]
+    pattern, *others = {f"*.{name.rpartition('.')[2]}" for name in wanted}
+    if len(target) > 2 and not others and set(matching(pattern, known)) == target:
+        return [pattern]
     chosen: list[str] = []
     for name in names:
         if name not in target or any(name in below(each, names) for each in chosen):

@@ -19,6 +19,7 @@ from course_lib.weights.reading.locate import Place
 
 Names = str | Collection[str]
 Dtype = Literal["model", "file", "exact"]
+_LONGEST = 500  # characters of a name; to look for prefixes takes the square of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,8 @@ class Plan:
         mismatched: partners of other shapes.
         kept: names of the model that stay as they are.
         versions: of the modules, under the model's names.
-        odd: entries of the file that aren't tensors, in models without loading code of their own.
+        odd: entries of the file that aren't plain tensors, and that no loading code of the model's
+            own has a use for.
         tensor_names: the file's names of plain tensors.
     """
 
@@ -106,7 +108,7 @@ class Plan:
     mismatched: tuple[Mismatched, ...]
     kept: tuple[str, ...]
     versions: dict[str, Any] | None
-    odd: tuple[str, ...]
+    odd: dict[str, Any]
     tensor_names: frozenset[str]
 
 
@@ -132,6 +134,13 @@ def make_plan(
         UnknownNameError: an option names a tensor that doesn't exist.
     """
     _check_options(options)
+    longest = max(map(len, (*place.tensors, *place.odd)), default=0)
+    if longest > _LONGEST:
+        raise LoadError(
+            f"A name in the source has {longest:,} characters. A tensor's name is a path through "
+            "modules, such as 'layer1.0.conv1.weight': the source is damaged, or made to keep your "
+            "computer busy. Get it again, from its author."
+        )
     for name, tensor in place.tensors.items():
         if tensor.is_meta:
             raise LoadError(f"{name!r} of the source is on the meta device: it has no values.")
@@ -148,6 +157,7 @@ def make_plan(
     )  # fmt: skip
     items: list[Item] = []
     mismatched: list[Mismatched] = []
+    useless: list[str] = []
     others = {name: entries[first] for name, first in found.rest.items()}
     for name, source in found.pairs.items():
         value, shape, own = entries[source], into.shapes[name], into.decides(name)
@@ -158,12 +168,19 @@ def make_plan(
             items.append(item)
         elif (own and name not in given_up) or shape is None:
             others[name] = value
+        elif source in place.odd:
+            useless.append(source)
         else:
             mismatched.append(Mismatched(name, source, tuple(value.shape), shape))
+    if useless:  # as in a model without code of its own: no partner at all
+        rest = {name: each for name, each in place.odd.items() if name not in useless}
+        plan = make_plan(into, replace(place, odd=rest), options, as_they_are=as_they_are,
+                         given_up=given_up)  # fmt: skip
+        return replace(plan, odd={each: place.odd[each] for each in (*plan.odd, *useless)})
     _check_one_input([item.name for item in items if item.input])
     _check_types(items, into, options)
     versions = _renamed_versions(place.versions, found)
-    odd = tuple(name for name in place.odd if name not in entries)
+    odd = {name: each for name, each in place.odd.items() if name not in entries}
     return Plan(
         tuple(items), others, found, tuple(mismatched), kept, versions, odd,
         frozenset(place.tensors),
