@@ -32,7 +32,7 @@ def test_doctor_finds_what_is_missing_and_says_what_to_do(capsys, monkeypatch, t
 
 def test_data_verify_counts_the_bundled_pictures(capsys):
     assert cli.main(["data", "verify"]) == 0
-    count = len(list((data_dir() / "hotdog_rendered").rglob("*.jpg")))
+    count = len(list(data_dir().rglob("*.jpg")))
     assert capsys.readouterr().out.startswith(f"{count} pictures")
 
 
