@@ -51,8 +51,10 @@ class Effect:
         if self.verdict != UNDECIDED:
             return self.verdict
         draws = to_decide(self.contrast, self.interval)
+        times = draws / self.interval.seeds
+        if times > 100:
+            return f"{UNDECIDED}; it lies on the border, so no number of draws would decide it"
         if self.interval.pictures:
-            times = draws / self.interval.seeds
             return f"{UNDECIDED}; {times:.1f} times as many draws and pictures would decide it"
         return f"{UNDECIDED}; about {draws} draws would decide it"
 

@@ -11,6 +11,22 @@ from course_lib.evidence import EvidenceError, situations, table
 from course_lib.evidence.design import Contrast
 from course_lib.evidence.ledger import Effect, Entry
 from course_lib.evidence.prose import bare_numbers
+from course_lib.evidence.statistics import Interval, judge
+
+
+@pytest.mark.parametrize(("value", "pictures", "tells"), [
+    (-0.0200, 320, "undecided; 1.9 times as many draws and pictures would decide it"),
+    (-0.0200, 0, "undecided; about 39 draws would decide it"),
+    (-0.0299, 320, "undecided; it lies on the border, so no number of draws would decide it"),
+    (0.0, 320, "held"),
+])  # fmt: skip
+def test_what_is_open_says_what_would_decide_it(value, pictures, tells):
+    """Half an interval of 0.014, and 0.010 to the margin: 1.44 squared times as many, and
+    Student's quantile falls from 2.093 to 2.023: 39 in the place of 20."""
+    contrast = Contrast("one", "a", "b", "accuracy", "not less", margin=0.03)
+    interval = Interval(value, value - 0.0144, value + 0.0144, 20, 0.95, pictures)
+    effect = Effect(contrast, interval, judge(contrast, interval), 3)
+    assert effect.says == tells
 
 
 @pytest.fixture
