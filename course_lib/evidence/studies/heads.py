@@ -128,7 +128,7 @@ C12: dict[str, Any] = {
 }  # fmt: skip
 
 
-@experiment("C12", seeds=50, **C12, files=FILES, minutes=2)
+@experiment("C12", seeds=50, **C12, files=FILES, minutes=1.7)
 def one_linear_layer_drawn(seed: int) -> Outcome:
     """Does one linear layer on a trained network's features separate a new problem's classes well?
 
@@ -183,7 +183,7 @@ C11: dict[str, Any] = {
 }  # fmt: skip
 
 
-@experiment("C11", seeds=100, **C11, files=FILES, minutes=0.5)
+@experiment("C11", seeds=100, **C11, files=FILES, minutes=1.5)
 def normalisation_drawn(seed: int) -> Outcome:
     """What do the wrong numbers for normalisation cost?
 
@@ -260,7 +260,7 @@ def hotdog_contrasts(pool: str) -> tuple[Contrast, ...]:
 
 @experiment(
     "C9", seeds=80, arms=hotdog_arms(DRAWN), measures=(ACCURACY, bodies.RATE),
-    contrasts=hotdog_contrasts(DRAWN), files=FILES, minutes=1,
+    contrasts=hotdog_contrasts(DRAWN), files=FILES, minutes=2,
 )  # fmt: skip
 def hotdog_row_drawn(seed: int) -> Outcome:
     """Does a head that starts from ImageNet's hot-dog class do better than a random one?
@@ -320,7 +320,7 @@ C17: dict[str, Any] = {
 }  # fmt: skip
 
 
-@experiment("C17", seeds=100, **C17, files=FILES, minutes=0.5)
+@experiment("C17", seeds=100, **C17, files=FILES, minutes=1.4)
 def classical_drawn(seed: int) -> Outcome:
     """Do classical classifiers work on a network's features, and do two networks do better?
 
