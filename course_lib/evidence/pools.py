@@ -29,8 +29,6 @@ from course_lib.profile import seeded_generator
 NETWORK = "efficientnet_lite0"
 SPLITS = ("train", "val", "test")
 POOLS = ("drawn", "food_photographs", "many_drawn")
-
-
 DRAWN = ("hotdog_rendered", "hotdog_more/more")  # folders in data/
 
 

@@ -132,6 +132,9 @@ def test_what_is_no_plain_tensor_is_named(kind, what):
     with pytest.raises(LoadError, match=r"no plain tensor for 1: head\.bias \(") as told:
         load_weights(model, state)
     assert str(told.value).count("head.bias") >= 2  # and what to do
+    wrapped = {f"module.{name}": each for name, each in state.items()}
+    with pytest.raises(LoadError, match=r"no plain tensor for 1: head\.bias \("):
+        load_weights(model, wrapped)
     report = load_weights(model, state, keep="head.bias")
     assert len(report.loaded) == len(state) - 1
     assert np.array_equal(model.head.bias.detach(), before["head.bias"])

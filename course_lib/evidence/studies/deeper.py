@@ -65,7 +65,7 @@ def design(amounts: dict[str, int]) -> dict[str, Any]:
 DRAWN, FOOD = {"few": 24, "more": 96}, {"few": 20, "from_100": 100, "more": 400}
 
 
-@experiment("deeper_head", seeds=30, **design(DRAWN), files=heads.FILES, minutes=1.5)
+@experiment("deeper_head", seeds=30, **design(DRAWN), files=heads.FILES, minutes=2.5)
 def deeper_head_drawn(seed: int) -> Outcome:
     """Does a hidden layer in the head help, on drawn pictures?
 

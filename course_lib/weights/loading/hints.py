@@ -65,9 +65,9 @@ def judge(plan: Plan, found: Found, into: ModelTensors, options: Options) -> Non
         return
     problems = []
     if absent:
-        kinds = {name: f"{name} ({_kind(plan.odd[name])})" for name in absent if name in plan.odd}
-        nothing = "no plain tensor" if kinds else "nothing"
-        listed = few((kinds.get(name, name) for name in absent), 3)
+        shown = [_told(name, plan.odd) for name in absent[:3]]
+        nothing = "nothing" if shown == absent[:3] else "no plain tensor"
+        listed = few([*shown, *absent[3:]], 3)
         problems.append(f"the file has {nothing} for {len(absent)}: {listed}")
     if unexpected:
         problems.append(f"the model has no place for {len(unexpected)}: {few(unexpected, 3)}")
@@ -99,8 +99,15 @@ def judge(plan: Plan, found: Found, into: ModelTensors, options: Options) -> Non
     )
 
 
+def _told(name: str, odd: Mapping[str, Any]) -> str:
+    """A name, and what the file has for it, a prefix aside, if that is no plain tensor."""
+    for other, value in odd.items():
+        if f".{other}".endswith(f".{name}") or f".{name}".endswith(f".{other}"):
+            return f"{name} ({_kind(value)})"
+    return name
+
+
 def _kind(value: Any) -> str:
-    """What stands in a file in the place of a plain tensor."""
     if not isinstance(value, torch.Tensor) or is_lazy(value) or value.is_nested:
         return type(value).__name__
     if value.is_quantized:

@@ -157,7 +157,7 @@ def make_plan(
     )  # fmt: skip
     items: list[Item] = []
     mismatched: list[Mismatched] = []
-    useless: list[str] = []
+    useless: set[str] = set()
     others = {name: entries[first] for name, first in found.rest.items()}
     for name, source in found.pairs.items():
         value, shape, own = entries[source], into.shapes[name], into.decides(name)
@@ -169,14 +169,14 @@ def make_plan(
         elif (own and name not in given_up) or shape is None:
             others[name] = value
         elif source in place.odd:
-            useless.append(source)
+            useless.add(source)
         else:
             mismatched.append(Mismatched(name, source, tuple(value.shape), shape))
     if useless:  # as in a model without code of its own: no partner at all
         rest = {name: each for name, each in place.odd.items() if name not in useless}
         plan = make_plan(into, replace(place, odd=rest), options, as_they_are=as_they_are,
                          given_up=given_up)  # fmt: skip
-        return replace(plan, odd={each: place.odd[each] for each in (*plan.odd, *useless)})
+        return replace(plan, odd=plan.odd | {name: place.odd[name] for name in sorted(useless)})
     _check_one_input([item.name for item in items if item.input])
     _check_types(items, into, options)
     versions = _renamed_versions(place.versions, found)
