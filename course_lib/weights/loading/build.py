@@ -9,6 +9,7 @@ from torch.overrides import TorchFunctionMode
 
 from course_lib.weights.errors import LoadError
 from course_lib.weights.loading.load import Source, load_place, opened
+from course_lib.weights.loading.look import Look
 from course_lib.weights.loading.model_tensors import ModelTensors
 from course_lib.weights.loading.plan import Options, make_plan
 from course_lib.weights.loading.report import LoadReport
@@ -43,12 +44,14 @@ def load_model(
     """
     checked = Options.of_call("load_model", options)
     text, place = opened(source, where)
-    model = _build_on_meta(factory)
-    if model is not None and _fills(model, place, checked):
-        _give_memory(model)
-    else:
-        model = factory()
-    return model, load_place(ModelTensors.of(model), text, place, checked, keep_old=False)
+    with Look(place.tensors.values()) as look:
+        model = _build_on_meta(factory)
+        if model is not None and _fills(model, place, checked):
+            _give_memory(model)
+        else:
+            model = factory()
+        into = ModelTensors.of(model)
+        return model, load_place(into, text, place, checked, look, keep_old=False)
 
 
 def _fills(model: nn.Module, place: Place, options: Options) -> bool:

@@ -13,6 +13,7 @@ from course_lib.weights.errors import LoadError
 from course_lib.weights.loading.adapt import Grids
 from course_lib.weights.loading.commit import commit
 from course_lib.weights.loading.hints import Found, judge
+from course_lib.weights.loading.look import Look
 from course_lib.weights.loading.model_tensors import ModelTensors
 from course_lib.weights.loading.plan import Dtype, Names, Options, Plan, make_plan
 from course_lib.weights.loading.report import LoadReport
@@ -97,10 +98,11 @@ def load_weights(
         skip_mismatched=skip_mismatched, adapt_input=adapt_input, dtype=dtype, lossy=lossy,
         resize_positions=resize_positions, nonfinite=nonfinite,
     )  # fmt: skip
-    into = ModelTensors.of(model)
-    _refuse_meta(into)
     text, place = opened(source, where)
-    return load_place(into, text, place, options, keep_old=True)
+    with Look(place.tensors.values()) as look:
+        into = ModelTensors.of(model)
+        _refuse_meta(into)
+        return load_place(into, text, place, options, look, keep_old=True)
 
 
 def opened(source: Source, where: str | None) -> tuple[str, Place]:
@@ -130,7 +132,7 @@ def opened(source: Source, where: str | None) -> tuple[str, Place]:
 
 
 def load_place(
-    into: ModelTensors, text: str, place: Place, options: Options, *, keep_old: bool
+    into: ModelTensors, text: str, place: Place, options: Options, look: Look, *, keep_old: bool
 ) -> LoadReport:
     """Match, check and load weights that are there.
 
@@ -139,6 +141,7 @@ def load_place(
         text: where the weights came from, in words.
         place: the weights.
         options: of the call.
+        look: at the weights.
         keep_old: whether the model's values must be able to go back.
 
     Raises:
@@ -149,17 +152,17 @@ def load_place(
         # No name is the model's. Its own code may know them, as they are; else a prefix is sought.
         with suppress(LoadError):
             plan = make_plan(into, place, options, as_they_are=True)
-            return _load(into, text, plan, options, keep_old)
+            return _load(into, text, plan, options, look, keep_old)
     plan = make_plan(into, place, options)
     try:
-        return _load(into, text, plan, options, keep_old)
+        return _load(into, text, plan, options, look, keep_old)
     except _RefusedError as error:
         # Of another shape, and the module's own code has no use for it: it doesn't fit.
         odd = [name for name, value in plan.others.items() if into.shapes.get(name) is not None]
         if not odd:
             raise LoadError(str(error)) from error.__cause__
     plan = make_plan(into, place, options, given_up=odd)
-    return _load(into, text, plan, options, keep_old)
+    return _load(into, text, plan, options, look, keep_old)
 
 
 class _RefusedError(LoadError):
@@ -167,9 +170,9 @@ class _RefusedError(LoadError):
 
 
 def _load(
-    into: ModelTensors, text: str, plan: Plan, options: Options, keep_old: bool
+    into: ModelTensors, text: str, plan: Plan, options: Options, look: Look, keep_old: bool
 ) -> LoadReport:
-    staged = stage(plan, into, options)
+    staged = stage(plan, into, options, look)
     entries = OrderedDict((each.loaded.name, each.value) for each in staged)
     entries.update(plan.others)
     if plan.versions is not None:

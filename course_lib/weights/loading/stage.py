@@ -10,6 +10,7 @@ from course_lib.freezing.bits import same_bits
 from course_lib.text import counted
 from course_lib.weights.errors import LoadError
 from course_lib.weights.loading.convert import convert, count_nonfinite
+from course_lib.weights.loading.look import Look
 from course_lib.weights.loading.model_tensors import ModelTensors
 from course_lib.weights.loading.plan import Item, Options, Plan
 from course_lib.weights.loading.report import Loaded
@@ -29,21 +30,21 @@ class Staged:
     loaded: Loaded
 
 
-def stage(plan: Plan, into: ModelTensors, options: Options) -> list[Staged]:
-    """Make every planned value ready.
+def stage(plan: Plan, into: ModelTensors, options: Options, look: Look) -> list[Staged]:
+    """Make every planned value ready; at the file's own numbers, ``look`` looked already.
 
     Raises:
         LoadError: numbers would be lost or aren't finite, or tied names differ in the file.
     """
     written = {_memory(each) for each in into.tensors.values()} - {0}
-    staged = [_prepare(item, written) for item in plan.items]
+    staged = [_prepare(item, written, look) for item in plan.items]
     _check_losses(staged, options)
     _check_finite(staged, options)
     _check_ties(staged, into)
     return staged
 
 
-def _prepare(item: Item, written: set[int]) -> Staged:
+def _prepare(item: Item, written: set[int], look: Look) -> Staged:
     converted, lossy = "", False
     value = item.value
     if _memory(value) in written:  # the model's own memory: a later copy would read what is new
@@ -59,7 +60,8 @@ def _prepare(item: Item, written: set[int]) -> Staged:
         converted = f"{kinds[0]} -> {kinds[1]}: {what}"
     loaded = Loaded(
         name=item.name, source=item.source, shape=item.shape, parameter=item.parameter,
-        converted=converted, lossy=lossy, adapted=item.adapted, nonfinite=count_nonfinite(value),
+        converted=converted, lossy=lossy, adapted=item.adapted,
+        nonfinite=0 if look.clears(value) else count_nonfinite(value),
     )  # fmt: skip
     return Staged(value, loaded)
 
