@@ -111,9 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     fetch = _command(ledger, "photographs", _evidence_photographs, "download those it measures on")
     fetch.add_argument("--data", metavar="FOLDER", help="where to; by default data/")
     for step in (run, show, check):
-        step.add_argument("ids", nargs="*", metavar="CLAIM", help="such as C18; by default all")
+        which = f"such as C18; by default {'C1 to C21' if step is run else 'all'}"
+        step.add_argument("ids", nargs="*", metavar="CLAIM", help=which)
     run.add_argument("--again", action="store_true", help="remove what is there first")
     run.add_argument("--photographs", action="store_true", help="those on photographs, too")
+    run.add_argument("--own", action="store_true", help="the chapters' own measurements, too")
     for step in (run, check):
         step.add_argument("--data", metavar="FOLDER", help="where the photographs lie")
     run.add_argument("--jobs", type=int, help="processes; by default two")
@@ -282,7 +284,7 @@ def _evidence_run(options: argparse.Namespace) -> None:
     _photographs_in(options.data)
     done = evidence.run(
         options.ids or None, again=options.again, jobs=jobs, report=report,
-        with_photographs=options.photographs,
+        with_photographs=options.photographs, own=options.own,
     )  # fmt: skip
     print(evidence.show(list(done)))
 

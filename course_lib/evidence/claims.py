@@ -31,6 +31,11 @@ class Claim:
     chapters: tuple[str, ...]
     on: str
 
+    @property
+    def numbered(self) -> bool:
+        """Whether it is one of C1 to C21, in the laboratory or on photographs."""
+        return self.id[1:].removesuffix("_photographs").isdigit()
+
 
 _FOOD = "photographs of food at 96 pixels to learn from, 400 to test; ImageNet's weights"
 _FOOD_224 = "photographs of food at 224 pixels to learn from, 400 to test; ImageNet's weights"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from course_lib import profile
 from course_lib.evidence import photographs, table
+from course_lib.evidence.claims import claim
 from course_lib.evidence.design import EvidenceError, Experiment, Outcome
 from course_lib.evidence.fingerprint import fingerprint
 from course_lib.evidence.ledger import effects
@@ -29,6 +30,7 @@ def run(
     *,
     again: bool = False,
     with_photographs: bool = False,
+    own: bool = False,
     jobs: int = 1,
     report: Report | None = None,
 ) -> dict[str, Results]:
@@ -40,11 +42,12 @@ def run(
 
     Args:
         ids: of the experiments; by default those of the laboratory, which need nothing but the
-            checkout.
+            checkout, for the claims C1 to C21.
         seeds: how many, 0, 1, 2 ...; by default as each design says.
         again: remove the results of these experiments first, so that all seeds are run anew; a run
             that was stopped goes on without it.
         with_photographs: by default those on photographs, too.
+        own: by default the chapters' own measurements, too.
         jobs: processes, with one thread each; the numbers don't depend on how many.
         report: gets a line after each seed; ``print`` shows them.
 
@@ -56,7 +59,8 @@ def run(
         if value is not None and value < 1:
             raise EvidenceError(f"{name} must be 1 or more; got {value}.")
     wanted = [get(each) for each in ids] if ids is not None else [
-        each for each in experiments().values() if with_photographs or not each.photographs
+        each for each in experiments().values()
+        if (with_photographs or not each.photographs) and (own or claim(each.id).numbered)
     ]  # fmt: skip
     chosen = list({each.results: each for each in wanted}.values())
     say = report or (lambda _: None)

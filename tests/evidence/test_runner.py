@@ -2,6 +2,7 @@
 
 import multiprocessing
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -44,6 +45,19 @@ def test_a_run_writes_a_row_for_each_seed_and_arm(toy):
     assert lines[0].startswith("C18 seed 0: ")
     assert len(lines) == 6
     assert evidence.check() == []
+
+
+def test_by_default_the_numbered_claims_are_run_in_the_laboratory(toy, registry):
+    def register(id, **more):
+        settings = {"arms": toy.arms, "measures": toy.measures, "contrasts": toy.contrasts} | more
+        evidence.experiment(id, seeds=6, **settings)(toy.run)
+
+    register("hops")
+    register("C1_photographs", photographs="food_photographs")
+    chosen = partial(evidence.run, seeds=1)  # of six
+    assert set(chosen()) == {"C18"}
+    assert set(chosen(own=True)) == {"C18", "hops"}
+    assert set(chosen(["hops"])) == {"hops"}
 
 
 def test_a_stopped_run_goes_on(toy):

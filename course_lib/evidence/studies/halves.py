@@ -73,7 +73,7 @@ def balanced(split: str, n: int, seed: int) -> tuple[Tensor, Tensor]:
     return places[rows], targets[rows]
 
 
-@cache
+@lru_cache(maxsize=4)
 def task(seed: int, n: int) -> digits.Task:
     """``n`` pictures to learn from, 250 to choose by, 1,000 to be tested on."""
     places, targets = balanced("train", CHOSEN_BY + n, seed)
@@ -149,8 +149,18 @@ Corruption = Callable[[Tensor, int, torch.Generator], Tensor]
 
 def corrupted(images: Tensor, corruption: Corruption, strength: int) -> Tensor:
     """The pictures spoiled, and limited to what a file can hold."""
-    spoiled = corruption(images / 2 + 0.5, strength, seeded_generator(strength))
-    return spoiled.clamp(0, 1) * 2 - 1
+    result = corruption(images / 2 + 0.5, strength, seeded_generator(strength))
+    return result.clamp(0, 1) * 2 - 1
+
+
+@lru_cache(maxsize=1)
+def spoiled(seed: int) -> list[list[digits.Part]]:
+    """A draw's test pictures at each strength, once for each corruption."""
+    test = task(seed, MANY).test
+    return [
+        [digits.Part(corrupted(test.images, kind, strength), test.targets) for kind in CORRUPTIONS]
+        for strength in range(3)
+    ]
 
 
 def measured(seed: int, way: str, n: int) -> dict[str, float | Answers]:
@@ -165,13 +175,10 @@ def measured(seed: int, way: str, n: int) -> dict[str, float | Answers]:
         right = model(its.test.images).argmax(1) == its.test.targets
     tested = balanced("test", TESTED, seed)[0]
     lost = [
-        told["test_accuracy"] - sum(
-            digits.look(model, digits.Part(corrupted(its.test.images, kind, strength),
-                                           its.test.targets))[0]
-            for kind in CORRUPTIONS
-        ) / len(CORRUPTIONS)
-        for strength in range(3)
-    ]  # fmt: skip
+        told["test_accuracy"]
+        - sum(digits.look(model, each)[0] for each in parts) / len(CORRUPTIONS)
+        for parts in spoiled(seed)
+    ]
     return {
         "test_accuracy": _by_place(tested, right), "rate": told["rate"],
         "corrupted": told["test_accuracy"] - sum(lost) / 3,

@@ -70,8 +70,11 @@ def one_way(way: str, rate: float, train: Part, val: Part, seed: int) -> tuple[n
         looks = Looks(val, before=STEPS // 2)
         bodies.fit(model, train, rate, seed + 500, STEPS // 2, after_step=looks)
         return model, min(first.steps, looks.steps)
+    factor = FACTORS.get(way, 1.0)
+    for each in bodies.body_of(model):
+        each.requires_grad_(factor > 0)  # no gradients for what they wouldn't move
     bodies.fit(
-        model, train, rate, seed, body_factor=FACTORS.get(way, 1.0), after_step=looks,
+        model, train, rate, seed, body_factor=factor, after_step=looks,
         warmup=warmed_up if way == "warmed up" else None,
     )  # fmt: skip
     return model, looks.steps
