@@ -49,7 +49,7 @@ def pdf(document: Document) -> bytes:
         HandoutError: a sheet that has to fit on one page doesn't at any readable size.
     """
     if not document.one_page:
-        return _compiled(document, 10.0)
+        return _compiled(document, document.size)
     fitting = bisect.bisect_left(SHEET_SIZES, True, key=lambda size: _fits(document, size, 100))
     if fitting == len(SHEET_SIZES):
         raise HandoutError(f"{document.title!r} doesn't fit on one page: shorten it.")
