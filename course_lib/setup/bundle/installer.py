@@ -188,10 +188,10 @@ def installed(venv: Path) -> int:
     # No deeper: below, pip moves folders about while it works.
     places = [*venv.glob("lib/python*/site-packages"), venv / "Lib" / "site-packages"]
     return sum(
-        name.endswith(".dist-info")
+        each.suffix == ".dist-info"
         for place in places
         if place.is_dir()
-        for name in os.listdir(place)
+        for each in place.iterdir()
     )
 
 
