@@ -1,7 +1,7 @@
 """Short texts for two readers: plain lines for a terminal, simple HTML for a notebook.
 
 The texts of exercises and questions use a little Markdown: paragraphs, lists with ``-``, code
-indented by four spaces, and `code` between backticks. Nothing else.
+indented by four spaces, `code` between backticks, *emphasis* and **more**. Nothing else.
 """
 
 import html
@@ -12,6 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from course_lib.text import WIDTH
+
+_SPAN = re.compile(
+    r"`(?P<code>[^`]+)`|\*\*(?P<strong>[^\s*`][^*`]*)\*\*"
+    r"|(?<!\w)\*(?P<em>[^\s*`][^*`]*)(?<!\s)\*(?!\w)"
+)
 
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:
@@ -53,16 +58,39 @@ def to_plain(text: str) -> str:
         else:
             first, rest = ("- ", "  ") if kind == "item" else ("", "")
             lines += textwrap.wrap(
-                content, WIDTH, initial_indent=first, subsequent_indent=rest,
+                inline_plain(content), WIDTH, initial_indent=first, subsequent_indent=rest,
                 break_long_words=False, break_on_hyphens=False,
             )  # fmt: skip
         last = kind
     return "\n".join(lines)
 
 
+def spans(line: str) -> Iterator[tuple[str, str]]:
+    """The parts of one line, each as (kind, content).
+
+    Kinds: ``"text"``, ``"code"``, ``"strong"`` and ``"em"``.
+    """
+    end = 0
+    for found in _SPAN.finditer(line):
+        if found.start() > end:
+            yield "text", line[end : found.start()]
+        yield str(found.lastgroup), found[str(found.lastgroup)]
+        end = found.end()
+    if end < len(line):
+        yield "text", line[end:]
+
+
+def inline_plain(line: str) -> str:
+    """One line for a terminal: code between backticks, emphasis unmarked."""
+    return "".join(f"`{text}`" if kind == "code" else text for kind, text in spans(line))
+
+
 def inline_html(line: str) -> str:
-    """One line as HTML: everything escaped, `code` set as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(line, quote=False))
+    """One line as HTML: everything escaped, code and what is emphasised set so."""
+    return "".join(
+        text if kind == "text" else f"<{kind}>{text}</{kind}>"
+        for kind, text in spans(html.escape(line, quote=False))
+    )
 
 
 def to_html(text: str) -> str:

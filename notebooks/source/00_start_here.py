@@ -92,7 +92,7 @@ for chapter in CHAPTERS:
 #   A guess that turns out wrong is worth more than a page read quickly.
 # - The result is folded away below **What happened**: click on the arrow beside it, or on "cells
 #   hidden". Your guess is set beside it, and the text explains. Code that only draws is folded away,
-#   too; three dots, or *Show code*, bring it.
+#   too; three dots, or *Show code*, bring it. (VS Code folds nothing: guess before you scroll.)
 # - **Pitfalls** lists what goes wrong in practice.
 # - **Exercises** and questions are for you; a **summary** of five lines closes the chapter.
 #

@@ -291,13 +291,15 @@ def test_returned():
 
 def test_prose_in_lines_and_in_html():
     text = "One `a < b`\nand two.\n\n- first\n- second\n  goes on\n\n    x = 1\n\n    y = 2\n\n"
-    text += "End & out."
+    text += "*End* & **out**, 2 * 3 * 4, `a*b*c`."
     assert prose.to_plain(text) == (
-        "One `a < b` and two.\n\n- first\n- second goes on\n\n    x = 1\n\n    y = 2\n\nEnd & out."
+        "One `a < b` and two.\n\n- first\n- second goes on\n\n    x = 1\n\n    y = 2"
+        "\n\nEnd & out, 2 * 3 * 4, `a*b*c`."
     )
     assert prose.to_html(text) == (
         "<p>One <code>a &lt; b</code> and two.</p><ul><li>first</li><li>second goes on</li></ul>"
-        '<pre style="margin: 0 0 1em 0"><code>x = 1\n\ny = 2</code></pre><p>End &amp; out.</p>'
+        '<pre style="margin: 0 0 1em 0"><code>x = 1\n\ny = 2</code></pre>'
+        "<p><em>End</em> &amp; <strong>out</strong>, 2 * 3 * 4, <code>a*b*c</code>.</p>"
     )
     assert max(map(len, prose.to_plain("word " * 100).splitlines())) <= prose.WIDTH
 

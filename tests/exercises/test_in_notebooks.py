@@ -44,7 +44,9 @@ def play(everything, some):
     for each in [*everything, *some]:
         module = f"course_lib.exercises.chapter_{int(each.number.split('.')[0]):02d}"
         cells[0] += f"\nfrom {module} import {each.name}"
-        if isinstance(each, Question):
+        if not isinstance(each, Question):
+            cells[0] += f"\n{each.preamble}"  # as its chapter imports, further up
+        else:
             cells += [each.name, f"{each.name}.answer(...)", f'{each.name}.answer("a")']
             continue
         cells += [each.cell(code) for code in codes_of(each, each in everything)]

@@ -210,6 +210,7 @@ class Document:
         blocks: what it says.
         address: where its notebook is, printed as a link and as a QR code; None: nowhere known.
         one_page: set in two columns, as large as fits on one page.
+        size: of the type, in points, where it isn't that.
     """
 
     title: str
@@ -218,6 +219,7 @@ class Document:
     blocks: tuple[Block, ...]
     address: str | None = None
     one_page: bool = False
+    size: float = 10.0
 
 
 def legible(text: str, backslash: str = "\\") -> str:

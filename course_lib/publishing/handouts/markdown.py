@@ -49,11 +49,19 @@ def read_little(text: str) -> tuple[Block, ...]:
 
 
 def little_line(text: str) -> tuple[Inline, ...]:
-    """One line of that Markdown: words, and code between backticks."""
-    parts = re.split(r"`([^`]+)`", " ".join(text.split()))
-    return tuple(
-        doc.Code(part) if place % 2 else doc.Text(part) for place, part in enumerate(parts) if part
-    )
+    """One line of that Markdown: words, some of them emphasised, and code between backticks."""
+    return tuple(_span(kind, part) for kind, part in prose.spans(" ".join(text.split())))
+
+
+def _span(kind: str, part: str) -> Inline:
+    match kind:
+        case "code":
+            return doc.Code(part)
+        case "strong":
+            return doc.Strong((doc.Text(part),))
+        case "em":
+            return doc.Emphasis((doc.Text(part),))
+    return doc.Text(part)
 
 
 def _with_fenced_align(text: str) -> str:

@@ -49,7 +49,7 @@ def pdf(document: Document) -> bytes:
         HandoutError: a sheet that has to fit on one page doesn't at any readable size.
     """
     if not document.one_page:
-        return _compiled(document, 10.0)
+        return _compiled(document, document.size)
     fitting = bisect.bisect_left(SHEET_SIZES, True, key=lambda size: _fits(document, size, 100))
     if fitting == len(SHEET_SIZES):
         raise HandoutError(f"{document.title!r} doesn't fit on one page: shorten it.")
@@ -175,8 +175,9 @@ class _Writer:
             to_write_on = isinstance(following, doc.Room) or (
                 isinstance(following, doc.Box) and following.kind == "prediction"
             )
-            if isinstance(each, doc.Paragraph) and to_write_on:
-                text = f"#block(sticky: true)[{text}]"  # lines to write on follow what they are for
+            announced = isinstance(following, doc.Program) and words(each).rstrip().endswith(":")
+            if isinstance(each, doc.Paragraph) and (to_write_on or announced):
+                text = f"#block(sticky: true)[{text}]"  # what it is about follows on the same page
             found.append(text)
         return "\n\n".join(found)
 
@@ -204,7 +205,8 @@ class _Writer:
                 head = f"#pagebreak(weak: true)\n\n#heading(level: 3)[{escaped(title)}]"
                 return f"{head}\n\n{self.blocks(inside)}"
             case doc.Box("together", _, inside):
-                return f"#block(breakable: false)[{self.blocks(inside)}]"
+                above = "1.9em" if isinstance(inside[0], doc.Heading) else "1em"
+                return f"#block(breakable: false, above: {above})[{self.blocks(inside)}]"
             case doc.Box(kind, title, inside):
                 return f"#box-of({string(kind)}, {string(breakable(title))})[{self.blocks(inside)}]"
             case doc.Room(lines):

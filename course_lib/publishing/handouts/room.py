@@ -10,6 +10,7 @@ from course_lib.publishing.handouts.frame import COURSE, qr_code
 
 FOLDER = Path(__file__).parent / "content" / "room"
 EDITION = "for the room"
+ON_A_WALL, FAR_AWAY = 13.0, 17.0  # points: read from a step away, and from a seat
 
 
 def documents(where: Address | None = None) -> dict[str, Document]:
@@ -24,7 +25,7 @@ def documents(where: Address | None = None) -> dict[str, Document]:
 
 def _read(name: str) -> Document:
     title, subtitle, *blocks = markdown.read((FOLDER / f"{name}.md").read_text(encoding="utf-8"))
-    return Document(words(title), EDITION, words(subtitle), tuple(blocks))
+    return Document(words(title), EDITION, words(subtitle), tuple(blocks), size=ON_A_WALL)
 
 
 def _poster(where: Address | None) -> Document:
@@ -33,7 +34,7 @@ def _poster(where: Address | None) -> Document:
     if where:
         address = f"{SITE}/{where.repo}/tree/{where.ref}"
         blocks += [
-            doc.Picture(qr_code(address), "svg", f"QR code: {address}", 5.2),
+            doc.Picture(qr_code(address), "svg", f"QR code: {address}", 4.4),
             doc.Heading(2, line("Scan, or type")),
             Paragraph((doc.Code(address),)),
         ]
@@ -50,8 +51,9 @@ def _poster(where: Address | None) -> Document:
     )
     blocks.append(doc.Bullets(tuple((Paragraph(line(step)),) for step in steps), numbered=True))
     return Document(
-        COURSE, "poster", "Start from weights that somebody else trained.", tuple(blocks)
-    )
+        COURSE, "poster", "Start from weights that somebody else trained.", tuple(blocks),
+        size=FAR_AWAY,
+    )  # fmt: skip
 
 
 def _feedback() -> Document:

@@ -96,6 +96,8 @@ def make(name: str, notebook: Any, address: str | None = None) -> Deck:
     opening = Slide(parts.title, (), said=points.opening, worth=ALWAYS)
     found = [opening]
     for section in parts.sections[1:]:
+        if section.title in workshop.about(name).get("off_slides", ()):
+            continue
         found += _of_section(section, points.for_section(section.title))
         if section.title == "Exercises" and parts.exercises:
             shortest = min(parts.exercises, key=lambda box: len(words(box.inside)))

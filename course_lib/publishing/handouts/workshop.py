@@ -2,10 +2,11 @@
 
 Four to six pages to print for everybody, a quiz sheet, and for the teacher the answers to both.
 All is taken from the chapter's notebook. What follows a prediction there is never printed here.
-``content/workshop.toml`` names the few figures that tell no result.
+``content/workshop.toml`` names the few figures that tell no result, and what belongs to no paper.
 """
 
 import ast
+import itertools
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -35,8 +36,7 @@ FEWEST, MOST = 4, 6  # pages
 CODE = 14  # lines of code that may stand before a prediction
 TOGETHER = 900  # letters: a prediction and a longer text before it may be parted
 LINES = 9  # at most, to write an answer on
-NOTES = 27  # lines on a page for notes
-FIGURES = Path(__file__).parent / "content" / "workshop.toml"
+ABOUT = Path(__file__).parent / "content" / "workshop.toml"
 GOALS, SUMMARY, LEDGER = "What you will be able to do", "Summary", "11"
 APART = (GOALS, SUMMARY, "Pitfalls", "Exercises", "Sources")
 
@@ -68,29 +68,18 @@ def make(name: str, notebook: Any, address: str | None = None) -> Document:
         address: where the notebook is, if it is known.
 
     Raises:
-        HandoutError: predictions alone need more pages, or a figure that
+        HandoutError: predictions alone need more pages, all of it less, or something that
             ``content/workshop.toml`` names isn't in the notebook.
     """
     parts = taken_apart(name, notebook)
-
-    def document(count: int, notes: int = 0) -> Document:
-        blocks: list[Block] = [*parts.opening, *parts.predictions, *_exercises(parts, count)]
-        if notes:
-            blocks += [doc.NewPage(), doc.Heading(2, line("Notes"))]
-            blocks.append(doc.Room(NOTES))
-            for _ in range(notes - 1):
-                blocks += [doc.NewPage(), doc.Room(NOTES)]
-        return Document(
-            f"{name[:2]}  {parts.title}", WORKSHOP, parts.question, tuple(blocks), address
-        )
-
     for count in range(len(parts.exercises), -1, -1):
-        pages = paper.pages(made := document(count))
-        if pages <= MOST:
-            return document(count, FEWEST - pages) if pages < FEWEST else made
+        blocks = (*parts.opening, *parts.predictions, *_exercises(parts, count))
+        made = Document(f"{name[:2]}  {parts.title}", WORKSHOP, parts.question, blocks, address)
+        if FEWEST <= paper.pages(made) <= MOST:
+            return made
     raise HandoutError(
-        f"The predictions of {name} alone need more than {MOST} pages: leave figures out of "
-        f"{FIGURES.name}, or shorten the text before them."
+        f"The workshop edition of {name} has no {FEWEST} to {MOST} pages: name more, or less, of "
+        f"the chapter in {ABOUT.name}, or change the text before its predictions."
     )
 
 
@@ -131,8 +120,12 @@ def taken_apart(name: str, notebook: Any) -> Parts:
     maker = editions.maker_for(name)
     title, sections = maker.sections(notebook)
     chapter = next((each for each in CHAPTERS if each.name == name), None)
-    about = _about().get(number, {})
-    wanted, found, results = list(about.get("figures", ())), [], []
+    chosen = about(name)
+    wanted, unsaid = list(chosen.get("figures", ())), list(chosen.get("left_out", ()))
+    found: list[Block] = []
+    results: list[tuple[str, list[doc.Box]]] = []
+    for section in sections:
+        section.blocks = [_without(each, unsaid) for each in section.blocks]
     opening, summary = list(sections[0].blocks), []
     everything = [each for section in sections for each in section.blocks]
     predicts = any(is_box(each, "prediction") for each in everything)
@@ -141,28 +134,24 @@ def taken_apart(name: str, notebook: Any) -> Parts:
             opening += filter(_prose, section.blocks)
         if section.title == SUMMARY:
             summary = section.blocks
-        if not predicts and section.title not in APART:
-            found += [
-                each
-                for each in section.blocks
-                if _prose(each) or (isinstance(each, doc.Picture) and _strike(each, wanted))
-            ]
+        if section.title in chosen.get("whole", () if predicts else {section.title} - {*APART}):
+            found += _whole(section.blocks, wanted)
             continue
-        kept = list(_before_results(section.blocks, wanted, about))
+        kept = list(_before_results(section.blocks, wanted, chosen))
         found += kept
         if kept and number == LEDGER:
             found.append(_bets())
         boxes = [each for each in section.blocks if is_box(each, "result")]
         if boxes:
             results.append((section.title or "", boxes))
-    if wanted:
+    if wanted or unsaid:
+        what = "a figure, its text alternative begins" if wanted else "a sentence, it begins"
         raise HandoutError(
-            f"{FIGURES.name} names a figure of {name} that isn't there: its text alternative "
-            f"would begin {wanted[0]!r}."
+            f"{ABOUT.name} names what isn't in {name}: {what} {[*wanted, *unsaid][0]!r}."
         )
     return Parts(
         title, chapter.question if chapter else "", opening, found,
-        [each for each in everything if is_box(each, "exercise")],
+        [each for each in everything if is_box(each, "exercise")] or _for_paper(sections),
         [each for each in everything if is_box(each, "question")],
         results, summary, sections, maker,
     )  # fmt: skip
@@ -170,7 +159,13 @@ def taken_apart(name: str, notebook: Any) -> Parts:
 
 @cache
 def _about() -> dict[str, Any]:
-    return tomllib.loads(FIGURES.read_text(encoding="utf-8"))
+    return tomllib.loads(ABOUT.read_text(encoding="utf-8"))
+
+
+def about(name: str) -> dict[str, Any]:
+    """What ``content/workshop.toml`` says of a chapter; it explains itself."""
+    chosen: dict[str, Any] = _about().get(name[:2], {})
+    return chosen
 
 
 def is_box(block: Block, kind: str) -> TypeGuard[doc.Box]:
@@ -180,6 +175,43 @@ def is_box(block: Block, kind: str) -> TypeGuard[doc.Box]:
 
 def _prose(block: Block) -> bool:
     return isinstance(block, doc.Heading | Paragraph | doc.Bullets | doc.Table | doc.Formula)
+
+
+def _without(block: Block, unsaid: list[str]) -> Block:
+    """A paragraph without the sentences that begin so; they are struck off the list."""
+    if not isinstance(block, Paragraph):
+        return block
+    left: list[doc.Inline] = []
+    for plain, parts in itertools.groupby(block.inside, lambda each: isinstance(each, doc.Text)):
+        if not plain:
+            left += parts
+            continue
+        text = words(tuple(parts))
+        for begins in list(unsaid):
+            text, found = re.subn(rf"\s*{re.escape(begins)}.*?[.:](?=\s|$)", "", text)
+            if found:
+                unsaid.remove(begins)
+        left.append(doc.Text(text))
+    return Paragraph(tuple(left))
+
+
+def _whole(blocks: Iterable[Block], wanted: list[str]) -> Iterator[Block]:
+    """A section in which nothing was to be predicted: all but its code and other figures."""
+    before = ""
+    for block in blocks:
+        shown = _prose(block) or isinstance(block, doc.Output) or _strike(block, wanted)
+        if isinstance(block, doc.Program):
+            shown = before.endswith(":") or block.language != "python"
+        if shown and words(block).strip() != before:
+            yield block
+            before = words(block).strip()
+
+
+def _for_paper(sections: Iterable[editions.Section]) -> list[doc.Box]:
+    """The exercises of a chapter that has them in words only, with room to write."""
+    asked = [each for section in sections if section.title == "Exercises"
+             for each in section.blocks if isinstance(each, Paragraph)]  # fmt: skip
+    return [doc.Box("exercise", "On paper", (*asked, doc.Room(LINES)))] if asked else []
 
 
 def _before_results(

@@ -122,6 +122,7 @@ def settings(where: Address | None) -> dict[str, object]:
         "html_static_path": [str(STYLE)], "html_css_files": ["site.css"],
         "html_js_files": ["quiz.js"], "html_use_index": False, "html_domain_indices": False,
         "nb_execution_mode": "off", "nb_ipywidgets_js": {}, "nb_merge_streams": True,
+        "nb_render_markdown_format": "myst",  # its default knows no tables
         "myst_enable_extensions": ["dollarmath", "amsmath"], "myst_heading_anchors": 4,
         "napoleon_use_ivar": True, "autodoc_typehints": "signature",
         "autodoc_member_order": "bysource", "toc_object_entries_show_parents": "hide",

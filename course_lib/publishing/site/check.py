@@ -54,6 +54,9 @@ def _in_pages(folder: Path) -> Iterator[str]:
                 yield f"{name}: loads {to}, which isn't there"
             if tag.name == "img" and not str(tag.get("alt", "")).strip():
                 yield f"{name}: a picture without a text alternative: {to[:60]}"
+        for text in (tag.get_text() for tag in soup.find_all("p")):
+            if re.match(r"\|.*\|", text):
+                yield f"{name}: a table that was set as prose: {text.splitlines()[0][:60]}"
         for tag in soup.find_all("a", href=True):
             to = str(tag["href"])
             if _elsewhere(to) or to.startswith("mailto:"):

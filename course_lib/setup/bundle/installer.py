@@ -185,7 +185,14 @@ def check(target: Path) -> str:
 
 def installed(venv: Path) -> int:
     """How many packages an environment has."""
-    return sum(1 for _ in venv.glob("[Ll]ib*/**/site-packages/*.dist-info"))
+    # No deeper: below, pip moves folders about while it works.
+    places = [*venv.glob("lib/python*/site-packages"), venv / "Lib" / "site-packages"]
+    return sum(
+        each.suffix == ".dist-info"
+        for place in places
+        if place.is_dir()
+        for each in place.iterdir()
+    )
 
 
 def install(target: Path) -> Path:

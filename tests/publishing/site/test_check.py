@@ -21,6 +21,7 @@ PAGE = '<!DOCTYPE html><html lang="en"><title>t</title><body><h1 id="top">t</h1>
         ('<a href="other.html#gone">x</a>', "other.html#gone, where there is no such place"),
         ('<a href="#gone">x</a>', "#gone, where there is no such place"),
         ('<img src="data:image/png;base64,AA==" alt="">', "a picture without a text alternative"),
+        ("<p>| claim | <b>said</b> |\n|---|---|</p>", "a table that was set as prose: | claim"),
     ],
 )
 def test_faults_are_told(tmp_path, inside, said):

@@ -21,6 +21,10 @@ VIOLATIONS = (
     ".filter(each => ['serious', 'critical'].includes(each.impact)).map(each => each.id + ': ' + "
     "each.nodes.slice(0, 3).map(node => node.html.slice(0, 200)).join(' | ')))"
 )
+SEEN = (
+    "(e => (c => c.outlineStyle !== 'none' || c.boxShadow !== 'none')(getComputedStyle(e)) || "
+    "e.outerHTML.slice(0, 200))"
+)
 WIDE, TELEPHONE = (1300, 900), (390, 844)
 
 
@@ -86,7 +90,8 @@ def test_nothing_scrolls_sideways_on_a_telephone(whole, page):
     for path in pages(whole):
         visit(page, path, TELEPHONE)
         page.js("document.querySelectorAll('details').forEach(each => { each.open = true })")
-        if page.js("document.documentElement.scrollWidth > innerWidth"):
+        # Not innerWidth: on a telephone, it grows with what is too wide.
+        if page.js("document.documentElement.scrollWidth") > TELEPHONE[0]:
             wide.append(path.name)
     assert wide == []
 
@@ -113,6 +118,19 @@ def test_a_question_is_answered_on_the_page(whole, page):
         page.keys("\n")
         (reason,) = page.until(f"{shown}.length && {shown}")
         assert reason.startswith("Right." if option.right else "Not right.")
+
+
+def test_what_the_keyboard_reaches_is_seen(whole, page):
+    """Contents, search, buttons, boxes, folds: each has a line around it, or a shadow."""
+    visit(page, whole / "02_hotdog.html")
+    page.js("document.head.append(Object.assign(document.createElement('style'), "
+            "{textContent: '* {transition: none !important}'}))")  # fmt: skip
+    reached = []
+    while "prediction" not in page.js("document.activeElement.closest('p')?.className || ''"):
+        page.keys("\t")
+        reached.append(page.js(f"({SEEN})(document.activeElement)"))
+    assert [each for each in reached if each is not True] == []
+    assert 20 < len(reached) < 80
 
 
 def test_search_finds_a_chapter(whole, page):

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -389,6 +390,28 @@ def test_without_a_fitting_python_the_starter_says_which(stick, tmp_path):
 
 def test_it_names_the_same_machine_as_the_bundle_does():
     assert installer.this_target() == f"{this_system()}-{HERE}"
+
+
+@pytest.mark.parametrize("place", ["lib/python3.12/site-packages", "Lib/site-packages"])
+def test_packages_are_counted_while_pip_moves_them_about(tmp_path, place):
+    """pip renames what it replaces, and the folder that was just seen is gone."""
+    packages = tmp_path / place
+    for name in ("pip", "pip-1.dist-info", "six-1.dist-info", "torch"):
+        (packages / name / "a" / "b").mkdir(parents=True)
+    stopped = threading.Event()
+
+    def move_about():
+        while not stopped.is_set():
+            (packages / "pip").rename(packages / "~ip")
+            (packages / "~ip").rename(packages / "pip")
+
+    mover = threading.Thread(target=move_about)
+    mover.start()
+    try:
+        assert {installer.installed(tmp_path) for _ in range(500)} == {2}
+    finally:
+        stopped.set()
+        mover.join()
 
 
 def test_the_starters_name_every_python(tmp_path):
