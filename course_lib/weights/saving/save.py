@@ -15,7 +15,7 @@ from course_lib.errors import interrupts_delayed
 from course_lib.freezing.bits import same_bits
 from course_lib.paths import atomic_write, user_path
 from course_lib.weights.errors import CheckpointError, NotWrittenError
-from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS, names_crc
+from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS, checksums_crc, names_crc
 
 TORCH_ENDINGS = (".pth", ".pt", ".bin", ".ckpt")
 ENDINGS = (".safetensors", *TORCH_ENDINGS)
@@ -129,7 +129,8 @@ def _write(state: Mapping[str, Any], about: Any, plain: bool, file: BinaryIO) ->
         tensors, names = _without_ties(state)
         metadata = {"format": "pt", ABOUT: json.dumps(about), **names}
         checksums = {name: _crc(each) for name, each in tensors.items()}
-        listed = {"tensors": checksums, "header": names_crc(tensors, metadata)}
+        listed = {"tensors": checksums, "header": names_crc(tensors, metadata),
+                  "list": checksums_crc(checksums)}  # fmt: skip
         metadata[CHECKSUMS] = json.dumps(listed)
         file.write(safetensors.torch.save(tensors, metadata))
     else:
