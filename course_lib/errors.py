@@ -1,7 +1,10 @@
 """The course's errors and warnings: what was wrong, what was expected, the next step."""
 
+import signal
+import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -62,3 +65,60 @@ def suggest(name: str, known: Iterable[str], limit: int = 3) -> str:
     if not near:
         return ""
     return " Did you mean " + " or ".join(repr(each) for each in near) + "?"
+
+
+@contextmanager
+def interrupts_delayed() -> Iterator[list[Any]]:
+    """Keep Ctrl-C until the block is through (in the main thread; others never get it).
+
+    Yields:
+        A list in which it is kept: long work may look there and end early.
+    """
+    caught: list[Any] = []
+    if (before := _on_interrupt()) is None:
+        yield caught
+        return
+    try:
+        signal.signal(signal.SIGINT, lambda *told: caught.append(told))
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if caught:
+            before(*caught[0])
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Let Ctrl-C end the block as what it is; some libraries make an error of their own of it."""
+    raised: list[bool] = []
+    if (before := _on_interrupt()) is None:
+        yield
+        return
+
+    def noted(*told: Any) -> None:
+        try:
+            before(*told)
+        except BaseException:
+            raised.append(True)
+            raise
+
+    try:
+        signal.signal(signal.SIGINT, noted)
+        yield
+    except Exception:
+        if not raised:
+            raise
+    finally:
+        try:
+            signal.signal(signal.SIGINT, before)
+        finally:  # Ctrl-C may have come during the first one
+            signal.signal(signal.SIGINT, before)
+    if raised:
+        raise KeyboardInterrupt
+
+
+def _on_interrupt() -> Callable[..., Any] | None:
+    """What answers Ctrl-C: here, if anything does."""
+    answer = signal.getsignal(signal.SIGINT)
+    here = threading.current_thread() is threading.main_thread()
+    return answer if here and callable(answer) else None

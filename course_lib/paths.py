@@ -10,17 +10,24 @@ import secrets
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from course_lib.errors import CourseError
+from course_lib.errors import CourseError, interrupts_delayed
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts a Google Drive
 KAGGLE_OUTPUT = Path("/kaggle/working")  # what Kaggle keeps of a saved version
 BEFORE = "before"  # in the folder aside: what was in the place of a folder that is made anew
 WORK_FOLDER = "course-work"
+DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
+    f"{name}{number}" for name in ("COM", "LPT") for number in "0123456789¹²³"
+}
 
 
 def repo_root() -> Path:
@@ -127,7 +134,10 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
         temporary.replace(target)
         _sync_folder(target.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            temporary.unlink(missing_ok=True)
+        finally:  # Ctrl-C may have come during the first one
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -147,16 +157,15 @@ def folder_in_place(target: Path) -> Iterator[Path]:
         for each in (scratch, before.parent, scratch / "made"):
             each.mkdir()
         yield scratch / "made"
-        if target.exists():
-            target.replace(before)
-        try:
+        with interrupts_delayed():
+            if target.exists():
+                target.replace(before)
             (scratch / "made").replace(target)
-        except BaseException:
-            if before.exists():
-                before.replace(target)
-            raise
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            _tidy(scratch)
+        finally:
+            _tidy(scratch)
 
 
 def temporary_beside(target: Path) -> Path:
@@ -168,6 +177,16 @@ def write_file(path: Path | str, content: bytes | str) -> None:
     """Write a file as :func:`atomic_write` does; a text in UTF-8, its line ends as they are."""
     with atomic_write(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def means_another(part: str) -> bool:
+    """Whether a part of a path isn't a plain name on every system.
+
+    Windows takes it for a device, a stream or another name, or a terminal obeys what is in it.
+    """
+    stem = part.partition(".")[0].rstrip(" ").upper()
+    ends = part[-1:] in (".", " ") or stem in DEVICES
+    return ends or bool(set(part) & set('\\:*?"<>|')) or not part.isprintable()
 
 
 @contextlib.contextmanager
@@ -184,26 +203,44 @@ def alone(path: Path | str, seconds: float) -> Iterator[bool | None]:
         Whether this process is alone: False after the time, None where there can be no locks (a
         folder that can't be written to, a file system without them).
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
     target = Path(os.path.realpath(path))
     lock = target.with_name(f".{target.name}.lock")
-    held = FileLock(lock)
+    held = FileLock(lock, is_singleton=True)  # one left by Ctrl-C doesn't keep its own process out
+    free: bool | None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        held.acquire(timeout=seconds)
-    except Timeout:
-        yield False
-        return
-    except (OSError, NotImplementedError):
-        yield None
-        return
-    try:
-        yield True
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            free = _acquired(held, seconds)
+        except (OSError, NotImplementedError):
+            free = None
+        yield free
     finally:
-        if os.name != "nt":  # whoever waits for this one sees that it is gone, and makes a new one
-            lock.unlink(missing_ok=True)
-        held.release()
+        try:
+            _released(held)
+        finally:
+            _released(held)
+
+
+def _acquired(held: "BaseFileLock", seconds: float) -> bool:
+    """Wait for a lock; Ctrl-C ends the waiting, but doesn't come between a lock and its owner."""
+    from filelock import Timeout
+
+    end = time.monotonic() + seconds
+    while True:
+        with interrupts_delayed(), contextlib.suppress(Timeout):
+            held.acquire(timeout=0)
+            return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.05)
+
+
+def _released(held: "BaseFileLock") -> None:
+    if held.is_locked and os.name != "nt":  # who waits sees that it is gone, and makes a new one
+        Path(held.lock_file).unlink(missing_ok=True)
+    held.release(force=True)
 
 
 def read_file(path: Path | str, largest: int = 1 << 24) -> bytes:
@@ -246,13 +283,20 @@ def _remove_abandoned(folder: Path) -> None:
         found = re.fullmatch(r"\.course-[0-9a-f]{8}-(\d+)-[0-9a-f]{16}\.tmp", each.name)
         if found and not _lives(int(found[1])):
             with contextlib.suppress(OSError):
-                if not each.is_dir():
+                if each.is_dir():
+                    _tidy(each)
+                else:
                     each.unlink()
-                    continue
-                for before in each.glob(f"{BEFORE}/*"):
-                    if not (folder / before.name).exists():
-                        before.replace(folder / before.name)
-                shutil.rmtree(each)
+
+
+@interrupts_delayed()  # rmtree would make an error of the system of it
+def _tidy(scratch: Path) -> None:
+    """Put the folder that is aside back if there is none in its place, and remove the rest."""
+    for before in scratch.glob(f"{BEFORE}/*"):
+        target = scratch.parent / before.name
+        if not target.exists():
+            before.replace(target)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _machine() -> str:

@@ -106,7 +106,7 @@ def fetch(archive: Archive, base: Path, patience: Patience | None = None) -> Pat
 @contextlib.contextmanager
 def _alone(lock: Path) -> Iterator[None]:
     """Let one process at a time do this; the system frees the lock even of a killed one."""
-    held = FileLock(lock)
+    held = FileLock(lock, is_singleton=True)  # one left by Ctrl-C doesn't keep its own process out
     try:
         try:
             held.acquire(timeout=0)
@@ -122,7 +122,7 @@ def _alone(lock: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        held.release()
+        held.release(force=True)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ colour profiles. Whatever opens a picture in the course calls :func:`open_image`
 """
 
 import io
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,9 @@ DECODER = 2
 
 MAX_PIXELS = 120_000_000
 """Larger pictures are refused: a small file may claim a size that fills the memory."""
+ALWAYS = 25_000_000  # pixels, which take less than a second
+DENSEST = 100  # of more pixels, how many a byte: blank ones in JPEG; photographs have two to twenty
+MOST_SCANS = 200  # of a progressive JPEG; usual are ten, and each goes over all pixels
 LARGEST = 1 << 30  # bytes of a file; as many as so many pixels take
 MAX_SIDE = 65_535  # pixels, as in JPEG; a damaged TIFF may claim more rows than it has
 
@@ -148,8 +152,10 @@ def verify(data: bytes, side: int = 1) -> Image.Image:
 def has_picture(data: bytes) -> bool:
     """Whether the bytes begin like a picture of a known format, whole or not."""
     try:
-        with _open(data):
-            return True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with _open(data):
+                return True
     except Image.UnidentifiedImageError:
         return False
     except Exception:  # it was recognised, and is damaged further on
@@ -191,8 +197,11 @@ def _guarded(data: bytes, use: Callable[[Image.Image], Image.Image]) -> Image.Im
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's: harmless, or an error of ours below
             with _open(data) as image:
-                if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
+                pixels = image.width * image.height
+                if pixels > MAX_PIXELS or max(image.size) > MAX_SIDE:
                     raise Image.DecompressionBombError
+                if pixels > max(ALWAYS, DENSEST * len(data)):
+                    raise NotReadError(f"it claims {pixels:,} pixels and has {len(data):,} bytes")
                 _refuse_previews(image)
                 if not _has_end(data, image.format):
                     raise ValueError("its end is missing")
@@ -259,20 +268,26 @@ def _has_end(data: bytes, kind: str | None) -> bool:
     return kind not in ("JPEG", "MPO") or _has_jpeg_end(data)
 
 
+_MARK = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)  # of a segment, or of the end
+
+
 def _has_jpeg_end(data: bytes) -> bool:
     """Whether a JPEG's pixels are followed by the mark of its end.
 
     An interrupted copy may have its full length, with zeros for what never came, and the decoder
     would show them as grey. In the pixels' code the two bytes of the mark can't occur by chance; in
     the segments before it (a thumbnail, say) they can, so these are stepped over.
+
+    Raises:
+        NotReadError: its pixels come in so many parts that to read them takes minutes.
     """
-    at = 2
-    while at + 4 <= len(data) and data[at : at + 2] != b"\xff\xda":  # the pixels begin here
-        if data[at] != 0xFF or data[at + 1] == 0xFF:  # a byte too many between two segments
-            at += 1
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return data.find(b"\xff\xd9", at) >= 0
+    at, scans = 2, 0
+    while (found := _MARK.search(data, at)) and found[0] != b"\xff\xd9":
+        scans += found[0] == b"\xff\xda"  # pixels
+        if scans > MOST_SCANS:
+            raise NotReadError(f"its pixels come in more than {MOST_SCANS} parts")
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return found is not None
 
 
 def _name_the_format(data: bytes) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from course_lib.data.progress import bar
 from course_lib.errors import CourseError, DataError
+from course_lib.paths import means_another
 
 _MOST_MEMBERS = 100_000
 
@@ -146,7 +147,7 @@ def _problem(info: zipfile.ZipInfo) -> str:
         return "has an absolute path"
     if ".." in name.replace("\\", "/").split("/"):
         return "leads out of the folder"
-    if not name.strip("/.") or any(each in name for each in "\\:\0"):
+    if not name.strip("/.") or any(map(means_another, PurePosixPath(name).parts)):
         return "has a name that means something else on another system"
     if kind == stat.S_IFLNK:
         return "is a link"

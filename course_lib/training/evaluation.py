@@ -219,7 +219,15 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = False
         yield
     finally:
-        for module, mode in modes:
+        try:
+            _set_modes(modes)
+        finally:  # Ctrl-C may have come during the first one
+            _set_modes(modes)
+
+
+def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
+    for module, mode in modes:
+        if module.training != mode:
             module.training = mode
 
 

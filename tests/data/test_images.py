@@ -386,8 +386,35 @@ def test_bombs_of_other_formats_are_refused(kind):
             check(bomb)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "AVIF", "JPEG", "GIF"])
+def test_a_few_bytes_are_no_hundred_megapixels(kind):
+    """Below the largest size, and yet seconds and gigabytes of nothing."""
+    if kind == "PNG":
+        bomb = png(10_900, 10_900, 1, 0, [zlib.compress(bytes(1364 * 10_900))])
+    elif kind == "TIFF":
+        bomb = tiff(10_900, 10_900, [8], 1, b"")
+    else:
+        size = {"AVIF": ">II", "JPEG": ">HH", "GIF": "<HH"}[kind]
+        small = bytes_of(Image.new("RGB", (72, 72)), kind)
+        bomb = small.replace(struct.pack(size, 72, 72), struct.pack(size, 10_900, 10_900))
+    for check in (verify, decode):
+        with pytest.raises(ValueError, match=r"it claims 118,810,000 pixels and has [\d,]+ bytes"):
+            check(bomb)
+
+
+def test_a_jpeg_that_comes_in_thousands_of_parts():
+    """Each goes over all pixels again: 600 kB took 18 s."""
+    whole = bytes_of(Image.new("RGB", (200, 200)), "JPEG", progressive=True)
+    part = whole[whole.index(b"\xff\xda") :][:14]
+    assert decode(whole[:-2] + part * 50 + whole[-2:]).size == (200, 200)
+    for hidden in (b"", b"\xff\xfe\x00\x06\xff\xd9\xff\xd9"):  # an end that is none
+        for check in (verify, decode):
+            with pytest.raises(ValueError, match="in more than 200 parts"):
+                check(whole[:-2] + hidden + part * 40_000 + whole[-2:])
+
+
 def test_large_phone_pictures_are_not_bombs(recwarn):
-    header_only = png(12_000, 9_000, 1, 0, [b""])  # 108 megapixels
+    header_only = png(12_000, 9_000, 1, 0, [b""]) + bytes(2_000_000)  # 108 megapixels
     with pytest.raises(ValueError, match="truncated"):
         decode(header_only)
     assert not recwarn.list
@@ -521,6 +548,12 @@ def test_has_picture_goes_by_content():
     assert has_picture(KINDS["PNG"][:100])
     assert not has_picture(b"id,label\n1,hotdog\n")
     assert not has_picture(b"")
+
+
+def test_has_picture_warns_of_nothing(recwarn):
+    entries = b"".join(struct.pack("<HHII", tag, 2, 200, 0) for tag in range(1000, 1100))
+    has_picture(b"II*\0\x08\0\0\0" + struct.pack("<H", 100) + entries + bytes(300))
+    assert not recwarn.list
 
 
 def test_pillows_own_settings_are_left_alone():

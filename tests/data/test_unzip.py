@@ -73,6 +73,14 @@ def test_what_lies_beside_the_folder_stays_packed(tmp_path):
         ("photos/1.jpg:stream", "means something else"),
         ("photos\\evil", "means something else"),
         (".", "means something else"),
+        ("photos/CON", "means something else"),
+        ("photos/nul.jpg", "means something else"),
+        ("photos/COM1 .txt", "means something else"),
+        ("photos/end.", "means something else"),
+        ("photos/end /x", "means something else"),
+        ("photos/a?", "means something else"),
+        ("photos/\x1b[2J", "means something else"),
+        ("beside/\u202egpj.exe", "means something else"),
     ],
 )
 @pytest.mark.parametrize("last", [False, True])

@@ -272,12 +272,23 @@ def trick(module, name):
     (b"(cposix\nsystem\nS'ls'\no.", "posix.system"),
     (b"\x80\x04)\x8c\x06system\x93.", pickles.UNTOLD),
     (b"\x80\x02\x82\x07.", "extension 7"),
+    (b"iposix\nsystem\n.", "posix.system"),  # there are no arguments, and yet it is imported
+    (b"(ocposix\nsystem\n.", "posix.system"),
+    (b"\x80\x02cposix x\nsystem\n.", pickles.UNTOLD),
+    (b"\x80\x02c\xc3\xa9\nx\n0cposix\nsystem\n.", pickles.UNTOLD),
 ])  # fmt: skip
 def test_what_a_pickle_wants_is_what_its_machine_would_import(tmp_path, program, wanted):
     with pytest.raises(UnsafeCheckpointError) as caught:
         read_checkpoint(packed(program, tmp_path / "x.pth"))
     assert caught.value.wanted[0] == wanted
     assert "honest" not in str(caught.value)
+
+
+def test_a_name_that_is_no_ascii_hides_nothing_behind_one_that_is_usual():
+    program = b"\x80\x02cnumpy\ndtype\n0c\xc3\xa9\nx\n."
+    told = pickles.refusal("x", program, "")
+    assert told.wanted[:2] == ("numpy.dtype", pickles.UNTOLD)
+    assert "honest" not in str(told)
 
 
 def test_each_pickle_of_a_row_has_a_memo_of_its_own():
@@ -388,6 +399,15 @@ def other_shape(header):
     header["head.weight"]["shape"] = header["head.weight"]["shape"][::-1]
 
 
+def changed_places(header):
+    """With their checksums: only the list of these is another one."""
+    one, other = "stem.1.bias", "stem.1.running_var"
+    listed = json.loads(header["__metadata__"]["crc32"])
+    for where in (header, listed["tensors"]):
+        where[one], where[other] = where[other], where[one]
+    header["__metadata__"]["crc32"] = json.dumps(listed)
+
+
 def no_checksums(header):
     renamed(header)
     del header["__metadata__"]["crc32"]
@@ -399,7 +419,7 @@ def other_words(header):
 
 @pytest.mark.parametrize("change", [
     renamed, renamed_with_its_checksum, without_its_checksum, other_type, other_shape,
-    no_checksums, other_words,
+    no_checksums, other_words, changed_places,
 ])  # fmt: skip
 def test_the_names_types_and_words_are_under_the_checksum(tmp_path, change):
     path = save_weights(make(1), tmp_path / "x.safetensors", what="mine")

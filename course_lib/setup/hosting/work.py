@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from course_lib import paths
+from course_lib.errors import interrupts_delayed, interrupts_kept
 from course_lib.paths import atomic_write, data_dir, file_hash, repo_root, user_path
 from course_lib.setup import lab
 from course_lib.setup.hosting.errors import HostingError
@@ -37,9 +38,6 @@ MARK = "my_"
 MOST_FILES = 100_000
 LARGE = 1 << 30  # bytes unpacked; above it, no more than a hundred times the packed ones
 LARGEST_RECORD = 1 << 24
-DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
-    f"{name}{number}" for name in ("COM", "LPT") for number in "0123456789¹²³"
-}
 MODELS_HERE = "my_models"  # where an import puts models, in notebooks/ or your copy
 IMPORTED = tuple(f"notebooks/{copy}{MODELS_HERE}/" for copy in ("", f"{lab.MINE}/"))
 
@@ -72,6 +70,7 @@ def export_work(path: Path | str = NAME) -> Path:
     digests = {}
     try:
         with (
+            interrupts_kept(),
             atomic_write(target) as out,
             zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive,
         ):
@@ -108,6 +107,7 @@ def import_work(path: Path | str = NAME) -> list[Path]:
     source = user_path(path)
     try:
         with (
+            interrupts_kept(),
             source.open("rb") as file,
             zipfile.ZipFile(file) as archive,
             tempfile.TemporaryDirectory() as folder,
@@ -146,8 +146,8 @@ def _put_all(files: dict[str, Path], entries: dict[str, Any]) -> list[Path]:
                 continue
             for each in reversed([target.parent, *target.parent.parents]):
                 if not each.exists():
-                    each.mkdir()
                     undo.callback(_remove_empty, each)
+                    each.mkdir()
             temporary = paths.temporary_beside(target)
             undo.callback(temporary.unlink, missing_ok=True)
             with file.open("rb") as source, temporary.open("xb") as copy:
@@ -156,12 +156,13 @@ def _put_all(files: dict[str, Path], entries: dict[str, Any]) -> list[Path]:
                 os.fsync(copy.fileno())
             staged.append((temporary, target))
         written = []
-        for temporary, target in staged:
-            place = _moved(temporary, target)
-            undo.callback(place.unlink, missing_ok=True)
-            written.append(place)
-        progress_file.join(entries)
-        undo.pop_all()
+        with interrupts_delayed():
+            for temporary, target in staged:
+                place = _moved(temporary, target)
+                undo.callback(place.unlink, missing_ok=True)
+                written.append(place)
+            progress_file.join(entries)
+            undo.pop_all()
         return written
 
 
@@ -284,8 +285,8 @@ def _checked(archive: zipfile.ZipFile, folder: Path, size: int) -> dict[str, Pat
 def _is_safe(name: str) -> bool:
     """Whether a name is one that an export gives: the same on every system, in its folder."""
     parts = PurePosixPath(name).parts
-    if not name.isprintable() or any(map(_means_another, parts)):
-        return False  # an escape sequence would be obeyed where the name is printed
+    if any(map(paths.means_another, parts)):
+        return False
     if name != "/".join(parts) or {"..", ".", "/"} & set(parts):
         return False
     if len(parts) == 1:
@@ -295,12 +296,6 @@ def _is_safe(name: str) -> bool:
     return (top in ("notebooks", "data") and mine) or (
         top == "models" and (mine or (len(parts) == 2 and PurePosixPath(first).suffix in MODELS))
     )
-
-
-def _means_another(part: str) -> bool:
-    """Whether Windows would take a part of a path for a device, a stream, or another name."""
-    stem = part.partition(".")[0].rstrip(" ").upper()
-    return bool(set(part) & set('\\:*?"<>|')) or part[-1:] in (".", " ") or stem in DEVICES
 
 
 def _is_litter(name: str) -> bool:

@@ -4,18 +4,17 @@ Where a model's modules only copy plain tensors, nothing can fail any more at th
 run code of their own, anything may: the old values are kept, and go back on any trouble.
 """
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
-from types import FrameType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+
+from course_lib.errors import interrupts_delayed
 
 _DEEPEST = 4  # levels of lists, dictionaries and objects in a module that are put back
 
@@ -125,19 +124,3 @@ def _refill(container: Any, content: Any) -> None:
 def _has_attributes(value: object) -> bool:
     strangers = (type, FunctionType, MethodType, ModuleType)
     return hasattr(value, "__dict__") and not isinstance(value, strangers)
-
-
-@contextmanager
-def interrupts_delayed() -> Iterator[None]:
-    """Keep Ctrl-C until the block is through (in the main thread; others never get it)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
-        if caught and callable(before):
-            before(*caught[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from course_lib.errors import interrupts_kept
 from course_lib.weights.errors import CheckpointError
 
 
@@ -21,7 +22,8 @@ def reading(path: Path, what: str) -> Iterator[None]:
         CheckpointError: anything was raised in the block.
     """
     try:
-        yield
+        with interrupts_kept():
+            yield
     except CheckpointError:
         raise
     except MemoryError:

@@ -142,12 +142,15 @@ class _Machine:
         for name, argument, before, after in _instructions(program):
             if name == "PROTO":
                 continue
+            if name == UNTOLD:
+                self.names.append(UNTOLD)
+                continue
             if name == "STOP":  # each pickle of a row has a memo of its own
                 self.stack, self.memo = [], {}
                 continue
             try:
                 self._step(name, argument, before, after)
-            except IndexError:  # the stack has less: a damaged program
+            except (IndexError, ValueError):  # the stack has less: a damaged program
                 self.stack.clear()
 
     def _step(self, name: str, argument: Any, before: list[Any], after: list[Any]) -> None:
@@ -159,6 +162,8 @@ class _Machine:
         elif name == "DUP":
             self.stack.append(self.stack[-1])
         else:
+            if name == "INST":  # the name comes first, and then what it is called with
+                self._imported([argument])
             taken = self._take(before)
             self.stack += self._made(name, argument, taken) if after else []
 
@@ -181,9 +186,9 @@ class _Machine:
             words = taken if name == "STACK_GLOBAL" else [argument]
             return [self._imported(words)]
         if name in ("REDUCE", "NEWOBJ", "NEWOBJ_EX", "OBJ", "INST"):
-            called, *rest = taken if name != "INST" else [self._imported([argument]), *taken]
-            if name == "OBJ":
-                called, *rest = called
+            called, *rest = taken if name != "OBJ" else taken[0]
+            if name == "INST":
+                called, *rest = _Name(self.names[-1]), *taken
             self.calls.append((called.name if isinstance(called, _Name) else "", tuple(rest)))
             return [None]
         if name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_TUPLE"):
@@ -226,6 +231,8 @@ def _instructions(program: bytes) -> Iterator[tuple[str, Any, list[Any], list[An
                 yield (
                     instruction.name, argument, instruction.stack_before, instruction.stack_after
                 )  # fmt: skip
+    except UnicodeDecodeError:  # pickletools reads names in ASCII, and Python's machine doesn't
+        yield UNTOLD, None, [], []
     except (ValueError, IndexError, OverflowError, MemoryError):
         return  # a damaged program: what was found so far is what can be said
 
@@ -233,6 +240,8 @@ def _instructions(program: bytes) -> Iterator[tuple[str, Any, list[Any], list[An
 def _today(words: str) -> str:
     """``module name`` as Python 3 calls it: old protocols write the names of Python 2."""
     module, _, name = words.partition(" ")
+    if " " in name:  # whose it is, nobody can tell
+        return UNTOLD
     module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
     return f"{module}.{name}"
 

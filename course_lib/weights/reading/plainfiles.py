@@ -73,6 +73,11 @@ def names_crc(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) 
     return zlib_ng.crc32(json.dumps([told, sorted(metadata.items())]).encode())
 
 
+def checksums_crc(checksums: Mapping[str, Any]) -> int:
+    """A checksum of the checksums: two that changed places along with their tensors don't fit."""
+    return zlib_ng.crc32(json.dumps(sorted(checksums.items())).encode())
+
+
 def _checksums(
     listed: dict[str, Any] | None, names: set[str], header: int
 ) -> dict[str, Any] | None:
@@ -80,7 +85,8 @@ def _checksums(
     if listed is None:
         return {}
     if isinstance(listed.get("tensors"), dict):
-        if listed.get("header") != header:
+        own = checksums_crc(listed["tensors"])
+        if listed.get("header") != header or listed.get("list", own) != own:
             return None
         listed = listed["tensors"]
     return listed if listed.keys() == names else None  # as all files had it before

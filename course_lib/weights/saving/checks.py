@@ -4,6 +4,7 @@ What a library reads is given to the library: optimizers and random generators o
 take the state first, and refuse what they can't have.
 """
 
+import copy
 import inspect
 import math
 import random
@@ -105,7 +106,8 @@ def check_optimizer(optimizer: Optimizer, content: Mapping[str, Any], label: str
     all_numbers = list(chain.from_iterable(numbers))
     if len(set(all_numbers)) != len(all_numbers) or saved["state"].keys() - set(all_numbers):
         raise _damaged(label, "optimizer", "has a state for no parameter, or two for one")
-    parameters = {n: each for n, each in content["model"].items() if _tensor(each)}
+    tensors = {n: each for n, each in content["model"].items() if _tensor(each)}
+    parameters = {n: each for n, each in tensors.items() if not each.is_nested}
     for place, (group, members) in enumerate(zip(groups, names, strict=True)):
         where = f"optimizer.param_groups[{place}]"
         parts = _parts(optimizer, group, label, where, place)
@@ -118,6 +120,34 @@ def check_optimizer(optimizer: Optimizer, content: Mapping[str, Any], label: str
                 raise _damaged(label, f"optimizer.state[{number}]", f"lacks {lacks!r}")
             for key, like in parts.items():
                 _check_moment(state[key], like, parameters.get(name), label, name, key)
+    if type(optimizer) in _TRIED and parameters.keys() >= set(chain.from_iterable(names)):
+        _try_step(optimizer, saved, names, parameters, label)
+
+
+_TRIED = (Adafactor, LBFGS, SparseAdam)  # whose state can't be told from that of one parameter
+
+
+def _try_step(
+    optimizer: Optimizer, saved: Mapping[str, Any], names: list[list[str]],
+    parameters: Mapping[str, torch.Tensor], label: str,
+) -> None:  # fmt: skip
+    """Let another optimizer with the saved state step once, on parameters of no further use."""
+    sparse = isinstance(optimizer, SparseAdam)
+    groups = []
+    try:
+        for group, members in zip(saved["param_groups"], names, strict=True):
+            trials = [nn.Parameter(torch.zeros_like(parameters[name])) for name in members]
+            for each in trials:
+                each.grad = torch.ones_like(each).to_sparse() if sparse else torch.ones_like(each)
+            groups.append({**group, "params": trials})
+        kind: Any = type(optimizer)
+        trial = kind(groups)
+        trial.load_state_dict(copy.deepcopy(dict(saved)))
+        trial.step(lambda: torch.zeros(()))
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        name = type(optimizer).__name__
+        raise _damaged(label, "optimizer", f"has what no {name} can have ({reason})") from error
 
 
 def _parts(
@@ -147,7 +177,7 @@ def _parts(
     parameter.grad = torch.zeros(2, 2)
     try:
         trial = kind([parameter], **settings)
-        if isinstance(trial, Adafactor | LBFGS | SparseAdam):
+        if isinstance(trial, _TRIED):
             return None
         trial.step()
     except Exception as error:
@@ -168,6 +198,8 @@ def _check_moment(
         raise _damaged(label, what, "is no count of steps")
     if not isinstance(value, torch.Tensor) or parameter is None:
         return
+    if value.is_nested:
+        raise _damaged(label, what, "is of several tensors")
     whole = like.shape == (2, 2)
     wanted = tuple(parameter.shape) if whole else tuple(like.shape) if like.numel() == 1 else None
     if wanted is not None and tuple(value.shape) != wanted:
@@ -204,6 +236,12 @@ def check_like(part: Any, saved: Mapping[str, Any], label: str, what: str) -> No
     for key in saved:
         if not isinstance(key, str) or (key not in known and hasattr(type(part), key)):
             raise _damaged(label, what, f"has {key!r}, which is no part of a state")
+    lists = [value for key, value in saved.items() if key.endswith("_lrs")]
+    if len({len(each) for each in lists if isinstance(each, list | tuple)}) > 1:
+        raise _damaged(label, what, "has rates for different numbers of groups")
+    inner = zip(getattr(part, "_schedulers", ()), saved.get("_schedulers", ()), strict=False)
+    for place, (each, its) in enumerate(inner):
+        check_like(each, its, label, f"{what}._schedulers[{place}]")
 
 
 def _check_alike(value: Any, mine: Any, label: str, where: str) -> None:
@@ -214,6 +252,8 @@ def _check_alike(value: Any, mine: Any, label: str, where: str) -> None:
         raise _damaged(label, where, f"is a {_kind(value)}, expected a {_kind(mine)}")
     if isinstance(value, float) and math.isnan(value):
         raise _damaged(label, where, "is no number")
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise _damaged(label, where, "is out of range")
     if isinstance(mine, Mapping):
         named = all(isinstance(key, str) for key in mine)
         if named and not value.keys() >= mine.keys():

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from course_lib.errors import CourseError, CourseWarning
+from course_lib.errors import CourseError, CourseWarning, interrupts_delayed
 from course_lib.paths import user_path
 from course_lib.weights.errors import CheckpointError, LoadError
 from course_lib.weights.reading.checkpoint import read_object
@@ -166,7 +166,7 @@ def resume_checkpoint(
     flags = _synchronised(model)
     added: tuple[str, ...] = ()
     try:
-        with undo.undone_on_error(undos):
+        with interrupts_delayed(), undo.undone_on_error(undos):
             skipped = state.give(model, content["model"], content["model_config"])
             if averaged is not None:
                 skipped += state.give(averaged, *content["averaged"])

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from zlib_ng import zlib_ng
 
+from course_lib.errors import interrupts_delayed
 from course_lib.freezing.bits import same_bits
 from course_lib.paths import atomic_write, user_path
 from course_lib.weights.errors import CheckpointError, NotWrittenError
-from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS, names_crc
+from course_lib.weights.reading.plainfiles import ABOUT, CHECKSUMS, checksums_crc, names_crc
 
 TORCH_ENDINGS = (".pth", ".pt", ".bin", ".ckpt")
 ENDINGS = (".safetensors", *TORCH_ENDINGS)
@@ -85,10 +86,10 @@ def written(path: Path) -> Iterator[BinaryIO]:
     """
     kept: list[BaseException] = []
     try:
-        with atomic_write(path) as file:
+        with atomic_write(path) as file, interrupts_delayed() as interrupts:
             try:
-                yield cast(BinaryIO, _Telling(file, kept))
-            except RuntimeError:  # torch puts it in the place of what the file raised, Ctrl-C too
+                yield cast(BinaryIO, _Telling(file, kept, interrupts))
+            except RuntimeError:  # torch puts it in the place of what the file raised
                 if kept:
                     raise kept[0] from None
                 raise
@@ -102,13 +103,18 @@ def written(path: Path) -> Iterator[BinaryIO]:
 
 
 class _Telling:
-    """A file that remembers what it raised."""
+    """A file that remembers what it raised, and ends at Ctrl-C between two writes.
 
-    def __init__(self, file: BinaryIO, raised: list[BaseException]) -> None:
-        self._file, self._raised = file, raised
+    Anywhere else, torch would leave a writer behind that ends the process when it is tidied up.
+    """
+
+    def __init__(self, file: BinaryIO, raised: list[BaseException], interrupts: list[Any]) -> None:
+        self._file, self._raised, self._interrupts = file, raised, interrupts
 
     def write(self, data: bytes) -> int:
         try:
+            if self._interrupts:
+                raise KeyboardInterrupt
             return self._file.write(data)
         except BaseException as error:
             self._raised.append(error)
@@ -123,7 +129,8 @@ def _write(state: Mapping[str, Any], about: Any, plain: bool, file: BinaryIO) ->
         tensors, names = _without_ties(state)
         metadata = {"format": "pt", ABOUT: json.dumps(about), **names}
         checksums = {name: _crc(each) for name, each in tensors.items()}
-        listed = {"tensors": checksums, "header": names_crc(tensors, metadata)}
+        listed = {"tensors": checksums, "header": names_crc(tensors, metadata),
+                  "list": checksums_crc(checksums)}  # fmt: skip
         metadata[CHECKSUMS] = json.dumps(listed)
         file.write(safetensors.torch.save(tensors, metadata))
     else:
