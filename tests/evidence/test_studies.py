@@ -62,10 +62,7 @@ def test_every_design_names_data_arms_measure_and_prediction():
             assert re.search(word, " ".join(each.design.split())), (each.id, word)
 
 
-def test_nothing_takes_more_than_an_hour_of_one_core():
-    """And the laboratory's claims take half an hour of two, its whole less than an hour."""
-    minutes = {each.results: each.minutes for each in evidence.experiments().values()}
-    assert {each: needed for each, needed in minutes.items() if needed > 60} == {}
+def test_the_laboratory_takes_half_an_hour_for_the_claims_and_an_hour_in_all_on_two_cores():
     alone = {evidence.get(each).results: evidence.get(each) for each in evidence.laboratory()}
     claims = [each.minutes for each in alone.values() if evidence.claim(each.id).numbered]
     assert 10 < sum(claims) / 2 < 30
