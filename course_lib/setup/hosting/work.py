@@ -38,6 +38,7 @@ MARK = "my_"
 MOST_FILES = 100_000
 LARGE = 1 << 30  # bytes unpacked; above it, no more than a hundred times the packed ones
 LARGEST_RECORD = 1 << 24
+PATIENCE = 60.0  # seconds to wait for another import
 MODELS_HERE = "my_models"  # where an import puts models, in notebooks/ or your copy
 IMPORTED = tuple(f"notebooks/{copy}{MODELS_HERE}/" for copy in ("", f"{lab.MINE}/"))
 
@@ -110,6 +111,7 @@ def import_work(path: Path | str = NAME) -> list[Path]:
             interrupts_kept(),
             source.open("rb") as file,
             zipfile.ZipFile(file) as archive,
+            paths.alone(paths.cache_dir() / "import", PATIENCE),  # or two would bring a file twice
             tempfile.TemporaryDirectory() as folder,
         ):
             files = _checked(archive, Path(folder), os.fstat(file.fileno()).st_size)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import sys
@@ -462,6 +463,29 @@ def test_what_lies_in_your_copy_of_the_chapters_goes_there_and_back(home, monkey
     written = hosting.import_work(archive)
     assert written == [copy / "my_02_x.ipynb"], "the others are there"
     assert before.items() <= files_below(copy).items()
+
+
+def test_four_imports_at_once_bring_each_file_once(home, tmp_path):
+    for number in range(30):
+        (home / "notebooks" / f"my_{number}.txt").write_text("x" * number)
+    archive = hosting.export_work()
+    brought = files_below(home / "notebooks")
+    shutil.rmtree(home / "notebooks")
+    (home / "notebooks").mkdir()
+    context = multiprocessing.get_context("fork")  # what `home` has set goes along
+    together = context.Barrier(4)
+
+    def one():
+        together.wait()
+        hosting.import_work(archive)
+
+    running = [context.Process(target=one) for _ in range(4)]
+    for each in running:
+        each.start()
+    for each in running:
+        each.join()
+    assert [each.exitcode for each in running] == [0] * 4
+    assert files_below(home / "notebooks") == brought
 
 
 def test_an_import_goes_to_where_your_copy_is(home):
