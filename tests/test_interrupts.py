@@ -61,6 +61,7 @@ class Moments:
             pass
         finally:
             sys.settrace(None)
+            torch.set_grad_enabled(True)  # torch's no_grad may be stopped on its way out
         if self.at is None:
             order = sorted(seen, key=str)
             self.places = random.Random(1).sample(order, min(self.most, len(order)))
