@@ -32,7 +32,7 @@ DECODER = 2
 
 MAX_PIXELS = 120_000_000
 """Larger pictures are refused: a small file may claim a size that fills the memory."""
-ALWAYS = 25_000_000  # pixels, which take less than a second
+ALWAYS = 36_000_000  # pixels, about a second: a page of A4 at 600 dots an inch, nearly blank
 DENSEST = 100  # of more pixels, how many a byte: blank ones in JPEG; photographs have two to twenty
 MOST_SCANS = 200  # of a progressive JPEG; usual are ten, and each goes over all pixels
 LARGEST = 1 << 30  # bytes of a file; as many as so many pixels take

@@ -402,6 +402,16 @@ def test_a_few_bytes_are_no_hundred_megapixels(kind):
             check(bomb)
 
 
+@pytest.mark.parametrize(("kind", "how"), [("PNG", {}), ("TIFF", {"compression": "group4"})])
+def test_a_scanned_page_that_is_nearly_blank_is_no_bomb(kind, how):
+    """A4 at 600 dots an inch, black on white: hundreds of pixels a byte."""
+    page = Image.new("1", (4960, 7016), 1)
+    page.paste(0, (600, 600, 4000, 620))
+    scanned = bytes_of(page, kind, **how)
+    assert 100 * len(scanned) < 4960 * 7016
+    assert decode(scanned).size == (4960, 7016)
+
+
 def test_a_jpeg_that_comes_in_thousands_of_parts():
     """Each goes over all pixels again: 600 kB took 18 s."""
     whole = bytes_of(Image.new("RGB", (200, 200)), "JPEG", progressive=True)

@@ -68,9 +68,8 @@ def _rows(tensors: Iterable[torch.Tensor]) -> Iterator[np.ndarray]:
     yield row
 
 
-def _halves(rows: Iterable[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _halves(rows: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The rows cut in two where half of their memory lies on either side."""
-    rows = list(rows)
     room = sum(each.nbytes for each in rows) // 2
     first, second = [], []
     for row in rows:
