@@ -39,7 +39,7 @@ WAYS = ("ours .pth", "torch.load", "timm", "ours .safetensors", "safetensors", "
 SITUATIONS = ("new", "existing")
 TINY = "tiny"
 LIBRARIES = ("safetensors.torch", "timm.models", "course_lib.weights")
-REPEATS = 5
+REPEATS = 4
 THREADS = os.cpu_count() or 1  # for torch, as by default
 
 

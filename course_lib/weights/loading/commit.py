@@ -1,7 +1,7 @@
-"""Give a model its new values through its own ``load_state_dict``: all of them, or none.
+"""Give a model its new values: all of them, or none.
 
-Where a model's modules only copy plain tensors, nothing can fail any more at this point. Where they
-run code of their own, anything may: the old values are kept, and go back on any trouble.
+Where they are only copied, nothing can fail any more at this point. Where modules run code of their
+own, anything may: the old values are kept, and go back on any trouble.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,32 +21,28 @@ _DEEPEST = 4  # levels of lists, dictionaries and objects in a module that are p
 
 def commit(
     model: nn.Module,
-    entries: Mapping[str, Any],
+    load: Callable[[], None],
     types: Mapping[torch.Tensor, torch.dtype],
-    accept: Callable[[Any], None],
     *,
-    strict: bool,
     keep_old: bool,
 ) -> None:
-    """Load, look at what came of it, and on any error put everything back. Ctrl-C waits.
+    """Load, and on any error put everything back. Ctrl-C waits.
 
     Args:
         model: the model.
-        entries: name -> value, as ``load_state_dict`` takes it.
+        load: puts the new values in; it raises what makes the load fail.
         types: tensors of the model that get another type first.
-        accept: is called with what ``load_state_dict`` found; it raises what makes the load fail.
-        strict: for ``load_state_dict``.
         keep_old: whether anything can fail.
 
     Raises:
-        Whatever the model's code or ``accept`` raises.
+        Whatever ``load`` raises.
     """
     with interrupts_delayed():
         before = Before(model) if keep_old else None
         try:
             for tensor, dtype in types.items():
                 tensor.data = torch.empty_like(tensor, dtype=dtype)
-            accept(model.load_state_dict(entries, strict=strict))
+            load()
         except BaseException:
             if before is not None:
                 before.restore()

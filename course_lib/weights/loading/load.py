@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
 
@@ -49,11 +50,12 @@ def load_weights(
     The file's names are matched with the model's in this order: the same names; the same names
     without, or with, one wrapper's prefix (``module.`` of DataParallel, say); then, on request,
     by order and shape. All values are read, converted and checked before the first tensor of
-    the model changes. Then the model's own ``load_state_dict`` puts them in, so that a module's
-    own loading code (hooks, versions, other names) runs as it does for torch; where there is such
-    code, the old values are kept, and go back if anything goes wrong. The parameters stay the same
-    objects in the same memory, on their device, trainable or frozen as before, so an optimizer
-    that has them goes on working, and views and NumPy arrays of them see the new values.
+    the model changes. Then they are copied; where a module has loading code of its own (hooks,
+    versions, other names), the model's ``load_state_dict`` puts them in, so that this code runs as
+    it does for torch, and the old values are kept, and go back if anything goes wrong. The
+    parameters stay the same objects in the same memory, on their device, trainable or frozen as
+    before, so an optimizer that has them goes on working, and views and NumPy arrays of them see
+    the new values.
 
     Args:
         model: the model; only values change (with ``dtype="file"`` types too).
@@ -173,26 +175,35 @@ def _load(
     into: ModelTensors, text: str, plan: Plan, options: Options, look: Look, keep_old: bool
 ) -> LoadReport:
     staged = stage(plan, into, options, look)
-    entries = OrderedDict((each.loaded.name, each.value) for each in staged)
-    entries.update(plan.others)
-    if plan.versions is not None:
-        entries._metadata = plan.versions  # type: ignore[attr-defined]
     found = predicted(plan, into)
     # What torch's own modules will find is known, so nothing is touched in vain.
     foreseen = not into.own or (into.only_renames and not plan.others)
     if foreseen:
         judge(plan, found, into, options)
-    if not entries:
+    if not staged and not plan.others:
         raise LoadError("Nothing would be loaded: every tensor that has a partner is left out.")
 
-    def accept(result: Any) -> None:
+    def by_copies() -> None:
+        with torch.no_grad():
+            for each in staged:
+                into.tensors[each.loaded.name].copy_(each.value)
+
+    def by_its_own_code() -> None:
         nonlocal found
+        entries = OrderedDict((each.loaded.name, each.value) for each in staged)
+        entries.update(plan.others)
+        if plan.versions is not None:
+            entries._metadata = plan.versions  # type: ignore[attr-defined]
+        # A load_state_dict of the model's own may tell nothing; then it must be the one to refuse.
+        strict = options.strict is True and not (plan.kept or plan.mismatched) and into.own_root
+        result = into.model.load_state_dict(entries, strict=strict)
         if not foreseen:
             found = reported(result, plan, into)
             if not staged and not plan.tensor_names.difference(found.unexpected):
                 raise LoadError("Nothing would be loaded: the model uses not one of the names.")
         judge(plan, found, into, options)
 
+    copies = foreseen and into.plain
     types = {
         into.tensors[each.loaded.name]: item.dtype
         for each, item in zip(staged, plan.items, strict=True)
@@ -201,10 +212,8 @@ def _load(
         and item.dtype != into.tensors[item.name].dtype
     }
     try:
-        # A load_state_dict of the model's own may tell nothing; then it must be the one to refuse.
-        strict = options.strict is True and not (plan.kept or plan.mismatched) and into.own_root
-        keep_old = keep_old and not (foreseen and into.plain)
-        commit(into.model, entries, types, accept, strict=strict, keep_old=keep_old)
+        commit(into.model, by_copies if copies else by_its_own_code, types,
+               keep_old=keep_old and not copies)  # fmt: skip
     except LoadError:
         raise
     except Exception as error:

@@ -1,21 +1,26 @@
 """A look at every number of a file, taken by two threads while the load is still being planned."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from math import isfinite
+from operator import itemgetter
+from threading import Thread
 from types import TracebackType
 
 import numpy as np
 import torch
 
 _LARGE = 1 << 20  # bytes; less is looked at sooner than a thread begins
+_PIECE = 1 << 24  # bytes that one thread looks at in one go
 
 
 class Look:
     """Whether tensors hold finite numbers and nothing else; to be used in a ``with`` block.
 
-    NumPy lets go of Python's lock while it sums, and neighbours in memory are summed as one: all
-    numbers of a safetensors file in two calls, a thread each.
+    A thread begins at once, and whoever asks helps it. NumPy lets go of Python's lock while it
+    sums, and neighbours in memory are summed as one: the numbers of a safetensors file in a few
+    calls.
 
     Args:
         tensors: of any kind and shape; plain ones of 32 and 64 bits are looked at.
@@ -23,21 +28,38 @@ class Look:
 
     def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
         self._seen = {id(each): each for each in tensors if _simple(each)}
-        rows = list(_rows(self._seen.values()))
-        large = sum(each.nbytes for each in rows) >= _LARGE
-        self._pool = ThreadPoolExecutor(2)
-        self._halves = [self._pool.submit(_finite, half) for half in _halves(rows)] if large else []
+        self._pieces = deque(_pieces(_rows(self._seen.values())))
+        self._finite = self._begun = sum(each.nbytes for each in self._seen.values()) >= _LARGE
+        self._helper = Thread(target=self._work)
+        if self._begun:
+            self._helper.start()
 
     def __enter__(self) -> "Look":
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._pieces.clear()
+        self._finish()
 
     def clears(self, tensor: torch.Tensor) -> bool:
         """Whether it is one of those looked at, and all of them are finite; waits for the look."""
-        found = bool(self._halves) and all(each.result() for each in self._halves)
-        return found and self._seen.get(id(tensor)) is tensor
+        self._finish()
+        return self._finite and self._seen.get(id(tensor)) is tensor
+
+    def _finish(self) -> None:
+        if self._begun:
+            self._work()
+            self._helper.join()
+            self._begun = False
+
+    def _work(self) -> None:
+        """Sum what nobody has taken. One NaN or infinite number makes a sum so; so may large ones,
+        which are looked at again."""
+        with np.errstate(all="ignore"):
+            while self._pieces:
+                with suppress(IndexError):  # the other thread took the last one
+                    if not all(isfinite(np.einsum("i->", row)) for row in self._pieces.popleft()):
+                        self._finite = False
 
 
 def _simple(tensor: torch.Tensor) -> bool:
@@ -54,33 +76,34 @@ def _simple(tensor: torch.Tensor) -> bool:
 
 def _rows(tensors: Iterable[torch.Tensor]) -> Iterator[np.ndarray]:
     """The memory of tensors as rows of numbers, none of it twice."""
-    begin, row = 0, np.empty(0, np.float32)
-    for tensor in sorted(tensors, key=lambda each: each.data_ptr()):
-        start, own = tensor.data_ptr(), tensor.detach().reshape(-1).numpy()
-        if start + own.nbytes <= begin + row.nbytes:
+    end, length, first = 0, 0, torch.empty(0, dtype=torch.float32)
+    for start, tensor in sorted(((each.data_ptr(), each) for each in tensors), key=itemgetter(0)):
+        if start + tensor.nbytes <= end:
             continue
-        if start == begin + row.nbytes and own.dtype == row.dtype:
-            length = len(row) + len(own)
-            row = np.lib.stride_tricks.as_strided(row, (length,), writeable=False)
-            continue
-        yield row
-        begin, row = start, own
-    yield row
+        if start != end or tensor.dtype is not first.dtype:
+            yield _row(first, length)
+            length, first = 0, tensor
+        length += tensor.numel()
+        end = start + tensor.nbytes
+    yield _row(first, length)
 
 
-def _halves(rows: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The rows cut in two where half of their memory lies on either side."""
-    room = sum(each.nbytes for each in rows) // 2
-    first, second = [], []
+def _row(first: torch.Tensor, length: int) -> np.ndarray:
+    """So many numbers from the first one of a tensor on."""
+    numbers = first.detach().reshape(-1).numpy()
+    return np.lib.stride_tricks.as_strided(numbers, (length,), writeable=False)
+
+
+def _pieces(rows: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """The rows in lists of about 16 MB, long ones cut."""
+    piece: list[np.ndarray] = []
+    room = _PIECE
     for row in rows:
-        cut = max(0, min(len(row), room // row.itemsize))
-        first.append(row[:cut])
-        second.append(row[cut:])
-        room -= row.nbytes
-    return first, second
-
-
-def _finite(rows: Iterable[np.ndarray]) -> bool:
-    """One NaN or infinite number makes a sum so; so may large ones, which are looked at again."""
-    with np.errstate(all="ignore"):
-        return all(isfinite(row.sum()) for row in rows)
+        while len(row):
+            part = row[: max(1, room // row.itemsize)]
+            piece.append(part)
+            row, room = row[len(part):], room - part.nbytes
+            if room <= 0:
+                yield piece
+                piece, room = [], _PIECE
+    yield piece

@@ -80,14 +80,11 @@ class ModelTensors:
         tensors = {name: value for name, value in state.items() if _is_live(name, value, modules)}
         if not state:
             raise LoadError(f"{type(model).__name__} has no parameters and no buffers to load.")
-        own = frozenset(name for name, module in modules.items() if has_own_code(module))
+        own = _with_own_code(modules)
         for name, tensor in tensors.items():
             _check(name, tensor)
         written = {n: each for n, each in tensors.items() if not is_lazy(each) and _strided(each)}
-        shapes = {
-            name: tuple(each.shape) if plain(each) and not is_lazy(each) else None
-            for name, each in state.items()
-        }
+        shapes = {n: tuple(each.shape) if plain(each) else None for n, each in state.items()}
         leader = {name: name for name in state} | _leaders(written)
         parameters = frozenset(n for n, each in tensors.items() if isinstance(each, nn.Parameter))
         return cls(model, tuple(state), modules, tensors, shapes, leader, parameters, own)
@@ -136,9 +133,10 @@ class ModelTensors:
 
     @cached_property
     def plain(self) -> bool:
-        """Whether copies into its tensors can't fail."""
-        return torch.Tensor.copy_ is _COPY and all(
-            plain(each) and each.device.type == "cpu" for each in self.tensors.values()
+        """Whether its tensors are such that to load is to copy into them, which can't fail."""
+        swapped = torch.__future__.get_swap_module_params_on_conversion()
+        return not swapped and torch.Tensor.copy_ is _COPY and all(
+            plain(each) and each.is_cpu for each in self.tensors.values()
         )
 
 
@@ -156,6 +154,22 @@ def has_own_code(module: nn.Module, known: Container[str] = ()) -> bool:
     return any(
         code not in stock and (not code or f"{code.__module__}.{code.__qualname__}" not in known)
         for code, stock in codes
+    )
+
+
+def _with_own_code(modules: dict[str, nn.Module]) -> frozenset[str]:
+    """Those with loading code of their own; each class is looked at once."""
+    kinds = set(map(type, modules.values()))
+    stock = {
+        kind for kind in kinds
+        if all(getattr(kind, name, None) in known for name, known in _STOCK.items())
+    }  # fmt: skip
+    return frozenset(
+        name
+        for name, module in modules.items()
+        if not (type(module) in stock and _STOCK.keys().isdisjoint(vars(module)))
+        or any(map(vars(module).get, _HOOKS))
+        if has_own_code(module)
     )
 
 
@@ -188,7 +202,7 @@ def _check(name: str, tensor: torch.Tensor) -> None:
             "Build the model outside of it."
         )
     steps = zip(tensor.shape, tensor.stride(), strict=True)
-    if any(size > 1 and step == 0 for size, step in steps):
+    if not tensor.is_contiguous() and any(size > 1 and step == 0 for size, step in steps):
         raise LoadError(f"{name!r} is an expanded tensor: several elements share one memory.")
 
 
@@ -196,18 +210,20 @@ def _leaders(tensors: dict[str, torch.Tensor]) -> dict[str, str]:
     """The first name for each memory; an error for memory that is shared in part."""
     spans: dict[tuple[object, ...], str] = {}
     leader: dict[str, str] = {}
-    ranges: list[tuple[str, int, int, str]] = []
+    ranges: list[tuple[int, int, int, str]] = []
     for name, tensor in tensors.items():
         if tensor.numel() == 0 or tensor.device.type == "meta":
             leader[name] = spans.setdefault((id(tensor),), name)
             continue
-        start = tensor.data_ptr()
-        key = (tensor.device, start, tensor.dtype, tuple(tensor.shape), tensor.stride())
+        device, start = tensor.get_device(), tensor.data_ptr()
+        key = (device, start, tensor.dtype, tuple(tensor.shape), tensor.stride())
         leader[name] = spans.setdefault(key, name)
         if leader[name] == name:
-            steps = zip(tensor.shape, tensor.stride(), strict=True)
-            span = sum((size - 1) * step for size, step in steps) + 1
-            ranges.append((str(tensor.device), start, start + span * tensor.itemsize, name))
+            span = tensor.numel()
+            if not tensor.is_contiguous():
+                steps = zip(tensor.shape, tensor.stride(), strict=True)
+                span = sum((size - 1) * step for size, step in steps) + 1
+            ranges.append((device, start, start + span * tensor.itemsize, name))
     ranges.sort()
     for (device, _, end, name), (other_device, start, _, other) in pairwise(ranges):
         if device == other_device and start < end and _interleaved(tensors[name], tensors[other]):

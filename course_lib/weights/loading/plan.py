@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -57,8 +57,7 @@ class Options:
         return cls(**given)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Item:
+class Item(NamedTuple):
     """One tensor to load.
 
     Attributes:
@@ -238,16 +237,16 @@ def _item(
     if old == shape:
         return item
     if shape == () and len(old) == 1 and value.numel() == 1:  # torch before 0.4 had no scalars
-        return replace(item, change=partial(torch.reshape, shape=()), adapted="shape (1,) -> ()")
+        return item._replace(change=partial(torch.reshape, shape=()), adapted="shape (1,) -> ()")
     if options.resize_positions and adapt.is_position_embedding(name, old, shape):
         grids = adapt.grids(into, name, old[-2], shape[-2], options.resize_positions)
         change = partial(adapt.resize_positions, old=grids[0], new=grids[1])
         how = "positions {}x{} -> {}x{}".format(*grids[0], *grids[1])
-        return replace(item, change=change, adapted=how, own=False)
+        return item._replace(change=change, adapted=how, own=False)
     if options.adapt_input and adapt.fits_input(into, name, old, shape):
         change = partial(adapt.input_channels, channels=shape[1], how=options.adapt_input)
         how = f"input channels {old[1]} -> {shape[1]}"
-        return replace(item, change=change, adapted=how, input=True, own=False)
+        return item._replace(change=change, adapted=how, input=True, own=False)
     return None
 
 

@@ -108,16 +108,16 @@ def places(tree: Any, path: tuple[str, ...] = ()) -> Iterator[Place]:
     tree = opened(tree)
     if not isinstance(tree, Mapping) or len(path) > _DEEPEST:
         return
-    tensors = [key for key, each in tree.items() if plain(each)]
+    here = Place.of(tree, path)
     inner = [
         place
-        for key, value in tree.items()
+        for key, value in here.odd.items()
         if isinstance(key, str) and not _NOT_WEIGHTS.search(key.lower())
         for place in places(value, (*path, key))
     ]
-    named = tensors and all(isinstance(key, str) for key in tree)
-    if named and all(len(tensors) >= len(place.tensors) for place in inner):
-        yield Place.of(tree, path)
+    named = here.tensors and all(isinstance(key, str) for key in tree)
+    if named and all(len(here.tensors) >= len(place.tensors) for place in inner):
+        yield here
     else:
         yield from inner
 

@@ -47,9 +47,8 @@ def open_safetensors(
         names, tensors, metadata = _entries(held)
         ties = {n: other for n, other in metadata.items() if other in tensors and n not in tensors}
         listed = _dictionary(metadata, CHECKSUMS)
-        header = names_crc(tensors, {n: v for n, v in metadata.items() if n != CHECKSUMS})
         about = _dictionary(metadata, ABOUT) or {}
-        checksums = _checksums(listed, set(names), header)
+        checksums = {} if listed is None else _checksums(listed, tensors, metadata)
         if checksums is None or (listed is None and "torch" in about):
             raise CheckpointError(
                 f"{path} is damaged or was tampered with: its names don't fit its checksums. Get "
@@ -79,17 +78,16 @@ def checksums_crc(checksums: Mapping[str, Any]) -> int:
 
 
 def _checksums(
-    listed: dict[str, Any] | None, names: set[str], header: int
+    listed: dict[str, Any], tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """The checksum of each tensor; empty if there are none, None if they are of other names."""
-    if listed is None:
-        return {}
+    """The checksum of each tensor; None if they are of other names."""
     if isinstance(listed.get("tensors"), dict):
+        header = names_crc(tensors, {n: v for n, v in metadata.items() if n != CHECKSUMS})
         own = checksums_crc(listed["tensors"])
         if listed.get("header") != header or listed.get("list", own) != own:
             return None
         listed = listed["tensors"]
-    return listed if listed.keys() == names else None  # as all files had it before
+    return listed if listed.keys() == tensors.keys() else None  # as all files had it before
 
 
 def _dictionary(metadata: Mapping[str, str], key: str) -> dict[str, Any] | None:
