@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 _LARGE = 1 << 20  # bytes; less is looked at sooner than a thread begins
-_PIECE = 1 << 24  # bytes that one thread looks at in one go
+_PIECE = 1 << 24  # bytes that a thread looks at in one go
 
 
 class Look:
@@ -28,8 +28,9 @@ class Look:
 
     def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
         self._seen = {id(each): each for each in tensors if _simple(each)}
-        self._pieces = deque(_pieces(_rows(self._seen.values())))
-        self._finite = self._begun = sum(each.nbytes for each in self._seen.values()) >= _LARGE
+        rows = list(_rows(self._seen.values()))
+        self._finite = self._begun = sum(row.nbytes for row in rows) >= _LARGE
+        self._pieces = deque(_pieces(rows))
         self._helper = Thread(target=self._work)
         if self._begun:
             self._helper.start()
@@ -55,10 +56,13 @@ class Look:
     def _work(self) -> None:
         """Sum what nobody has taken. One NaN or infinite number makes a sum so; so may large ones,
         which are looked at again."""
-        with np.errstate(all="ignore"):
-            while self._pieces:
-                with suppress(IndexError):  # the other thread took the last one
-                    if not all(isfinite(np.einsum("i->", row)) for row in self._pieces.popleft()):
+        with np.errstate(all="ignore"), suppress(IndexError):  # when nothing is left
+            while piece := self._pieces.popleft():
+                fine = False
+                try:
+                    fine = all(isfinite(np.einsum("i->", row)) for row in piece)  # half of sum()
+                finally:
+                    if not fine:
                         self._finite = False
 
 
@@ -91,13 +95,16 @@ def _rows(tensors: Iterable[torch.Tensor]) -> Iterator[np.ndarray]:
 def _row(first: torch.Tensor, length: int) -> np.ndarray:
     """So many numbers from the first one of a tensor on."""
     numbers = first.detach().reshape(-1).numpy()
+    if length == len(numbers):
+        return numbers
     return np.lib.stride_tricks.as_strided(numbers, (length,), writeable=False)
 
 
-def _pieces(rows: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    """The rows in lists of about 16 MB, long ones cut."""
+def _pieces(rows: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """The rows in lists, long ones cut: half of all, which takes as long as the planning; then
+    16 MB each, so that nobody waits long for the other."""
     piece: list[np.ndarray] = []
-    room = _PIECE
+    room = max(_PIECE, sum(row.nbytes for row in rows) // 2)
     for row in rows:
         while len(row):
             part = row[: max(1, room // row.itemsize)]
@@ -106,4 +113,5 @@ def _pieces(rows: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
             if room <= 0:
                 yield piece
                 piece, room = [], _PIECE
-    yield piece
+    if piece:
+        yield piece

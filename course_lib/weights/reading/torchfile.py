@@ -44,8 +44,9 @@ def open_zip(held: Held, *, checked: bool, mapped: bool = True) -> Any:
     with reading(path, "its table of contents"), zipfile.ZipFile(held.file) as archive:
         members = archive.infolist()
         _refuse_strange(path, members)
+        starts = _starts(held, members)
         if any(member.CRC for member in members):
-            _compare(path, archive, checked)
+            _compare(held, starts, checked)
         else:  # saved with set_crc32_options(False)
             for member in members:
                 member.CRC = None  # type: ignore[assignment]
@@ -53,25 +54,26 @@ def open_zip(held: Held, *, checked: bool, mapped: bool = True) -> Any:
         mapped = mapped and held.way.suffix != ".safetensors"  # which torch takes for its format
         tree = _load(held, program, mapped)
         if mapped:
-            _check_places(path, tree, _starts(held, members))
+            sizes = {at: e.file_size for at, e in starts.items() if "/data/" in e.filename}
+            _check_places(path, tree, sizes)
     return tree
 
 
-def _compare(path: Path, archive: zipfile.ZipFile, checked: bool) -> None:
+def _compare(held: Held, starts: dict[int, zipfile.ZipInfo], checked: bool) -> None:
     """Compare the members with their checksums: all, or all but the tensors.
 
-    As ``ZipFile.testzip`` does, at half the cost: zlib-ng counts faster than zlib.
+    As ``ZipFile.testzip`` does, at a third of the cost: zlib-ng counts faster than zlib, and
+    nothing is packed.
     """
-    for member in archive.infolist():
+    for start, member in starts.items():
         if checked or "/data/" not in member.filename:
-            expected, member.CRC = member.CRC, None  # type: ignore[assignment]
-            found = 0
-            with archive.open(member) as content:
-                while part := content.read(_BLOCK):
-                    found = zlib_ng.crc32(part, found)
-            if found != expected:
+            held.file.seek(start)
+            left, found = member.file_size, 0
+            while part := held.file.read(min(left, _BLOCK)):
+                left, found = left - len(part), zlib_ng.crc32(part, found)
+            if left or found != member.CRC:
                 raise CheckpointError(
-                    f"{path} is damaged or was tampered with: {member.filename} doesn't fit its "
+                    f"{held} is damaged or was tampered with: {member.filename} doesn't fit its "
                     "checksum (CRC-32). Get the file again."
                 )
 
@@ -145,11 +147,12 @@ def _load(held: Held, program: bytes, mapped: bool) -> Any:
         except UnpicklingError as error:
             raise refusal(str(path), program, str(error)) from None
     check_extent(path, tree)
-    stored = sum({e.data_ptr(): e.nbytes() for e in storages(tensors_in(tree))}.values())
-    if not mapped and stored > size:
-        raise CheckpointError(
-            f"{path} is refused: its tensors claim {stored:,} bytes, and the file has {size:,}."
-        )
+    if not mapped:
+        stored = sum({e.data_ptr(): e.nbytes() for e in storages(tensors_in(tree))}.values())
+        if stored > size:
+            raise CheckpointError(
+                f"{path} is refused: its tensors claim {stored:,} bytes, and the file has {size:,}."
+            )
     return tree
 
 
@@ -235,7 +238,7 @@ def _check_places(path: Path, tree: Any, starts: dict[int, int]) -> None:
     Args:
         path: the file.
         tree: the object in it.
-        starts: of its members: where the content begins -> how long it is.
+        starts: of the storages: where the content begins -> how long it is.
     """
     found = storages(tensors_in(tree))
     places = {each.data_ptr(): each.nbytes() for each in found if each.nbytes()}
@@ -250,12 +253,15 @@ def _check_places(path: Path, tree: Any, starts: dict[int, int]) -> None:
         )
 
 
-def _starts(held: Held, members: list[zipfile.ZipInfo]) -> dict[int, int]:
-    """Where the content of each storage begins, and how many bytes it has."""
-    found, file = {}, held.file
+def _starts(held: Held, members: list[zipfile.ZipInfo]) -> dict[int, zipfile.ZipInfo]:
+    """Where the content of each member begins."""
+    found = {}
     for member in members:
-        if "/data/" in member.filename:
-            file.seek(member.header_offset + 26)
-            name, extra = struct.unpack("<2H", file.read(4))
-            found[member.header_offset + 30 + name + extra] = member.file_size
+        held.file.seek(member.header_offset)
+        mark, name, extra = struct.unpack("<4s22x2H", held.file.read(30))
+        if mark != b"PK\3\4":
+            raise ValueError(f"{member.filename} isn't where the table of contents says")
+        start = member.header_offset + 30 + name + extra
+        if found.setdefault(start, member) is not member:
+            raise ValueError(f"{member.filename} lies where {found[start].filename} does")
     return found
