@@ -314,6 +314,21 @@ def test_swapped_duplicate_and_moved_members(tmp_path, pth):
         read_checkpoint(pth)
 
 
+def test_a_table_of_contents_with_two_entries_exchanged(tmp_path):
+    """With their checksums, so that the contents fit: only the members' own names tell."""
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.zeros(3), "b": torch.ones(3)}, path)
+    content = bytearray(path.read_bytes())
+    entries = [content.rindex(f"w/data/{at}".encode()) - 46 for at in (0, 1)]
+    for begin, length in ((16, 4), (42, 4)):  # the checksum, and where the member lies
+        places = [slice(at + begin, at + begin + length) for at in entries]
+        content[places[0]], content[places[1]] = content[places[1]], content[places[0]]
+    path.write_bytes(content)
+    assert torch.load(path)["a"].tolist() == [1.0, 1.0, 1.0]  # torch takes them as they come
+    with pytest.raises(CheckpointError, match="isn't where the table of contents says"):
+        read_checkpoint(path)
+
+
 def test_files_saved_without_checksums(tmp_path, other):
     torch.serialization.set_crc32_options(False)
     try:

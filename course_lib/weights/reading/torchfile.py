@@ -259,7 +259,8 @@ def _starts(held: Held, members: list[zipfile.ZipInfo]) -> dict[int, zipfile.Zip
     for member in members:
         held.file.seek(member.header_offset)
         mark, name, extra = struct.unpack("<4s22x2H", held.file.read(30))
-        if mark != b"PK\3\4":
+        coding = "utf-8" if member.flag_bits & 0x800 else "cp437"
+        if mark != b"PK\3\4" or held.file.read(name).decode(coding) != member.orig_filename:
             raise ValueError(f"{member.filename} isn't where the table of contents says")
         start = member.header_offset + 30 + name + extra
         if found.setdefault(start, member) is not member:
