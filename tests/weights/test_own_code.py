@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections import OrderedDict
+from types import MethodType
 
 import pytest
 import timm
@@ -128,6 +129,18 @@ class RootOverride(nn.Linear):
         super().load_state_dict(state, strict=True)
 
 
+def one_object_doubles():
+    """Loading code of this object, not of its class."""
+
+    def load(module, state, prefix, *rest):
+        state[f"{prefix}bias"] = state[f"{prefix}bias"] * 2
+        nn.Module._load_from_state_dict(module, state, prefix, *rest)
+
+    module = nn.Linear(3, 2)
+    module._load_from_state_dict = MethodType(load, module)
+    return module
+
+
 def linear_state(**changes):
     state = {"weight": torch.randn(2, 3), "bias": torch.randn(2)}
     return {changes.get(name, name): each for name, each in state.items()}
@@ -196,6 +209,7 @@ KINDS = {
     "extra state: larger than the weights": (Extra, lambda: {
         **linear_state(), "_extra_state": {str(n): torch.ones(1) for n in range(9)}}),
     "a load_state_dict of its own": (RootOverride, lambda: linear_state(weight="old_weight")),
+    "code of one object": (one_object_doubles, linear_state),
     "BatchNorm of an old file": (lambda: nn.BatchNorm2d(3), batch_norm),
     "a scalar of torch 0.3": (lambda: nn.BatchNorm2d(3), lambda: {
         **batch_norm(), "num_batches_tracked": torch.tensor([7])}),
@@ -240,7 +254,8 @@ def nest(state):
 def flat(value):
     """Everything that a module holds, as one list: names, tensors, numbers."""
     if isinstance(value, nn.Module):
-        inside = {name: each for name, each in vars(value).items() if "hook" not in name}
+        inside = {name: each for name, each in vars(value).items()
+                  if "hook" not in name and not isinstance(each, MethodType)}  # fmt: skip
         return flat([inside, value.state_dict()])
     if isinstance(value, dict):
         return [each for name in value for each in (name, *flat(value[name]))]
