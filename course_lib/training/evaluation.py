@@ -213,19 +213,20 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     ``model.train()`` afterwards would put *every* module into training mode, those too that you
     had put into evaluation mode one by one. So the flags themselves are set, and set back.
     """
-    modes = modes_of(model)
+    modes, gradients = modes_of(model), torch.is_grad_enabled()
     try:
         for module, _ in modes:
             module.training = False
         yield
     finally:
         try:
-            _set_modes(modes)
+            _set_modes(modes, gradients)
         finally:  # Ctrl-C may have come during the first one
-            _set_modes(modes)
+            _set_modes(modes, gradients)
 
 
-def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
+def _set_modes(modes: list[tuple[nn.Module, bool]], gradients: bool) -> None:
+    torch.set_grad_enabled(gradients)  # Ctrl-C on the way out of no_grad would leave them off
     for module, mode in modes:
         if module.training != mode:
             module.training = mode

@@ -37,10 +37,9 @@ def told_when_full(where: str, then: str) -> Iterator[None]:
     """
     try:
         yield
-    except CourseError:
-        raise
     except Exception as error:
-        if not is_shortage(error):
+        told = isinstance(error, CourseError) and not isinstance(error, MemoryError)
+        if told or not is_shortage(error):
             raise
         raise shortage(error, where, then) from error
 

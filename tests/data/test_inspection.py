@@ -6,7 +6,11 @@ import os
 import pytest
 
 from course_lib.data import inspection
+from course_lib.data.images import PictureMemoryError, open_image
 from course_lib.data.inspection import inspect
+from course_lib.training import OutOfMemoryError
+from course_lib.training.memory import told_when_full
+from tests.weights.test_hostile import little_memory
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -164,3 +168,14 @@ def test_strange_file_names(tmp_path, save_picture):
     files = [save_picture(tmp_path / name, seed=1, format="JPEG") for name in names]
     for _ in range(2):
         assert list(inspect(files, tmp_path).whole) == files
+
+
+def test_too_little_memory_is_not_called_damage(tmp_path, save_picture):
+    """Whole pictures would be left out of a data set, and the result would be another one."""
+    save_picture(tmp_path / "large.png", (3000, 3000))
+    with little_memory(10 << 20), pytest.raises(PictureMemoryError, match=r"large\.png"):
+        inspect([tmp_path / "large.png"], tmp_path)
+    with little_memory(10 << 20), pytest.raises(OutOfMemoryError, match="smaller batch"):  # noqa: SIM117
+        with told_when_full("here", "Take a smaller batch."):
+            open_image(tmp_path / "large.png")
+    assert list(inspect([tmp_path / "large.png"], tmp_path).whole) == [tmp_path / "large.png"]
