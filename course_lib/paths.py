@@ -25,6 +25,7 @@ DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts a Google Drive
 KAGGLE_OUTPUT = Path("/kaggle/working")  # what Kaggle keeps of a saved version
 BEFORE = "before"  # in the folder aside: what was in the place of a folder that is made anew
 WORK_FOLDER = "course-work"
+DEEPEST = 100  # folders in each other that an archive may have
 DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{name}{number}" for name in ("COM", "LPT") for number in "0123456789¹²³"
 }

@@ -151,13 +151,14 @@ def files_below(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     files: list[Path] = []
     closed: dict[Path, str] = {}
     entered: set[str] = set()
-    left = [(folder, True)]  # not by recursion: folders may lie in each other by the thousand
+    leads = os.path.exists if os.name == "nt" else os.path.islink  # there, there are junctions, too
+    # Not by recursion: folders may lie in each other by the thousand.
+    left = [(folder, os.path.realpath(folder))]
     while left:
-        at, is_one = left.pop()
-        if not is_one:
+        at, real = left.pop()
+        if not is_folder(at):
             files.append(at)
             continue
-        real = os.path.realpath(at)
         if real in entered:
             continue
         entered.add(real)
@@ -166,7 +167,11 @@ def files_below(folder: Path) -> tuple[list[Path], dict[Path, str]]:
         except OSError as error:
             closed[at] = error.strerror or str(error)
             continue
-        left += [(each, is_folder(each)) for each in inside]
+        # Asking the system for each would take a time that grows with the square of the depth.
+        left += [
+            (each, os.path.realpath(each) if leads(each) else os.path.join(real, each.name))  # noqa: PTH118
+            for each in inside
+        ]
     return files, closed
 
 

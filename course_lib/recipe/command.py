@@ -119,10 +119,11 @@ def _record(made: Prediction) -> dict[str, Any]:
 
 def _write_csv(made: Sequence[Prediction], classes: Sequence[str]) -> None:
     table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(["file", "label", "sure", *classes])
+    table.writerow(["file", "label", "sure", *map(printable, classes)])
     for each in made:
         shares = [each.probabilities[name] for name in classes]
-        table.writerow([each.source, each.label, str(each.sure).lower(), *shares])
+        words = [printable(each.source), printable(each.label), str(each.sure).lower()]
+        table.writerow([*words, *shares])
 
 
 def _print_table(made: Sequence[Prediction]) -> None:

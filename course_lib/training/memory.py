@@ -12,6 +12,7 @@ from course_lib.training.errors import OutOfMemoryError
 
 # Only CUDA's allocator has a class of its own; a CPU's raises a RuntimeError.
 SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed",
+         "can't start new thread",
          "bad_alloc", "bad allocation", "not enough memory")  # fmt: skip
 
 

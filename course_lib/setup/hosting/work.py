@@ -301,7 +301,7 @@ def _checked(archive: zipfile.ZipFile, folder: Path, size: int) -> dict[str, Pat
 def _is_safe(name: str) -> bool:
     """Whether a name is one that an export gives: the same on every system, in its folder."""
     parts = PurePosixPath(name).parts
-    if any(map(paths.means_another, parts)):
+    if len(parts) > paths.DEEPEST or any(map(paths.means_another, parts)):
         return False
     if name != "/".join(parts) or {"..", ".", "/"} & set(parts):
         return False
