@@ -280,7 +280,8 @@ def read_file(path: Path | str, largest: int = 1 << 24) -> bytes:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        if status.st_size > largest or len(content := file.read(largest + 1)) > largest:
+        most = min(largest, max(status.st_size, 1 << 16)) + 1  # so much memory is asked for
+        if status.st_size > largest or len(content := file.read(most)) > largest:
             raise ValueError(f"it has more than {largest:,} bytes")
         return content
 

@@ -3,7 +3,9 @@ import importlib.util
 import json
 import os
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from course_lib.data import inspection
 from course_lib.data.images import PictureMemoryError, open_image
@@ -170,12 +172,21 @@ def test_strange_file_names(tmp_path, save_picture):
         assert list(inspect(files, tmp_path).whole) == files
 
 
+def test_a_small_file_takes_little_memory(tmp_path, save_picture):
+    path = save_picture(tmp_path / "small.png")
+    with little_memory(50 << 20):
+        assert list(inspect([path], tmp_path).whole) == [path]
+
+
 def test_too_little_memory_is_not_called_damage(tmp_path, save_picture):
     """Whole pictures would be left out of a data set, and the result would be another one."""
-    save_picture(tmp_path / "large.png", (3000, 3000))
-    with little_memory(10 << 20), pytest.raises(PictureMemoryError, match=r"large\.png"):
-        inspect([tmp_path / "large.png"], tmp_path)
-    with little_memory(10 << 20), pytest.raises(OutOfMemoryError, match="smaller batch"):  # noqa: SIM117
-        with told_when_full("here", "Take a smaller batch."):
-            open_image(tmp_path / "large.png")
-    assert list(inspect([tmp_path / "large.png"], tmp_path).whole) == [tmp_path / "large.png"]
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    large = tmp_path / "large.png"
+    Image.fromarray(np.tile(noise, (80, 80, 1))).save(large)  # 79 MB of pixels in 1 MB
+    with little_memory(60 << 20):
+        with pytest.raises(PictureMemoryError, match=r"large\.png"):
+            inspect([large], tmp_path)
+        told = told_when_full("here", "Take a smaller batch.")
+        with pytest.raises(OutOfMemoryError, match="a smaller batch"), told:
+            open_image(large)
+    assert list(inspect([large], tmp_path).whole) == [large]

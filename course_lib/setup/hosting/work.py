@@ -195,7 +195,7 @@ def _records() -> Iterator[tuple[str, str]]:
         content = {"version": progress_file.VERSION, "entries": entries}
         yield "progress.json", json.dumps(content, indent=1, sort_keys=True)
     module = sys.modules.get("course_lib.exercises.predictions")  # only of a kernel that used it
-    if noted := getattr(module, "_noted", {}):
+    if module is not None and (noted := module._noted):
         plain = module.collecting.plain
         kept = {
             name: value if isinstance(value, str | bool | int | list) else plain(value)

@@ -296,7 +296,7 @@ def _check_places(path: Path, tree: Any, starts: dict[int, int]) -> None:
 
 def _starts(held: Held, members: list[zipfile.ZipInfo]) -> dict[int, zipfile.ZipInfo]:
     """Where the content of each member begins."""
-    found = {}
+    found: dict[int, zipfile.ZipInfo] = {}
     for member in members:
         held.file.seek(member.header_offset)
         mark, name, extra = struct.unpack("<4s22x2H", held.file.read(30))
