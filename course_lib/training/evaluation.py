@@ -192,10 +192,11 @@ def _inference(model: nn.Module, device: str | torch.device | None) -> Iterator[
     place = model_device(model) if device is None else torch.device(device)
     # Every run through a DataLoader draws a number from the global stream. Were it not put back,
     # measuring in between would give the training that follows other random numbers.
-    with told_when_full("while the model was measured", "It is as it was. Hand over a DataLoader "
-                        "with a smaller batch_size, or smaller pictures."):  # fmt: skip
+    full = told_when_full("while the model was measured", "It is as it was. Hand over a DataLoader "
+                          "with a smaller batch_size, or smaller pictures.")  # fmt: skip
+    with full, evaluation_mode(model):
         model.to(place)
-        with evaluation_mode(model), torch.no_grad(), profile.own_streams(devices=[place]):
+        with torch.no_grad(), profile.own_streams(devices=[place]):
             yield place
 
 

@@ -122,7 +122,8 @@ def test_what_somebody_is_sharing_right_now_is_no_strange_file(tmp_path):
     assert "Not read" not in collect(tmp_path)
 
 
-@pytest.mark.parametrize("guess", [10**400, "\ud800", ["\x1b[31m"]])
+@pytest.mark.parametrize("guess", [10**400, "\ud800", ["\x1b[31m"]],
+                         ids=["large", "half a character", "colour"])  # fmt: skip
 def test_guesses_that_no_float_and_no_terminal_takes(tmp_path, capsys, guess):
     predict("x", guess)
     predictions.compare("x", 3.0)

@@ -177,7 +177,8 @@ def test_an_entry_that_is_not_understood_is_kept_when_it_is_written_anew(path):
     assert progress_file.entries()["0.1"]["attempts"] == 1
 
 
-@pytest.mark.parametrize("odd", [{"attempts": 10**4300 - 1}, {"passed": 3}])
+@pytest.mark.parametrize("odd", [{"attempts": 10**4300 - 1}, {"passed": 3}],
+                         ids=["attempts", "passed"])  # fmt: skip
 def test_what_can_not_be_counted_on_is_kept_beside(path, odd):
     path.parent.mkdir()
     content = {"version": 1, "entries": {"0.1": {**KNOWN, **odd}}, "passed over": [1]}

@@ -653,7 +653,8 @@ def test_what_an_import_left_when_it_was_killed_goes_with_the_next(home, monkeyp
     assert not list(home.rglob(".course-*"))
 
 
-@pytest.mark.parametrize("guess", [10**400, {"a": 1}, {1}, torch.zeros(2), [torch.zeros(2), 1]])
+@pytest.mark.parametrize("guess", [10**400, {"a": 1}, {1}, torch.zeros(2), [torch.zeros(2), 1]],
+                         ids=["large", "dictionary", "set", "tensor", "list"])  # fmt: skip
 def test_predictions_of_every_kind_are_taken_along(home, guess):
     predictions._noted["x"] = guess
     archive = hosting.export_work()
