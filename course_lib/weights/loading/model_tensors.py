@@ -135,8 +135,10 @@ class ModelTensors:
     def plain(self) -> bool:
         """Whether its tensors are such that to load is to copy into them, which can't fail."""
         swapped = torch.__future__.get_swap_module_params_on_conversion()
-        return not swapped and torch.Tensor.copy_ is _COPY and all(
-            plain(each) and each.is_cpu for each in self.tensors.values()
+        return (
+            not swapped
+            and torch.Tensor.copy_ is _COPY
+            and all(plain(each) and each.is_cpu for each in self.tensors.values())
         )
 
 
