@@ -25,6 +25,7 @@ DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts a Google Drive
 KAGGLE_OUTPUT = Path("/kaggle/working")  # what Kaggle keeps of a saved version
 BEFORE = "before"  # in the folder aside: what was in the place of a folder that is made anew
 WORK_FOLDER = "course-work"
+DEEPEST = 100  # folders in each other that an archive may have
 DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{name}{number}" for name in ("COM", "LPT") for number in "0123456789¹²³"
 }
@@ -121,7 +122,7 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
         raise OSError(errno.EINVAL, "no file can have this name", str(path))
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(target.parent)
+    remove_abandoned(target.parent)
     temporary = temporary_beside(target)
     try:
         # "x": made by this very call, so that nobody's file and no link of that name is written to.
@@ -150,7 +151,7 @@ def folder_in_place(target: Path) -> Iterator[Path]:
     """
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(target.parent)
+    remove_abandoned(target.parent)
     scratch = temporary_beside(target)
     before = scratch / BEFORE / target.name
     try:
@@ -165,6 +166,26 @@ def folder_in_place(target: Path) -> Iterator[Path]:
         try:
             _tidy(scratch)
         finally:
+            _tidy(scratch)
+
+
+@contextlib.contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder in another one, for as long as the block runs.
+
+    If the process dies, the next call of this removes it, which nobody does in the system's own
+    folder for temporary files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(folder)
+    scratch = temporary_beside(folder / "x")
+    try:
+        scratch.mkdir(mode=0o700)
+        yield scratch
+    finally:
+        try:
+            _tidy(scratch)
+        finally:  # Ctrl-C may have come before the first one
             _tidy(scratch)
 
 
@@ -259,7 +280,8 @@ def read_file(path: Path | str, largest: int = 1 << 24) -> bytes:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        if status.st_size > largest or len(content := file.read(largest + 1)) > largest:
+        most = min(largest, max(status.st_size, 1 << 16)) + 1  # so much memory is asked for
+        if status.st_size > largest or len(content := file.read(most)) > largest:
             raise ValueError(f"it has more than {largest:,} bytes")
         return content
 
@@ -273,7 +295,7 @@ def file_hash(path: Path | BufferedReader, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def _remove_abandoned(folder: Path) -> None:
+def remove_abandoned(folder: Path) -> None:
     """Remove temporary files of this machine's processes that no longer live.
 
     In a shared folder there may be those of another machine, whose processes can't be asked for,

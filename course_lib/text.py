@@ -27,7 +27,7 @@ def wrapped(line: str) -> str:
     bare = line.lstrip(" ")
     start = " " * (len(line) - len(bare))
     return textwrap.fill(
-        bare, WIDTH, initial_indent=start, subsequent_indent=start + "  ",
+        printable(bare), WIDTH, initial_indent=start, subsequent_indent=start + "  ",
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from course_lib import data, features, paths
+from course_lib import data, features, paths, training
 from course_lib.errors import interrupts_delayed, interrupts_kept
 from course_lib.exercises import predictions, progress_file
 from course_lib.features import cache
@@ -37,8 +37,9 @@ COURSE = str(Path(data.__file__).parents[1])
 class Moments:
     """Runs something again and again, and interrupts it at another call each time."""
 
-    def __init__(self, most):
+    def __init__(self, most, own_gradients):
         self.most, self.places, self.at = most, [], None
+        self.own_gradients = own_gradients  # elsewhere, torch's no_grad may leave them off
 
     def run(self, call):
         """One run; the first one only notes which calls there are."""
@@ -61,7 +62,9 @@ class Moments:
             pass
         finally:
             sys.settrace(None)
-            torch.set_grad_enabled(True)  # torch's no_grad may be stopped on its way out
+            gradients = torch.is_grad_enabled()
+            torch.set_grad_enabled(True)
+        assert gradients or not self.own_gradients, self.at
         if self.at is None:
             order = sorted(seen, key=str)
             self.places = random.Random(1).sample(order, min(self.most, len(order)))
@@ -162,6 +165,15 @@ def extracting(folder):
     return lambda: features.extract(net, rows, cache_dir=place, progress=False), check
 
 
+def measuring(folder):
+    net, rows = nn.Linear(4, 3), TensorDataset(torch.randn(6, 4), torch.arange(6) % 2)
+
+    def check():
+        assert net.training
+
+    return lambda: training.evaluate(net, rows), check
+
+
 def exporting(folder):
     place = emptied(folder / "e")
 
@@ -230,8 +242,9 @@ def a_lock(folder):
 CASES = {
     "load .safetensors": loading(".safetensors"), "load .pth": loading(".pth"), "resume": resuming,
     "save .safetensors": saving(".safetensors"), "save .pth": saving(".pth"),
-    "save a run": saving(".ckpt"), "extract": extracting, "export": exporting, "import": importing,
-    "progress": noting, "a folder": a_folder, "a lock": a_lock,
+    "save a run": saving(".ckpt"), "extract": extracting, "measure": measuring,
+    "export": exporting, "import": importing, "progress": noting, "a folder": a_folder,
+    "a lock": a_lock,
 }  # fmt: skip
 
 
@@ -255,7 +268,7 @@ def at_calls(tmp_path, monkeypatch, name, most):
         call()  # whatever is imported or made once
         gc.collect()
         gc.freeze()
-        moments = Moments(most)
+        moments = Moments(most, name in ("measure", "extract"))
         while moments.at is None or moments.places:
             call, check = CASES[name](tmp_path)
             moments.run(call)

@@ -5,9 +5,10 @@ from torch import nn
 
 from course_lib import data, recipe, weights
 from course_lib.errors import CourseError
-from course_lib.jobs import read_config
+from course_lib.jobs import read_config, report
 from course_lib.recipe import Predictor
 from course_lib.setup import hosting
+from course_lib.text import wrapped
 
 DOORS = {
     "read_checkpoint": weights.read_checkpoint,
@@ -46,3 +47,10 @@ def test_the_error_is_ours_and_can_be_printed(tmp_path, monkeypatch, door, path)
         DOORS[door](PATHS[path])
     assert all(line.isprintable() for line in str(told.value).split("\n"))
     assert list(tmp_path.iterdir()) == before
+
+
+def test_names_in_reports_are_words():
+    """A class's name goes into them; half a character can't be printed or written at all."""
+    name = "<\x1b[31m\n\ud800"
+    assert wrapped(name) == r"<\x1b[31m\n\ud800"
+    assert report._text(name) == "&lt;\\x1b[31m\n\\ud800"

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from course_lib.data.transfer import Patience, Remote, transfer
 from course_lib.data.unzip import members, unzip
 from course_lib.errors import CourseError, DataError
-from course_lib.paths import data_dir, file_hash
+from course_lib.paths import data_dir, file_hash, read_file
 from course_lib.text import counted
 
 _MANIFEST = ".complete.json"
@@ -199,7 +199,7 @@ def _grown(path: Path, sizes: dict[str, int], name: str) -> bool:
 def _is_complete(done: Path, archive: Archive) -> bool:
     """Whether the folder was unpacked to the end and every file still has its size."""
     try:
-        manifest = json.loads((done / _MANIFEST).read_text())
+        manifest = json.loads(read_file(done / _MANIFEST))
         if manifest["sha1"] != archive.sha1:
             return False
         return all((done / name).stat().st_size == size for name, size in manifest["files"].items())

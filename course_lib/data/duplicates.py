@@ -22,7 +22,7 @@ from course_lib.data.layout import same_class
 from course_lib.data.likeness import alike
 from course_lib.data.loading import SeededItems
 from course_lib.paths import file_hash
-from course_lib.text import counted, few
+from course_lib.text import counted, few, printable
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Place:
     label: str | None
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.split})"
+        return printable(f"{self.name} ({self.split})")
 
 
 @dataclass(frozen=True)

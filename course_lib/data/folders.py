@@ -29,7 +29,7 @@ from course_lib.data.layout import LAYOUT, Layout, files_below, nearly_equal, re
 from course_lib.data.manifest import bundled_folder
 from course_lib.data.splits import stratified_split
 from course_lib.errors import CourseWarning, DataError, UnknownNameError, suggest
-from course_lib.text import counted, few
+from course_lib.text import counted, few, printable
 
 SPLITS = ("train", "val", "test")
 SHARE = 0.2
@@ -103,7 +103,8 @@ class ImageFolderDataset(Dataset[tuple[Any, int]]):
         if self.ignored:
             extra += f", {counted(len(self.ignored), 'other file')} ignored"
         return (
-            f"<{self.root.name}, {self.split}: {counted(len(self), 'picture')} ({classes}){extra}>"
+            f"<{printable(self.root.name)}, {self.split}: {counted(len(self), 'picture')} "
+            f"({printable(classes)}){extra}>"
         )
 
 

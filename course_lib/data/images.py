@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from course_lib.data.colours import WHITE_16, NotReadError, to_rgb
-from course_lib.errors import DataError
+from course_lib.errors import CourseError, DataError
 from course_lib.paths import read_file
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
@@ -66,6 +66,16 @@ _NOT_READ = {
 
 class ImageError(DataError):
     """A picture that can't be read; the message names the file, the reason and the next step."""
+
+
+class PictureMemoryError(CourseError, MemoryError):
+    """Too little memory for a picture; nothing is known of it, so it isn't called damaged."""
+
+    def __init__(self, which: object = "a picture") -> None:
+        super().__init__(
+            f"There is too little memory to open {which}. Close other programs or notebooks, or "
+            "take smaller pictures."
+        )
 
 
 def open_image(path: Path | str) -> Image.Image:
@@ -206,6 +216,8 @@ def _guarded(data: bytes, use: Callable[[Image.Image], Image.Image]) -> Image.Im
                 if not _has_end(data, image.format):
                     raise ValueError("its end is missing")
                 return use(image)
+    except MemoryError as error:
+        raise PictureMemoryError from error
     except Image.UnidentifiedImageError:
         raise ValueError(_name_the_format(data)) from None
     except NotReadError as error:
@@ -217,6 +229,8 @@ def _guarded(data: bytes, use: Callable[[Image.Image], Image.Image]) -> Image.Im
         ) from None
     except Exception as error:  # Pillow's readers raise nearly anything on damaged bytes
         reason = " ".join(str(error).split())
+        if "out of memory" in reason:  # Pillow's readers, in C
+            raise PictureMemoryError from error
         raise ValueError(f"damaged or truncated ({reason})") from error
 
 

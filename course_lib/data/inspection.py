@@ -16,10 +16,10 @@ from typing import Any
 
 import PIL
 
-from course_lib.data.images import DECODER, has_picture, read_bytes, verify
+from course_lib.data.images import DECODER, PictureMemoryError, has_picture, read_bytes, verify
 from course_lib.data.likeness import SMALL, sketch
 from course_lib.data.progress import bar
-from course_lib.paths import cache_dir, write_file
+from course_lib.paths import cache_dir, read_file, write_file
 
 _ENDINGS = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"),
@@ -65,6 +65,8 @@ def inspect(files: Iterable[Path], root: Path) -> Inspection:
         known = notes.get(path)
         try:
             seen = known or _check(path)
+        except MemoryError as error:  # it may be whole, so it isn't left out
+            raise PictureMemoryError(path) from error
         except ValueError as error:
             found.skipped[path] = str(error)
             continue
@@ -104,7 +106,9 @@ class Notes:
         self.changed = False
         self.entries: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            notes = json.loads(self.file.read_text())  # any fault in it: check all files again
+            notes = json.loads(
+                read_file(self.file, 1 << 30)
+            )  # any fault in it: check all files again
             if notes["version"] == self.version:
                 self.entries = dict(notes["files"])
 

@@ -134,7 +134,10 @@ def read_layout(root: Path | str) -> Layout:
 
 def visible_folders(folder: Path) -> list[Path]:
     """The folders inside a folder, sorted, without hidden ones and what systems leave behind."""
-    return sorted((at for at in _visible(folder) if at.is_dir()), key=_alphabetical)
+    try:
+        return sorted((at for at in _visible(folder) if is_folder(at)), key=_alphabetical)
+    except OSError as error:
+        raise DataError(f"{folder} can't be read: {error.strerror or error}.") from error
 
 
 def files_below(folder: Path) -> tuple[list[Path], dict[Path, str]]:
@@ -148,24 +151,27 @@ def files_below(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     files: list[Path] = []
     closed: dict[Path, str] = {}
     entered: set[str] = set()
-
-    def enter(at: Path) -> None:
-        real = os.path.realpath(at)
+    leads = os.path.exists if os.name == "nt" else os.path.islink  # there, there are junctions, too
+    # Not by recursion: folders may lie in each other by the thousand.
+    left = [(folder, os.path.realpath(folder))]
+    while left:
+        at, real = left.pop()
+        if not is_folder(at):
+            files.append(at)
+            continue
         if real in entered:
-            return
+            continue
         entered.add(real)
         try:
-            inside = sorted(_visible(at), key=_alphabetical)
+            inside = sorted(_visible(at), key=_alphabetical, reverse=True)
         except OSError as error:
             closed[at] = error.strerror or str(error)
-            return
-        for each in inside:
-            if each.is_dir():
-                enter(each)
-            else:
-                files.append(each)
-
-    enter(folder)
+            continue
+        # Asking the system for each would take a time that grows with the square of the depth.
+        left += [
+            (each, os.path.realpath(each) if leads(each) else os.path.join(real, each.name))  # noqa: PTH118
+            for each in inside
+        ]
     return files, closed
 
 
@@ -271,7 +277,7 @@ def _alphabetical(path: Path) -> tuple[str, str]:
 
 def _describe(folder: Path, inside: list[Path]) -> str:
     """What a folder holds instead of classes."""
-    loose = sum(1 for at in _visible(folder) if not at.is_dir())
+    loose = sum(1 for at in _visible(folder) if not is_folder(at))
     files = f"{counted(loose, 'file')} lying in it"
     if inside:
         return f"only one class folder, {inside[0].name}/, and {files}; one class can't be learnt"

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from course_lib.data.progress import bar
 from course_lib.errors import CourseError, DataError
-from course_lib.paths import means_another
+from course_lib.paths import DEEPEST, means_another
 
 _MOST_MEMBERS = 100_000
 
@@ -149,6 +149,8 @@ def _problem(info: zipfile.ZipInfo) -> str:
         return "leads out of the folder"
     if not name.strip("/.") or any(map(means_another, PurePosixPath(name).parts)):
         return "has a name that means something else on another system"
+    if name.count("/") > DEEPEST:
+        return f"lies more than {DEEPEST} folders deep"
     if kind == stat.S_IFLNK:
         return "is a link"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

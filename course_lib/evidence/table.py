@@ -92,7 +92,7 @@ def read(id: str) -> Results | None:
     if not path.is_file():
         return None
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
         head = dict(line[1:].strip().split(": ", 1) for line in lines if line.startswith("#"))
         results = Results(head["experiment"], head["design"], data=head.get("data", ""))
         made = _makers(lines)
@@ -108,7 +108,7 @@ def read(id: str) -> Results | None:
                 if text:
                     answers[name.removesuffix(BY_PICTURE)] = _decoded(text, asked.get(name, ()))
                     asked[name] = answers[name.removesuffix(BY_PICTURE)].places
-    except (KeyError, ValueError, TypeError, OSError, csv.Error) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, OSError, csv.Error) as error:
         raise EvidenceError(
             f"{path} can't be read ({error!r}). Delete it and run: course evidence run {id}"
         ) from error

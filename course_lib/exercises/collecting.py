@@ -40,22 +40,22 @@ def packed(noted: dict[str, Any], sheet: str, who: str = "") -> str:
             "Nothing is predicted yet. Put a guess in place of `...` in a cell with predict, run "
             "it, then share."
         )
-    shown = {name: _plain(value) for name, value in noted.items()}
+    shown = {printable(name): plain(value) for name, value in noted.items()}
     return f"{MARK} " + json.dumps(
-        {"sheet": sheet, "who": who, "predictions": shown}, ensure_ascii=False
+        {"sheet": sheet, "who": printable(who), "predictions": shown}, ensure_ascii=False
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What JSON can hold of a prediction."""
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
+        return printable(", ".join(map(str, value)))
     if isinstance(value, bool | str):
-        return str(value)
+        return printable(str(value))
     try:
         return float(value)
-    except (TypeError, ValueError):
-        return str(value)
+    except (TypeError, ValueError, OverflowError):
+        return printable(str(value))
 
 
 def collect(folder: Path | str) -> str:
@@ -73,7 +73,9 @@ def collect(folder: Path | str) -> str:
     sheets: dict[str, dict[str, Any]] = {}
     others: list[str] = []
     try:
-        files = sorted(each for each in place.iterdir() if not is_folder(each))
+        # A name that begins with a dot: a file that somebody is sharing right now, or a system's.
+        names = sorted(each for each in place.iterdir() if not each.name.startswith("."))
+        files = [each for each in names if not is_folder(each)]
     except OSError as error:
         raise CollectingError(f"{place} can't be read: {error.strerror or error}.") from error
     for file in files:

@@ -14,6 +14,7 @@ from typing import Any
 from course_lib.errors import suggest
 from course_lib.exercises import collecting, prose
 from course_lib.paths import is_folder, user_path, write_file
+from course_lib.text import printable
 
 NO_GUESS = "course_no_guess"  # in an output's metadata: only its first paragraph says something
 _noted: dict[str, Any] = {}
@@ -166,6 +167,8 @@ def _is_number(value: Any) -> bool:
     """Numbers of Python, numpy and torch with one element; truth values are choices."""
     if isinstance(value, bool | str) or _is_order(value):
         return False
+    if isinstance(value, int) and abs(value) >= 1 << 1000:  # more than a float can hold
+        return False
     size = getattr(value, "numel", None)
     return hasattr(value, "__float__") and (size is None or size() == 1)
 
@@ -182,9 +185,9 @@ def _plain(value: Any) -> str:
 
 def _shown(value: Any, digits: int | None = None, unit: str = "") -> str:
     if _is_order(value):
-        return ", ".join(str(each) for each in value)
+        return printable(", ".join(str(each) for each in value))
     if _is_number(value):
         number = float(value)
         text = f"{number:g}" if digits is None else f"{number:.{digits}f}"
         return f"{text} {unit}".strip()
-    return str(value)
+    return printable(str(value))  # it may have come with an import

@@ -137,6 +137,7 @@ def _content(raw: bytes) -> dict[str, Any]:
     """A whole file of ours, with whatever a later version has put into it."""
     try:
         content = json.loads(raw)
+        json.dumps(content, indent=1)  # as it will be written: that takes more room than reading
     except RecursionError:
         raise ValueError("nested too deep") from None
     if not isinstance(content, dict) or not isinstance(content.get("version"), int):
@@ -148,7 +149,8 @@ def _content(raw: bytes) -> dict[str, Any]:
 
 def _is_entry(entry: Any) -> bool:
     return isinstance(entry, dict) and all(
-        type(entry.get(key)) is type(usual) and entry[key] >= usual for key, usual in EMPTY.items()
+        type(entry.get(key)) is type(usual) and usual <= entry[key] < 1 << 53
+        for key, usual in EMPTY.items()
     )
 
 
@@ -206,6 +208,8 @@ def _change(change: Callable[[dict[str, Entry]], None]) -> None:
         change(known)
         if known == before:
             return
+        if not isinstance(content.get("passed over", {}), dict):  # somebody else's of that name
+            content["passed over"] = {"passed over": content["passed over"]}
         for number in known.keys() - before.keys():
             if (odd := content["entries"].get(number)) is not None:  # of an unknown kind
                 content.setdefault("passed over", {}).setdefault(number, odd)

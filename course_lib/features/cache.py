@@ -18,16 +18,19 @@ def folder(chosen: Path | str | None) -> Path:
 
 
 def others_can_write(place: Path) -> bool:
-    """Whether somebody else may put files there: a checksum in them wouldn't tell.
+    """Whether somebody else may put files there, or change this one: no checksum would tell.
 
     A group counts as others unless it is your own, of your name. (On Windows this isn't asked.)
     """
-    if os.name == "nt" or not place.exists():
+    if os.name == "nt":
         return False
     import grp
     import pwd
 
-    status = place.stat()
+    try:
+        status = place.stat()
+    except (OSError, ValueError):  # there is nothing yet, or nothing that could be read
+        return False
     if status.st_uid != os.geteuid():
         return True
     try:
@@ -42,10 +45,13 @@ def load(place: Path, key: str, rows: int) -> tuple[Tensor, Tensor] | None:
 
     The file carries a checksum of its content, so one that a full disk cut short, or that has a
     flipped bit, counts as not there, and is written anew; so does one of other than ``rows`` rows,
-    or with values that aren't finite.
+    with values that aren't finite, or that others can write to.
     """
+    path = place / f"{key}.safetensors"
     try:
-        with safe_open(place / f"{key}.safetensors", framework="pt") as file:
+        if not path.is_file() or others_can_write(path):  # a pipe would keep its reader waiting
+            return None
+        with safe_open(path, framework="pt") as file:
             values, targets = file.get_tensor("values"), file.get_tensor("targets")
             told = file.metadata() or {}
         if values.ndim < 1 or len(values) != rows or targets.shape != (rows,):
@@ -66,5 +72,7 @@ def store(place: Path, key: str, values: Tensor, targets: Tensor) -> Path:
     told = {"key": key, "checksum": of_tensors(values, targets)}
     data = save({"values": values.contiguous(), "targets": targets.contiguous()}, told)
     target = place / f"{key}.safetensors"
+    if target.is_symlink() or others_can_write(target):  # else it would be led, or have its mode
+        target.unlink()
     write_file(target, data)
     return target

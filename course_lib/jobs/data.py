@@ -10,11 +10,14 @@ import errno
 import importlib
 import io
 import itertools
+import lzma
 import math
+import os
 import random
 import re
 import tarfile
 import unicodedata
+import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +39,7 @@ from course_lib.text import few
 
 ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "avif")
 LARGEST = 1 << 30  # bytes of a picture in a shard
+LARGEST_NOTE = 1 << 20  # of what tar says of a member before it: a long name, other facts
 MOST_SHARDS = 100_000
 BUFFER = 1000  # pictures among which those of shards are shuffled
 Transform = Callable[[Any], Any]
@@ -179,16 +183,18 @@ def _listed(path: Path, classes: tuple[str, ...], joined: bool) -> dict[str, Sou
         if row["label"] not in known:
             hint = suggest(str(row["label"]), known)
             problems.append(f"line {number}: there is no class {row['label']!r}.{hint}")
-        elif picture is None or not picture.is_file():
+        elif picture is None or not os.path.isfile(picture):  # noqa: PTH113  (a name may be too long)
             problems.append(f"line {number}: there is no file {picture}")
         elif row.get("split", "train") not in ("train", "val", "test"):
             problems.append(f"line {number}: split {row['split']!r}; expected train, val or test")
     if problems or not rows:
         raise DataError(f"{path} can't be used:\n  {few(problems, 10, chr(10) + '  ')}"
                         if problems else f"{path} lists no picture.")  # fmt: skip
-    names: dict[str, list[int]] = {}
+    names: dict[str, list[int]] = {"train": []}
     for place, row in enumerate(rows):
         names.setdefault(row.get("split") or "train", []).append(place)
+    if not names["train"]:
+        raise DataError(f"{path} has no picture for train: no line's split says so.")
     targets = [known.index(row["label"]) for row in rows]
     if "val" not in names and not joined:
         mine = names["train"]
@@ -209,9 +215,11 @@ def _shards(pattern: str, classes: tuple[str, ...]) -> Source:
         try:
             if not Path(name).is_file():  # a pipe would keep its reader waiting
                 raise FileNotFoundError(errno.ENOENT, "No such file", name)
-            with tarfile.open(name) as tar:
+            size, claimed = Path(name).stat().st_size, 0
+            with tarfile.open(name, tarinfo=_Member) as tar:
                 for each in tar:
-                    if each.size > LARGEST or each.issparse():
+                    claimed += each.size  # more than the file's own size only if it is packed
+                    if max(each.size, claimed - 100 * size) > LARGEST or each.issparse():
                         raise ValueError(f"{each.name} claims {each.size:,} bytes")
                     if each.name.endswith(".cls"):
                         file = tar.extractfile(each) if each.isfile() else None
@@ -228,6 +236,17 @@ def _shards(pattern: str, classes: tuple[str, ...]) -> Source:
             "0001.jpg and 0001.cls, the latter with the number or name of the class."
         )
     return Source(classes, tuple(names), (), tuple(counts))
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose name isn't read into memory when it claims to be a gigabyte long."""
+
+    @classmethod
+    def frombuf(cls, *given: Any, **named: Any) -> "_Member":
+        made = super().frombuf(*given, **named)
+        if made.size > LARGEST_NOTE and not (made.isreg() or made.issparse()):
+            raise ValueError(f"it claims {made.size:,} bytes for a note")
+        return made
 
 
 def _named(pattern: str) -> list[str]:
@@ -315,7 +334,9 @@ class Stream(IterableDataset[Any]):
                 order = random.Random(self.seed * 1_000_003 + turn * 1009 + part)
                 stages[0] = wds.SimpleShardList(order.sample(mine, len(mine)))
                 stages.append(wds.detshuffle(BUFFER, seed=order.randrange(2**31)))
-            for place, sample in enumerate(wds.DataPipeline(*stages)):
+            empty = True
+            for place, sample in enumerate(_read(wds.DataPipeline(*stages))):
+                empty = False
                 if skip:
                     skip -= 1
                     continue
@@ -323,6 +344,10 @@ class Stream(IterableDataset[Any]):
                 yield self._made(sample, own)
             if self.seed is None or not mine:
                 return
+            if empty:  # else this would go on for ever
+                raise DataError(
+                    f"There is no picture in {few(mine)}: only labels, or hidden names."
+                )
 
     def _made(self, sample: dict[str, Any], seed: int | None) -> tuple[Any, int, str]:
         name = f"{sample['__url__']}: {sample['__key__']}"
@@ -335,7 +360,16 @@ class Stream(IterableDataset[Any]):
             raise DataError(f"{name} can't be read: {error}.") from error
         with profile.own_streams(seed):
             prepared = self.transform(image)
-        return prepared, _class_number(sample["cls"], self.source.classes, name), name
+        return prepared, _class_number(sample.get("cls", b""), self.source.classes, name), name
+
+
+def _read(pipeline: Any) -> Iterator[Any]:
+    """What WebDataset gives, and what it raises of a strange shard as the course's error."""
+    try:
+        yield from pipeline
+    except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
+        said = error.args[0] if error.args else error
+        raise DataError(f"The shards can't be read: {said}.") from error
 
 
 class Order(Sampler[list[tuple[int, int]]]):

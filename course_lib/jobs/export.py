@@ -35,6 +35,7 @@ CLOSE = 1e-4
 """So much may a score differ from torch's, as a share of the largest."""
 
 OPSET = 18
+LARGEST_TOLD = 1 << 24  # bytes that a file says of itself
 FORMATS = {"onnx": ".onnx", "pt2": ".pt2"}
 INPUT, SCORES, PROBABILITIES = "pixels", "scores", "probabilities"
 CHECKED, CALIBRATED, MEASURED = 8, 64, 400  # pictures
@@ -272,13 +273,18 @@ def metadata(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
+        if not path.is_file():  # a pipe would keep its reader waiting
+            raise FileNotFoundError("there is no such file")
         if _kind(path) == "onnx":
             model = library("onnx").load(str(path), load_external_data=False)
             found = [each.value for each in model.metadata_props if each.key == "course"]
         else:
             with zipfile.ZipFile(path) as archive:
-                names = [each for each in archive.namelist() if each.endswith("/extra/course")]
-                found = [archive.read(each) for each in names]
+                told = [each for each in archive.infolist()
+                        if each.filename.endswith("/extra/course")]  # fmt: skip
+                if sum(each.file_size for each in told) > LARGEST_TOLD:
+                    raise ValueError("it says more of itself than a network does")
+                found = [archive.read(each) for each in told]
         said = json.loads(found[0]) if found else None
     except CourseError:
         raise

@@ -18,6 +18,7 @@ from course_lib.jobs.config import JobConfig
 from course_lib.jobs.data import Source, measuring_batches
 from course_lib.jobs.ranks import Ranks
 from course_lib.recipe.answers import balanced, wilson
+from course_lib.text import few
 from course_lib.training.evaluation import evaluation_mode
 from course_lib.training.metrics import confusion_matrix
 
@@ -118,6 +119,8 @@ def measure(
     own = (torch.cat(logits) if logits else None, torch.cat(targets) if targets else None,
            names, [each for *_, each in kept])  # fmt: skip
     parts = [each for each in place.gather(own) if each[0] is not None]
+    if not parts:
+        raise DataError(f"There is no picture in {few(source.paths)}.")
     every, truth = torch.cat([each[0] for each in parts]), torch.cat([each[1] for each in parts])
     called = [name for each in parts for name in each[2]]
     order = torch.tensor(sorted(range(len(called)), key=lambda i: called[i]))  # as one process has

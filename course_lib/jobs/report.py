@@ -19,7 +19,7 @@ from course_lib.jobs.measuring import Measured, Worst
 from course_lib.jobs.plan import Stage
 from course_lib.recipe.answers import wilson
 from course_lib.recipe.calibration import bins_for, calibration_error
-from course_lib.text import counted
+from course_lib.text import counted, printable_lines
 
 LARGEST = 40  # classes whose confusion matrix is shown whole
 
@@ -82,7 +82,7 @@ def write_report(
 
 
 def _text(value: object) -> str:
-    return html.escape(str(value))
+    return html.escape(printable_lines(str(value)))  # a name may hold half a character
 
 
 def _svg(figure: Figure, alt: str) -> str:

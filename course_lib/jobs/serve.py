@@ -4,6 +4,7 @@ It listens on 127.0.0.1 unless told otherwise: nobody but this machine reaches i
 answered and forgotten; nothing is written and nothing is fetched from elsewhere.
 """
 
+import contextlib
 import html
 import ipaddress
 from collections.abc import Awaitable, Callable
@@ -108,7 +109,8 @@ def page(predictor: Predictor) -> tuple[str, str, str]:
     about = predictor.about
     told = f"{about.get('backbone') or 'A network'} that knows {few(predictor.classes, 12)}."
     measured = about.get("result") or {}
-    if "accuracy" in measured:
+    # A file may say anything of itself.
+    with contextlib.suppress(LookupError, TypeError, ValueError, OverflowError):
         told += (
             f" Accuracy {measured['accuracy']:.2f} on {measured['pictures']:,} "
             f"{measured['measured on']} pictures."

@@ -14,7 +14,7 @@ from course_lib import recipe
 from course_lib.data.progress import bar
 from course_lib.errors import CourseError, DataError
 from course_lib.recipe.prediction import Prediction, pictures_in
-from course_lib.text import printable
+from course_lib.text import printable, printable_lines
 
 OUT = "mine.safetensors"
 
@@ -73,12 +73,12 @@ def predict(options: argparse.Namespace) -> int:
     else:
         _print_table(made)
     for problem in bad:
-        print(f"course: {problem}", file=sys.stderr)
+        print(f"course: {printable_lines(problem)}", file=sys.stderr)
     return int(bool(bad))
 
 
 def _tell(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"course: {message}", file=sys.stderr)
+    print(f"course: {printable_lines(str(message))}", file=sys.stderr)
 
 
 def _files(photos: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -119,10 +119,11 @@ def _record(made: Prediction) -> dict[str, Any]:
 
 def _write_csv(made: Sequence[Prediction], classes: Sequence[str]) -> None:
     table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(["file", "label", "sure", *classes])
+    table.writerow(["file", "label", "sure", *map(printable, classes)])
     for each in made:
         shares = [each.probabilities[name] for name in classes]
-        table.writerow([each.source, each.label, str(each.sure).lower(), *shares])
+        words = [printable(each.source), printable(each.label), str(each.sure).lower()]
+        table.writerow([*words, *shares])
 
 
 def _print_table(made: Sequence[Prediction]) -> None:

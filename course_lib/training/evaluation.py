@@ -192,10 +192,11 @@ def _inference(model: nn.Module, device: str | torch.device | None) -> Iterator[
     place = model_device(model) if device is None else torch.device(device)
     # Every run through a DataLoader draws a number from the global stream. Were it not put back,
     # measuring in between would give the training that follows other random numbers.
-    with told_when_full("while the model was measured", "It is as it was. Hand over a DataLoader "
-                        "with a smaller batch_size, or smaller pictures."):  # fmt: skip
+    full = told_when_full("while the model was measured", "It is as it was. Hand over a DataLoader "
+                          "with a smaller batch_size, or smaller pictures.")  # fmt: skip
+    with full, evaluation_mode(model):
         model.to(place)
-        with evaluation_mode(model), torch.no_grad(), profile.own_streams(devices=[place]):
+        with torch.no_grad(), profile.own_streams(devices=[place]):
             yield place
 
 
@@ -213,19 +214,20 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     ``model.train()`` afterwards would put *every* module into training mode, those too that you
     had put into evaluation mode one by one. So the flags themselves are set, and set back.
     """
-    modes = modes_of(model)
+    modes, gradients = modes_of(model), torch.is_grad_enabled()
     try:
         for module, _ in modes:
             module.training = False
         yield
     finally:
         try:
-            _set_modes(modes)
+            _set_modes(modes, gradients)
         finally:  # Ctrl-C may have come during the first one
-            _set_modes(modes)
+            _set_modes(modes, gradients)
 
 
-def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
+def _set_modes(modes: list[tuple[nn.Module, bool]], gradients: bool) -> None:
+    torch.set_grad_enabled(gradients)  # Ctrl-C on the way out of no_grad would leave them off
     for module, mode in modes:
         if module.training != mode:
             module.training = mode

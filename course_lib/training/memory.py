@@ -12,6 +12,7 @@ from course_lib.training.errors import OutOfMemoryError
 
 # Only CUDA's allocator has a class of its own; a CPU's raises a RuntimeError.
 SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed",
+         "can't start new thread",
          "bad_alloc", "bad allocation", "not enough memory")  # fmt: skip
 
 
@@ -37,10 +38,9 @@ def told_when_full(where: str, then: str) -> Iterator[None]:
     """
     try:
         yield
-    except CourseError:
-        raise
     except Exception as error:
-        if not is_shortage(error):
+        told = isinstance(error, CourseError) and not isinstance(error, MemoryError)
+        if told or not is_shortage(error):
             raise
         raise shortage(error, where, then) from error
 

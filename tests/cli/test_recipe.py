@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,15 @@ def test_a_name_that_would_move_the_cursor_is_escaped(room, capsys):
     _, out, _ = run(capsys, "predict", "mine.safetensors", "new\nline\x1b[2J.jpg")
     assert out.startswith(r"new\nline\x1b[2J.jpg  ")
     assert len(out.splitlines()) == 1
+
+
+def test_a_folders_names_and_warnings_are_escaped_too(room, capsys):
+    (room / "more" / "\x1b[2J.jpg").write_bytes(b"\xff\xd8no picture")
+    assert run(capsys, "predict", "mine.safetensors", "more", "\x1b[2J")[2].count("\\x1b[2J") == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        command._tell(UserWarning("\x1b[2J"))
+    assert capsys.readouterr().err == "course: \\x1b[2J\n"
 
 
 def in_a_console(room, encoding, *words, **variables):

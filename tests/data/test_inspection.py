@@ -3,10 +3,16 @@ import importlib.util
 import json
 import os
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from course_lib.data import inspection
+from course_lib.data.images import PictureMemoryError, open_image
 from course_lib.data.inspection import inspect
+from course_lib.training import OutOfMemoryError
+from course_lib.training.memory import told_when_full
+from tests.weights.test_hostile import little_memory
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -164,3 +170,23 @@ def test_strange_file_names(tmp_path, save_picture):
     files = [save_picture(tmp_path / name, seed=1, format="JPEG") for name in names]
     for _ in range(2):
         assert list(inspect(files, tmp_path).whole) == files
+
+
+def test_a_small_file_takes_little_memory(tmp_path, save_picture):
+    path = save_picture(tmp_path / "small.png")
+    with little_memory(50 << 20):
+        assert list(inspect([path], tmp_path).whole) == [path]
+
+
+def test_too_little_memory_is_not_called_damage(tmp_path, save_picture):
+    """Whole pictures would be left out of a data set, and the result would be another one."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    large = tmp_path / "large.png"
+    Image.fromarray(np.tile(noise, (80, 80, 1))).save(large)  # 79 MB of pixels in 1 MB
+    with little_memory(60 << 20):
+        with pytest.raises(PictureMemoryError, match=r"large\.png"):
+            inspect([large], tmp_path)
+        told = told_when_full("here", "Take a smaller batch.")
+        with pytest.raises(OutOfMemoryError, match="a smaller batch"), told:
+            open_image(large)
+    assert list(inspect([large], tmp_path).whole) == [large]

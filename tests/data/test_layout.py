@@ -1,4 +1,6 @@
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -341,3 +343,29 @@ def test_a_folder_that_may_not_be_entered_is_reported(tmp_path):
         assert files_below(tmp_path)[1] == {tmp_path / "locked": "Permission denied"}
     finally:
         (tmp_path / "locked").chmod(0o700)
+
+
+def test_a_thousand_folders_in_each_other(tmp_path):
+    """More than Python's calls may be deep, and longer than a path may be."""
+    os.chdir(folders(tmp_path, "a", "b") / "a")
+    for _ in range(1100):
+        Path("n" * 5).mkdir()
+        os.chdir("n" * 5)
+    os.chdir(tmp_path)
+    try:
+        files, closed = files_below(tmp_path / "a")
+        assert len(files) + len(closed) <= 1  # the one whose path is too long
+    finally:
+        subprocess.run(["rm", "-r", tmp_path / "a"], check=True)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="root tries it as another user")
+def test_a_root_that_may_not_be_read(tmp_path):
+    root = folders(tmp_path / "x", "a", "b")
+    root.chmod(0o711)
+    os.seteuid(12345)
+    try:
+        with pytest.raises(DataError, match=r"can't be read: Permission denied|doesn't exist"):
+            read_layout(root)
+    finally:
+        os.seteuid(0)

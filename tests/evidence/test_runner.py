@@ -213,6 +213,17 @@ def test_a_damaged_file_says_what_to_do(toy):
         table.read("C18")
 
 
+def test_what_a_spreadsheet_makes_of_a_file(toy):
+    evidence.run()
+    path = table.path_of("C18")
+    whole = path.read_bytes()
+    path.write_bytes(b"\xef\xbb\xbf" + whole)
+    assert table.read("C18").seeds == [0, 1, 2, 3, 4, 5]
+    path.write_bytes(whole.replace(b"\n0,", b"\n0,a,b,c,d,"))
+    with pytest.raises(EvidenceError, match="can't be read"):
+        table.read("C18")
+
+
 def test_the_conditions_are_put_back(toy, monkeypatch):
     import torch
 

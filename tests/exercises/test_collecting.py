@@ -114,3 +114,19 @@ def test_a_chapters_predictions_fit_a_code():
     code = segno.make(collecting.packed(noted, "abcd1234", "table 12"), error="l", micro=False)
     assert code.version <= 25
     code.save(io.BytesIO(), kind="svg")
+
+
+def test_what_somebody_is_sharing_right_now_is_no_strange_file(tmp_path):
+    sheet(tmp_path, "a", x=1)
+    (tmp_path / ".course-0-0-0.tmp").write_text("half")
+    assert "Not read" not in collect(tmp_path)
+
+
+@pytest.mark.parametrize("guess", [10**400, "\ud800", ["\x1b[31m"]],
+                         ids=["large", "half a character", "colour"])  # fmt: skip
+def test_guesses_that_no_float_and_no_terminal_takes(tmp_path, capsys, guess):
+    predict("x", guess)
+    predictions.compare("x", 3.0)
+    predictions.share("\ud800", tmp_path)
+    assert all(line.isprintable() for line in capsys.readouterr().out.split("\n"))
+    assert collect(tmp_path).startswith("1 sheet")

@@ -155,6 +155,7 @@ KNOWN = {"passed": True, "attempts": 2, "hints": 0, "solution": False}
     {"version": 1, "entries": {"0.2": {**KNOWN, "minutes": 3}}, "name": "Ada"},
     {"version": 1, "entries": {"0.2": KNOWN, "7.1": {"passed": "yes"}, "7.2": 3, "7.3": None}},
     {"version": 1, "entries": {"0.2": KNOWN, "7.4": {**KNOWN, "attempts": -1}}},
+    {"version": 1, "entries": {"0.2": KNOWN, "7.4": {**KNOWN, "attempts": 10**4299}}},
 ])  # fmt: skip
 def test_what_a_later_version_has_noted_is_kept_and_passed_over(path, content):
     path.parent.mkdir()
@@ -174,6 +175,18 @@ def test_an_entry_that_is_not_understood_is_kept_when_it_is_written_anew(path):
     progress_file.note_attempt("0.1", False)
     assert json.loads(path.read_text())["passed over"] == {"0.1": [1, 2]}
     assert progress_file.entries()["0.1"]["attempts"] == 1
+
+
+@pytest.mark.parametrize("odd", [{"attempts": 10**4300 - 1}, {"passed": 3}],
+                         ids=["attempts", "passed"])  # fmt: skip
+def test_what_can_not_be_counted_on_is_kept_beside(path, odd):
+    path.parent.mkdir()
+    content = {"version": 1, "entries": {"0.1": {**KNOWN, **odd}}, "passed over": [1]}
+    path.write_text(json.dumps(content))
+    progress_file.note_attempt("0.1", True)
+    assert progress_file.entries()["0.1"] == {**KNOWN, "attempts": 1}
+    kept = json.loads(path.read_text())["passed over"]
+    assert kept == {"passed over": [1], "0.1": content["entries"]["0.1"]}
 
 
 @pytest.mark.parametrize("content", ["damaged", json.dumps({"version": 1, "entries": {}})])

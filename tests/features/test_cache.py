@@ -255,6 +255,34 @@ def test_damaged_files_are_made_anew(net, data, cache_dir, runs, damage):
     assert len(runs) == before + 1
 
 
+def led_away(path):
+    path.rename(path.parent.parent / "elsewhere")
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes, and other rights there")
+@pytest.mark.parametrize("change", [
+    lambda path: (path.unlink(), os.mkfifo(path)), lambda path: path.chmod(0o666),
+    lambda path: (path.unlink(), path.symlink_to("/dev/zero")), led_away,
+], ids=["pipe", "others' rights", "device", "link"])  # fmt: skip
+def test_what_is_no_file_of_ones_own_is_made_anew(net, data, cache_dir, runs, change):
+    first = extract(net, data, cache_dir)
+    (path,) = cache_dir.iterdir()
+    change(path)
+    away = cache_dir.parent / "elsewhere"
+    if away.exists():
+        away.write_bytes(b"somebody's")
+    again = extract(net, data, cache_dir)
+    assert torch.equal(first.values, again.values)
+    before = len(runs)
+    extract(net, data, cache_dir)
+    assert len(runs) == before  # it is kept now
+    assert not away.exists() or away.read_bytes() == b"somebody's"
+    assert path.is_file()
+    assert not path.is_symlink()
+    assert not path.stat().st_mode & 0o022
+
+
 def forged(key, values, targets):
     """A file with a checksum that is right: anybody can compute it."""
     told = {"key": key, "checksum": keys.of_tensors(values, targets)}

@@ -2,15 +2,18 @@
 
 import gzip
 import io
+import itertools
 import os
 import tarfile
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from course_lib.errors import DataError
-from course_lib.jobs.data import _class_number, find
+from course_lib.jobs.data import Stream, _class_number, _shards, find
 
 from .conftest import draw, job
 
@@ -123,3 +126,68 @@ def test_shards_made_to_hang_or_to_fill_the_memory(pictures, tmp_path):
     whole = gzip.compress(Path(shard(tmp_path / "x.tar", ["red"])).read_bytes())
     (tmp_path / "cut.tar").write_bytes(whole[:60])
     assert "can't be read" in wants(pictures, tmp_path, tmp_path / "cut.tar")
+
+
+PICTURE = io.BytesIO()
+Image.new("RGB", (8, 8)).save(PICTURE, "PNG")
+
+
+def members(path, *names, mode="w"):
+    """A shard with a picture under every name, but for labels."""
+    with tarfile.open(path, mode) as tar:
+        for name in names:
+            data = b"0" if name.endswith(".cls") else PICTURE.getvalue()
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            tar.addfile(about, io.BytesIO(data))
+    return str(path)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # WebDataset's, of a file it had begun
+@pytest.mark.parametrize(("names", "said"), [
+    (["0.png", "0.cls", "1.png"], "1 says ''"),
+    (["0.png", "0.cls", "0.png"], "can't be read: .*duplicate"),
+    (["0.png", "0.cls", "0.__url__"], "can't be read: .*duplicate"),
+    ([".png", ".cls"], "no picture in"),
+    (["__x__/0.png", "__x__/0.cls"], "no picture in"),
+])  # fmt: skip
+def test_shards_that_webdataset_stumbles_over(tmp_path, names, said):
+    """Not its error, and not an epoch without an end."""
+    source = _shards(members(tmp_path / "x.tar", *names), ("red", "blue"))
+    one = SimpleNamespace(rank=0, world=1)
+    with pytest.raises(DataError, match=said):
+        list(itertools.islice(Stream(source, lambda image: image, one, seed=0), 3))
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_packed_shard_whose_names_are_a_gigabyte_long(pictures, tmp_path, kind):
+    about = tarfile.TarInfo("x")
+    about.type, about.size = kind, 1 << 30
+    (tmp_path / "x.tar").write_bytes(gzip.compress(about.tobuf(tarfile.GNU_FORMAT) + bytes(10_000)))
+    assert "claims 1,073,741,824 bytes for a note" in wants(pictures, tmp_path, tmp_path / "x.tar")
+    members(tmp_path / "y.tar", "0.png", "0.cls", mode="w:gz")  # packed ones are read
+    assert _shards(str(tmp_path / "y.tar"), ("red", "blue")).counts == (1, 0)
+
+
+def test_a_small_file_that_says_it_holds_gigabytes(pictures, tmp_path):
+    about = tarfile.TarInfo("0.png")
+    about.size = 1 << 20
+    with gzip.open(tmp_path / "x.tar", "wb") as file:
+        for _ in range(1200):
+            file.write(about.tobuf() + bytes(1 << 20))
+    assert "claims" in wants(pictures, tmp_path, tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize(("rows", "said"), [
+    (["a" * 5000 + ",x,train"], "no file"),
+    (["{0},x,test", "{0},y,test"], "no picture for train"),
+    (["{0},x,test", "{0},y,val"], "no picture for train"),
+])  # fmt: skip
+@pytest.mark.parametrize("val", [True, False])
+def test_lists_without_training_pictures_or_with_endless_names(pictures, tmp_path, rows, said, val):
+    file = next(pictures.rglob("*.png"))
+    text = "\n".join(["path,label,split", *(each.format(file) for each in rows)])
+    (tmp_path / "x.csv").write_text(text)
+    more = {"val": str(pictures / "val")} if val else {}
+    with pytest.raises(DataError, match=said):
+        find(job(tmp_path / "x.csv", tmp_path, **more))

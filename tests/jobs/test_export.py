@@ -182,3 +182,12 @@ def test_files_that_are_no_exported_ones(tmp_path, ending, content):
         path.write_bytes(content)
     with pytest.raises(CourseError, match=r"can't be read|says nothing"):
         export.metadata(path)
+
+
+@pytest.mark.parametrize("ending", ["onnx", "pt2"])
+def test_files_made_to_hang_or_to_fill_the_memory(tmp_path, ending):
+    os.mkfifo(tmp_path / f"pipe.{ending}")
+    (tmp_path / f"x.{ending}").write_bytes(zip_of([("m/extra/course", bytes(1 << 28))]))
+    for name in ("pipe", "x"):
+        with pytest.raises(CourseError, match="can't be read"):
+            export.metadata(tmp_path / f"{name}.{ending}")

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from course_lib import backbones, cli
 from course_lib.data.manifest import bundled_folder
-from course_lib.jobs.serve import application
+from course_lib.jobs.serve import application, page
 from course_lib.recipe import Predictor
 from course_lib.recipe.saved import save
 from tests.display.panels.browser import CHROMIUM, ROOT, process, tab
@@ -131,3 +131,12 @@ def test_a_port_that_is_taken_is_said(predictor, tmp_path, capsys):
         status = cli.main(["serve", str(tmp_path / "mine.safetensors"), "--port", port])
     assert status == 1
     assert "--port 8001" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("said", [
+    {"accuracy": "good"}, {"accuracy": 1}, {"accuracy": 10**400, "pictures": 1, "measured on": "x"},
+    {"accuracy": None, "pictures": [], "measured on": {}},
+])  # fmt: skip
+def test_what_a_strangers_file_says_of_itself_is_no_trouble(predictor, said):
+    strange = Predictor(predictor.model, CLASSES, predictor.preparation, about={"result": said})
+    assert "that knows" in page(strange)[0]

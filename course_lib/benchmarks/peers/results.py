@@ -183,14 +183,14 @@ def read(path: Path) -> Table:
         DataError: the file is damaged.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
         head = [line[1:].strip() for line in lines if line.startswith("#")]
         versions = dict(line.removeprefix("version: ").rsplit(" ", 1) for line in head)
         records = csv.DictReader(line for line in lines if not line.startswith("#"))
         rows = tuple(Row(**record) for record in records)
         if not rows or any(r.verdict not in SIGNS or r.behaviour not in TITLES for r in rows):
             raise ValueError("no results, or an unknown verdict or behaviour")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, csv.Error) as error:
         raise DataError(
             f"{path.name} can't be read ({error!r}). Run: course bench peers"
         ) from error

@@ -54,8 +54,10 @@ def sums() -> dict[str, str]:
     Raises:
         InstallError: the list is missing or damaged, or names what is elsewhere.
     """
+    listing = HERE / "SHA256SUMS"
     try:
-        lines = (HERE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+        real = listing.is_file() and not is_link(listing)  # not a pipe, nor a file without an end
+        lines = listing.read_text(encoding="utf-8").splitlines() if real else []
     except (OSError, ValueError):
         lines = []
     found = {line[66:]: line[:64] for line in lines if re.match("[0-9a-f]{64}  ", line)}
@@ -150,12 +152,17 @@ def suited(listed: dict[str, str]) -> tuple[dict[str, Any], str]:
         about = json.loads((HERE / "bundle.json").read_text(encoding="utf-8"))
         targets, oldest = {**about["targets"]}, {**about["oldest_python"]}
         needed = tuple(map(int, oldest.get(mine, "0").split(".")))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        wheels = targets.get(mine, [])
+        strange = not isinstance(wheels, list) or not all(isinstance(each, str) for each in wheels)
+        if strange or about["torch"] not in ("cpu", "default"):
+            raise ValueError("no bundle of ours")
+        about = {"targets": targets, "space": int(about["space"]), "torch": about["torch"]}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         raise InstallError(f"bundle.json is damaged. {AGAIN}") from None
     if mine not in targets:
         raise InstallError(
-            f"This is {mine}; the bundle is for {', '.join(targets)}. Start INSTALL with "
-            "one of these Pythons, or ask for a bundle for this machine."
+            f"This is {mine}; the bundle is for {printable(', '.join(targets))}. Start INSTALL "
+            "with one of these Pythons, or ask for a bundle for this machine."
         )
     if sys.version_info[:3] < needed:
         raise InstallError(

@@ -112,9 +112,9 @@ def import_work(path: Path | str = NAME) -> list[Path]:
             source.open("rb") as file,
             zipfile.ZipFile(file) as archive,
             paths.alone(paths.cache_dir() / "import", PATIENCE),  # or two would bring a file twice
-            tempfile.TemporaryDirectory() as folder,
+            _scratch() as folder,
         ):
-            files = _checked(archive, Path(folder), os.fstat(file.fileno()).st_size)
+            files = _checked(archive, folder, os.fstat(file.fileno()).st_size)
             entries, guesses = _read_records(files)
             written = _put_all(files, entries)
     except FileNotFoundError:
@@ -136,6 +136,18 @@ def import_work(path: Path | str = NAME) -> list[Path]:
     return written
 
 
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder to unpack into: one that the next import removes, should this one be killed."""
+    with contextlib.ExitStack() as stack:
+        try:
+            place = paths.scratch_folder(paths.cache_dir() / "importing")
+            folder = stack.enter_context(place)
+        except OSError:  # no cache can be written
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        yield folder
+
+
 def _put_all(files: dict[str, Path], entries: dict[str, Any]) -> list[Path]:
     """Put all files into place and join the progress, or leave everything as it was."""
     from course_lib.exercises import progress_file
@@ -150,6 +162,7 @@ def _put_all(files: dict[str, Path], entries: dict[str, Any]) -> list[Path]:
                 if not each.exists():
                     undo.callback(_remove_empty, each)
                     each.mkdir()
+            paths.remove_abandoned(target.parent)  # of an import that was killed
             temporary = paths.temporary_beside(target)
             undo.callback(temporary.unlink, missing_ok=True)
             with file.open("rb") as source, temporary.open("xb") as copy:
@@ -182,12 +195,13 @@ def _records() -> Iterator[tuple[str, str]]:
         content = {"version": progress_file.VERSION, "entries": entries}
         yield "progress.json", json.dumps(content, indent=1, sort_keys=True)
     module = sys.modules.get("course_lib.exercises.predictions")  # only of a kernel that used it
-    noted = {
-        name: value if isinstance(value, str | bool | int | list) else float(value)
-        for name, value in getattr(module, "_noted", {}).items()
-    }
-    if noted:
-        yield "predictions.json", json.dumps(noted, indent=1)
+    if module is not None and (noted := module._noted):
+        plain = module.collecting.plain
+        kept = {
+            name: value if isinstance(value, str | bool | int | list) else plain(value)
+            for name, value in noted.items()
+        }
+        yield "predictions.json", json.dumps(kept, indent=1, default=plain)
 
 
 def _files() -> Iterator[tuple[str, Path]]:
@@ -287,7 +301,7 @@ def _checked(archive: zipfile.ZipFile, folder: Path, size: int) -> dict[str, Pat
 def _is_safe(name: str) -> bool:
     """Whether a name is one that an export gives: the same on every system, in its folder."""
     parts = PurePosixPath(name).parts
-    if any(map(paths.means_another, parts)):
+    if len(parts) > paths.DEEPEST or any(map(paths.means_another, parts)):
         return False
     if name != "/".join(parts) or {"..", ".", "/"} & set(parts):
         return False
@@ -303,7 +317,7 @@ def _is_safe(name: str) -> bool:
 def _is_litter(name: str) -> bool:
     """Whether a system's file manager put a file there, not you."""
     last = PurePosixPath(name).name
-    return last.startswith("._") or last in (".DS_Store", "Thumbs.db", "desktop.ini")
+    return last.startswith(("._", ".course-")) or last in (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 def _read_records(files: dict[str, Path]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -109,7 +109,7 @@ def _pieces(rows: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
         while len(row):
             part = row[: max(1, room // row.itemsize)]
             piece.append(part)
-            row, room = row[len(part):], room - part.nbytes
+            row, room = row[len(part) :], room - part.nbytes
             if room <= 0:
                 yield piece
                 piece, room = [], _PIECE

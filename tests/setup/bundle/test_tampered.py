@@ -1,5 +1,6 @@
 """A bundle that somebody changed on its way: refused before anything of it is run or copied."""
 
+import json
 import os
 import re
 import shutil
@@ -173,3 +174,29 @@ def fresh(target):
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_a_pipe_or_a_file_without_an_end_in_place_of_the_sums(stick, tmp_path):  # noqa: F811
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        in_place_of(stick / "SHA256SUMS", make)
+        command = [sys.executable, "-I", stick / "install.py", tmp_path / "installed", "--check"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, "SHA256SUMS is missing or damaged" in done.stderr) == (1, True)
+
+
+MINE = installer.this_target()
+
+
+@pytest.mark.parametrize("change", [
+    {"targets": {MINE: 3}}, {"targets": {MINE: [["x"]]}}, {"targets": {"\x1b[31m": []}},
+    {"space": "much"}, {"space": float("inf")}, {"space": None}, {"torch": []}, {"torch": "x"},
+])  # fmt: skip
+def test_a_list_that_says_something_else_is_one_line(stick, tmp_path, change):  # noqa: F811
+    about = json.loads((stick / "bundle.json").read_text())
+    (stick / "bundle.json").write_text(json.dumps(about | change))
+    relisted(stick, "bundle.json", installer.digest_of(stick / "bundle.json"))
+    command = [sys.executable, "-I", stick / "install.py", tmp_path / "installed", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("course: ")
+    assert done.stderr.rstrip("\n").isprintable()

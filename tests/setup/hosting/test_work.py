@@ -5,12 +5,15 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import types
 import unicodedata
 import zipfile
 
 import pytest
+import torch
 
 from course_lib import paths
 from course_lib.exercises import predictions, progress_file
@@ -579,3 +582,82 @@ def test_on_your_own_machine_nothing_is_elsewhere(home, monkeypatch, capsys):
     assert progress_file.location() == paths.cache_dir() / "progress.json"
     with pytest.raises(HostingError, match="your own machine"):
         hosting.keep_work()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from course_lib.setup import lab
+from course_lib.setup.hosting import work
+
+home, at, seen = Path(sys.argv[1]), int(sys.argv[2]), 0
+work.repo_root = lab.repo_root = lambda: home
+os.chdir(home / "here")
+
+def watch(event, arguments):
+    global seen
+    if event.startswith(("open", "os.", "fcntl.")) and str(home) in str(arguments):
+        seen += 1
+        if seen == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+work.import_work(home / "work.zip")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="another way to end a process there")
+def test_killed_at_any_moment_nothing_is_left_that_grows(home, monkeypatch):
+    """At every ninth dealing with files: whole files or none, and the next import tidies up."""
+    some_work(home)
+    (home / "data" / "my_pictures" / "two.jpg").write_bytes(os.urandom(300_000))
+    predictions._noted.clear()
+    hosting.export_work(home / "work.zip")
+    whole = set(files_below(home).values())
+    for name in ("tmp", "cache"):
+        (home / name).mkdir()
+    monkeypatch.setenv("TMPDIR", str(home / "tmp"))
+    monkeypatch.setenv("COURSE_CACHE", str(home / "cache"))
+
+    def run(at):
+        for each in ("notebooks", "data"):
+            shutil.rmtree(home / each, ignore_errors=at > 1)
+            (home / each).mkdir()
+        command = [sys.executable, "-c", KILLED, str(home), str(at)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    at = 1
+    while (done := run(at)).returncode == -signal.SIGKILL:
+        there = files_below(home).items()
+        assert {each for name, each in there if "/my_" in name and ".course-" not in name} <= whole
+        assert len(list((home / "cache" / "importing").glob(".course-*"))) <= 1
+        assert not any((home / "tmp").iterdir())
+        at += 9
+    assert done.returncode == 0, done.stderr
+    assert at > 40
+    assert not list(home.rglob(".course-*"))
+
+
+def test_what_an_import_left_when_it_was_killed_goes_with_the_next(home, monkeypatch):
+    some_work(home)
+    archive = hosting.export_work()
+    (home / "notebooks" / "my_notes.ipynb").unlink()
+    monkeypatch.setenv("COURSE_CACHE", str(home / "cache"))
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    name = paths.temporary_beside(home / "x").name.replace(f"-{os.getpid()}-", f"-{dead.pid}-")
+    for place in (home / "notebooks", home / "cache" / "importing"):
+        (place / name).mkdir(parents=True)
+    hosting.import_work(archive)
+    assert not list(home.rglob(".course-*"))
+
+
+@pytest.mark.parametrize("guess", [10**400, {"a": 1}, {1}, torch.zeros(2), [torch.zeros(2), 1]],
+                         ids=["large", "dictionary", "set", "tensor", "list"])  # fmt: skip
+def test_predictions_of_every_kind_are_taken_along(home, guess):
+    predictions._noted["x"] = guess
+    archive = hosting.export_work()
+    predictions._noted.clear()
+    hosting.import_work(archive)
+    predictions.compare("x", 0.5)
