@@ -106,9 +106,7 @@ class Notes:
         self.changed = False
         self.entries: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            notes = json.loads(
-                read_file(self.file, 1 << 30)
-            )  # any fault in it: check all files again
+            notes = json.loads(read_file(self.file, 1 << 30))  # at any fault, check all files again
             if notes["version"] == self.version:
                 self.entries = dict(notes["files"])
 

@@ -26,7 +26,6 @@ from course_lib.weights import (
     inspect,
     load_weights,
     read_checkpoint,
-    resume_checkpoint,
     save_checkpoint,
     save_weights,
 )
@@ -553,63 +552,3 @@ def test_words_beside_the_weights_are_printed_escaped(tmp_path):
     model = make(2)
     for shown in (inspect(path), read_checkpoint(path), load_weights(model, path)):
         assert all(line.isprintable() for line in f"{shown}\n{shown!r}".split("\n"))
-
-
-def changed_places(path, names):
-    """Two storages of a file of torch.save in each other's place, or their names, CRCs and all."""
-    data = bytearray(path.read_bytes())
-    with zipfile.ZipFile(path) as archive:
-        first, second = [each for each in archive.infolist() if each.filename[-2:] in ("/0", "/2")]
-        table = data[archive.start_dir :]
-    pairs = [(first, second), (second, first)]
-    assert first.file_size == second.file_size
-    if names:
-        for one, other in pairs:
-            for at in (one.header_offset + 30, _entry(table, one) + archive.start_dir + 46):
-                data[at : at + len(one.filename)] = other.filename.encode()
-    else:
-        content = {each: bytes(data[_begin(data, each) :][: each.file_size]) for each in pairs[0]}
-        for one, other in pairs:
-            at, crc = _begin(data, one), struct.pack("<L", other.CRC)
-            data[at : at + one.file_size] = content[other]
-            data[at + one.file_size + 4 : at + one.file_size + 8] = crc  # behind the content
-            at = _entry(table, one) + archive.start_dir + 16
-            data[at : at + 4] = crc
-    path.write_bytes(data)
-
-
-def _begin(data, member):
-    name, more = struct.unpack("<2H", data[member.header_offset + 26 : member.header_offset + 30])
-    return member.header_offset + 30 + name + more
-
-
-def _entry(table, member):
-    return table.index(member.filename.encode()) - 46
-
-
-@pytest.mark.parametrize("names", [False, True], ids=["contents", "names"])
-@pytest.mark.parametrize("ending", [".pth", ".ckpt"])
-def test_storages_that_change_places_together_with_their_checksums(tmp_path, names, ending):
-    model, path = nn.Sequential(*(nn.Linear(9, 9) for _ in range(3))), tmp_path / f"x{ending}"
-    if ending == ".ckpt":
-        save_checkpoint(path, model, epoch=1)
-    else:
-        save_weights(model, path)
-    changed_places(path, names)
-    other = tmp_path / "other.pth"
-    torch.save({"weights": model.state_dict()}, other)
-    changed_places(other, names)
-    read_checkpoint(other)  # others' may have been packed again by others' tools
-    before = snapshot(model)
-    for use in (read_checkpoint, inspect, lambda path: load_weights(model, path),
-                lambda path: resume_checkpoint(path, model)):  # fmt: skip
-        with pytest.raises(CheckpointError, match=r"serialization_id|no checkpoint of"):
-            use(path)
-    assert same(snapshot(model), before)
-
-
-def test_content_that_looks_like_a_mark_of_the_archive_is_no_damage(tmp_path):
-    """torch counts it as one of its checksums."""
-    state = {"a": torch.frombuffer(bytearray(b"PK\7\b\1\2\3\4"), dtype=torch.uint8)}
-    save_weights(state, tmp_path / "x.pth")
-    assert same(dict(read_checkpoint(tmp_path / "x.pth").tensors), state)

@@ -24,7 +24,6 @@ from course_lib.weights.reading.pickles import check_claims, check_doubling, ref
 _PROGRAM_LIMIT = 1 << 24  # bytes of pickle that are searched to explain a refusal
 _BLOCK = 1 << 18  # bytes; they stay in the processor's cache until they are counted
 _DEEPEST = 50
-_ORDER = "/.data/serialization_id"
 _MOST_PARTS = 100_000  # written out; or four times those in the file, if these are more
 
 
@@ -46,21 +45,14 @@ def open_zip(held: Held, *, checked: bool, mapped: bool = True) -> Any:
         members = archive.infolist()
         _refuse_strange(path, members)
         starts = _starts(held, members)
-        in_order = True
         if any(member.CRC for member in members):
             _compare(held, starts, checked)
-            in_order = _in_order(held, archive, starts)
         else:  # saved with set_crc32_options(False)
             for member in members:
                 member.CRC = None  # type: ignore[assignment]
         program = archive.read(next(e for e in members if e.filename.endswith("/data.pkl")))
         mapped = mapped and held.way.suffix != ".safetensors"  # which torch takes for its format
         tree = _load(held, program, mapped)
-        if not in_order and _is_ours(tree):
-            raise CheckpointError(
-                f"{path} is damaged or was tampered with: its members don't fit the checksum over "
-                "all of them (serialization_id). Get the file again."
-            )
         if mapped:
             sizes = {at: e.file_size for at, e in starts.items() if "/data/" in e.filename}
             _check_places(path, tree, sizes)
@@ -84,39 +76,6 @@ def _compare(held: Held, starts: dict[int, zipfile.ZipInfo], checked: bool) -> N
                     f"{held} is damaged or was tampered with: {member.filename} doesn't fit its "
                     "checksum (CRC-32). Get the file again."
                 )
-
-
-def _in_order(held: Held, archive: zipfile.ZipFile, starts: dict[int, zipfile.ZipInfo]) -> bool:
-    """Whether the members stand in the order in which torch wrote them.
-
-    Its ``serialization_id`` ends in a hash of their checksums in that order (``hash_combine`` in
-    its ``c10/util/hash.h``): so no two contents can change places, even with their checksums. That
-    their names can't, either, is seen by their numbers. True where torch wrote none (before 2.1).
-    """
-    members = archive.infolist()
-    told = [each for each in members if each.filename.endswith(_ORDER) and each.file_size == 40]
-    if not told:
-        return True
-    found = 0
-    for each in members:
-        if each is not told[0]:
-            found ^= (each.CRC + 0x9E3779B9 + (found << 6) + (found >> 2)) % (1 << 64)
-    names = [each.filename for each in members if "/data/" in each.filename]
-    in_order = names in (sorted(names), sorted(names, key=lambda each: (len(each), each)))
-    if in_order and archive.read(told[0])[20:] == f"{found:020}".encode():
-        return True
-    for start in starts:  # torch takes content that begins like one of the format's marks for it
-        held.file.seek(start)
-        if held.file.read(4) == b"PK\7\b":
-            return True
-    return False
-
-
-def _is_ours(tree: Any) -> bool:
-    """Whether save_weights or save_checkpoint wrote it; others' may have been packed again."""
-    return isinstance(tree, dict) and (
-        tree.keys() == {"state_dict", "metadata"} or "config_kinds" in tree
-    )
 
 
 def open_legacy(held: Held) -> Any:
