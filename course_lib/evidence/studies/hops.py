@@ -199,8 +199,8 @@ def learn_on(
 
 
 @experiment(
-    "forgetting", seeds=10, arms=WAYS,
-    measures=(ACCURACY, Measure("old_accuracy", digits=3)), contrasts=_contrasts(), minutes=1.5,
+    "forgetting", seeds=80, arms=WAYS,
+    measures=(ACCURACY, Measure("old_accuracy", digits=3)), contrasts=_contrasts(), minutes=12,
 )  # fmt: skip
 def forgetting(seed: int) -> Outcome:
     """How much of the first task is forgotten, and what lessens it?
