@@ -439,13 +439,13 @@ print(f"by hand and from the library: {sum(equal)} of {len(equal)} tensors are t
 
 # %% [markdown]
 # In the ledger, the body had been pretrained on clean and noisy digits, and was tuned on 25 clean
-# ones, in <!-- evidence: lp_ft.seeds -->8<!-- end --> draws. On noisy test pictures LP-FT differed from training at once
-# by <!-- evidence: lp_ft.out -->-0.055 [-0.106, -0.003]<!-- end -->, on clean ones
-# by <!-- evidence: lp_ft.within -->-0.038 [-0.067, -0.009]<!-- end -->. The claim: <!-- evidence: lp_ft.verdict -->did not hold<!-- end -->.
+# ones, in <!-- evidence: lp_ft.seeds -->30<!-- end --> draws. On noisy test pictures LP-FT differed from training at once
+# by <!-- evidence: lp_ft.out -->-0.052 [-0.073, -0.031]<!-- end -->, on clean ones
+# by <!-- evidence: lp_ft.within -->-0.054 [-0.072, -0.037]<!-- end -->. The claim: <!-- evidence: lp_ft.verdict -->did not hold<!-- end -->.
 #
 # Why not? In the paper the probe alone beats fine-tuning on pictures that look otherwise: the old
 # features are better there, and LP-FT keeps them. Here the probe alone
-# was <!-- evidence: lp_ft.probe -->-0.056 [-0.104, -0.008]<!-- end --> against training at once, on the noisy pictures. The old features, of
+# was <!-- evidence: lp_ft.probe -->-0.053 [-0.075, -0.032]<!-- end --> against training at once, on the noisy pictures. The old features, of
 # other digits, had nothing that was worth keeping. Look at that number first; it tells you whether
 # LP-FT can help.
 #
@@ -461,11 +461,12 @@ for effect in evidence.entry("surgical").effects:
     print(f"{arms:<30}{effect.text}")
 
 # %% [markdown]
-# The pattern is there, with one surprise. On changed labels the head alone reached <!-- evidence: surgical.labels: fc.test_accuracy -->0.856<!-- end -->, all layers <!-- evidence: surgical.labels: all.test_accuracy -->0.669<!-- end -->; it was ahead in each of the eight draws, by so
-# unequal steps that the interval still has zero in it. On inverted pictures it was not the first
-# layer that helped, <!-- evidence: surgical.pictures: conv1.test_accuracy -->0.327<!-- end -->, but the second, <!-- evidence: surgical.pictures: conv2.test_accuracy -->0.793<!-- end -->:
-# the first has 160 numbers here, too few to turn dark into bright for all that follows. All layers
-# at once came to <!-- evidence: surgical.pictures: all.test_accuracy -->0.471<!-- end -->, and even the last layer alone to <!-- evidence: surgical.pictures: fc.test_accuracy -->0.782<!-- end -->. With 50 pictures and a
+# The pattern is there, with one surprise. On changed labels the head alone reached <!-- evidence: surgical.labels: fc.test_accuracy -->0.858<!-- end -->, all
+# layers <!-- evidence: surgical.labels: all.test_accuracy -->0.722<!-- end -->; it was ahead in each of the <!-- evidence: surgical.seeds -->45<!-- end --> draws. On
+# inverted pictures it was not the first layer that helped: <!-- evidence: surgical.pictures: conv1.test_accuracy -->0.577<!-- end -->, and <!-- evidence: surgical.pictures: all.test_accuracy -->0.569<!-- end --> with
+# all at once, which swing so much from draw to draw that nothing is decided between these two. The second
+# layer reached <!-- evidence: surgical.pictures: conv2.test_accuracy -->0.777<!-- end -->: the first has 160 numbers here, too few to turn dark into bright for all that
+# follows. Even the last layer alone came to <!-- evidence: surgical.pictures: fc.test_accuracy -->0.778<!-- end -->. With 50 pictures and a
 # network far from home, fewer moving parts were the safer choice. So try each layer, and let the
 # validation pictures decide; the rule tells you where to begin.
 
@@ -516,9 +517,9 @@ compare("out, half way", "above the end" if line[5]["out"] > line[-1]["out"] els
 
 # %% [markdown]
 # This run had a large learning rate and forgot more than most; the best place on its line is nearer
-# to the start. In the ledger, over 24 draws with tuned rates, half way differed from the fine-tuned end
-# by <!-- evidence: wise_ft.out -->0.022 [0.002, 0.042]<!-- end --> out of distribution and by <!-- evidence: wise_ft.within -->0.002 [-0.004, 0.007]<!-- end --> in it. Fine-tuning itself
-# had changed the accuracy out of distribution by <!-- evidence: wise_ft.forgets -->-0.022 [-0.049, 0.005]<!-- end -->. So the average gave
+# to the start. In the ledger, over <!-- evidence: wise_ft.seeds -->60<!-- end --> draws with tuned rates, half way differed from the fine-tuned end
+# by <!-- evidence: wise_ft.out -->0.024 [0.010, 0.038]<!-- end --> out of distribution and by <!-- evidence: wise_ft.within -->0.003 [-0.001, 0.006]<!-- end --> in it. Fine-tuning itself
+# had changed the accuracy out of distribution by <!-- evidence: wise_ft.forgets -->-0.026 [-0.044, -0.007]<!-- end -->. So the average gave
 # back what the other looks had lost, and the new look paid nothing that could be seen: for the
 # price of no training at all. It is the surest of this chapter's gains, and a small one. On a larger
 # shift it was larger: Lite0, tuned from a probe on 96 drawn pictures and tested on photographs, in five
@@ -563,12 +564,12 @@ for name in ("three", "greedy"):
 # The mean takes in everything, the noise too: a network that diverged lies in no valley with the
 # others. A greedy soup asks the validation pictures before it takes one in.
 #
-# In the ledger, over 16 draws, the soup of three good runs differed from the best of them
-# by <!-- evidence: soup.within -->0.002 [-0.002, 0.007]<!-- end --> in distribution and by <!-- evidence: soup.out -->0.006 [-0.010, 0.022]<!-- end --> out of it; with the fast run among
-# them, the plain soup of four by <!-- evidence: soup.spoiled -->-0.479 [-0.617, -0.342]<!-- end -->, the greedy one
-# by <!-- evidence: soup.greedy -->0.003 [-0.001, 0.006]<!-- end -->. Good runs from one start agree so well
-# that their mean gains little: it costs nothing, and a gain was not shown. One bad run costs half of
-# everything. From drawn pictures to photographs, a soup of three runs was no surer a gain:
+# In the ledger, over <!-- evidence: soup.seeds -->40<!-- end --> draws, the soup of three good runs differed from the best of them
+# by <!-- evidence: soup.within -->0.004 [0.000, 0.008]<!-- end --> in distribution and by <!-- evidence: soup.out -->0.007 [-0.003, 0.017]<!-- end --> out of it; with the fast run among
+# them, the plain soup of four by <!-- evidence: soup.spoiled -->-0.497 [-0.586, -0.409]<!-- end -->, the greedy one
+# by <!-- evidence: soup.greedy -->0.003 [0.001, 0.006]<!-- end -->. Good runs from one start agree so well
+# that their mean costs nothing and gains little: less than matters, on either kind of picture. One bad
+# run costs half of everything. From drawn pictures to photographs, a soup of three runs was no surer a gain:
 # it differed from the best by <!-- evidence: averages_photographs.soup -->-0.033 [-0.096, 0.030]<!-- end -->.
 
 # %% [markdown]

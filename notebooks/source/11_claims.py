@@ -190,7 +190,8 @@ print(f"{len(open_ones)} are undecided")
 #   scaling, the smallest effect that matters was stated after their results, the same for all.
 # - On pictures it was 0.02 at first, and became 0.03 when results were known. That turned about a dozen
 #   "undecided" into "no difference that matters" or "did not hold", and none into "held".
-# - Some experiments got more seeds after a first look, so that they are decided; C9, C11, C12 and C17 got
+# - Some experiments got more seeds after a first look, so that they are decided (those of chapters 07 to
+#   09 as many as their first intervals asked for, and a half more); C9, C11, C12 and C17 got
 #   three times as many drawn pictures.
 # - C18 on digits had trainings of its own at first; now C21's decide it, which are the same, in more seeds.
 # - Results carry the processor that they were made on. On another, last digits differ, and trained
@@ -220,7 +221,7 @@ print(evidence.get("C9").design)
 # course evidence check            # whether results and experiments belong together
 # course evidence run C9 --again   # one experiment anew
 # course evidence run --again      # C1 to C21 in the laboratory: under half an hour on two cores
-# course evidence run --again --own   # with the chapters' own measurements: under an hour
+# course evidence run --again --own   # with the chapters' own measurements: an hour and a quarter
 # course evidence run --photographs --data FOLDER   # those on photographs, too; a stopped run goes on
 # ```
 #

@@ -62,11 +62,11 @@ def test_every_design_names_data_arms_measure_and_prediction():
             assert re.search(word, " ".join(each.design.split())), (each.id, word)
 
 
-def test_the_laboratory_takes_half_an_hour_for_the_claims_and_an_hour_in_all_on_two_cores():
+def test_the_laboratory_takes_half_an_hour_for_the_claims_and_80_minutes_in_all_on_two_cores():
     alone = {evidence.get(each).results: evidence.get(each) for each in evidence.laboratory()}
     claims = [each.minutes for each in alone.values() if evidence.claim(each.id).numbered]
     assert 10 < sum(claims) / 2 < 30
-    assert sum(each.minutes for each in alone.values()) / 2 < 60
+    assert sum(each.minutes for each in alone.values()) / 2 < 80
 
 
 def test_counterexamples():

@@ -78,8 +78,8 @@ def on_digits(seed: int) -> Outcome:
 
 
 @experiment(
-    "adversarial_photographs", seeds=8, arms=ARMS, measures=(ACCURACY,), contrasts=CONTRASTS,
-    photographs="food_photographs", minutes=1.5,
+    "adversarial_photographs", seeds=70, arms=ARMS, measures=(ACCURACY,), contrasts=CONTRASTS,
+    photographs="food_photographs", minutes=13.5,
 )  # fmt: skip
 def on_photographs(seed: int) -> Outcome:
     """Labelled drawings, photographs without labels: does the reversal help?

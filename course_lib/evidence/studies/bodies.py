@@ -384,7 +384,7 @@ def against(name: str, treatment: str, control: str, when: str) -> Contrast:
                      when="the head only is set against new weights, on 10"),
         ),
     },
-    photographs=FOOD, minutes=80,
+    photographs=FOOD, minutes=95,
 )  # fmt: skip
 def which_layers(seed: int) -> Outcome:
     """Which layers of a real network should be trained on 10, 50 and 200 photographs?

@@ -55,7 +55,7 @@ def taught(
 
 
 @experiment(
-    "distillation", seeds=8,
+    "distillation", seeds=18,
     arms=("teacher", "alone", "distilled", "same labels", "self-distilled", "extra", "extra hard"),
     measures=(ACCURACY,),
     contrasts=(
@@ -70,7 +70,7 @@ def taught(
         Contrast("soft", "extra", "extra hard", "test_accuracy", "more",
                  when="soft answers are set against the teacher's first choices"),
     ),
-    minutes=3,
+    minutes=7,
 )  # fmt: skip
 def of_digits(seed: int) -> Outcome:
     """Does a small network learn more from a teacher's answers than from the labels?

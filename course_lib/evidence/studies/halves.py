@@ -232,7 +232,7 @@ def less_lost(strength: str, n: int = 250) -> Contrast:
             less_lost("strong", MANY),
         ),
     },
-    photographs=CIFAR, minutes=75,
+    photographs=CIFAR, minutes=92,
 )  # fmt: skip
 def halves(seed: int) -> Outcome:
     """From new weights, or from the other five classes: how good, from how few, how robust?

@@ -34,7 +34,7 @@ def over(seed: int, start: nn.Sequential) -> nn.Sequential:
 
 
 @experiment(
-    "hops", seeds=10,
+    "hops", seeds=34,
     arms=tuple(f"{way} {n}" for n in AMOUNTS for way in ("direct", "two hops", "near alone")),
     measures=(ACCURACY,),
     contrasts=(
@@ -47,7 +47,7 @@ def over(seed: int, start: nn.Sequential) -> nn.Sequential:
         Contrast("first", "two hops 10", "near alone 10", "test_accuracy", "more",
                  when="the far source is compared with none, at 10 pictures"),
     ),
-    minutes=4,
+    minutes=14,
 )  # fmt: skip
 def two_hops(seed: int) -> Outcome:
     """Is a hop over a related task worth it?
@@ -199,8 +199,8 @@ def learn_on(
 
 
 @experiment(
-    "forgetting", seeds=10, arms=WAYS,
-    measures=(ACCURACY, Measure("old_accuracy", digits=3)), contrasts=_contrasts(), minutes=1.5,
+    "forgetting", seeds=80, arms=WAYS,
+    measures=(ACCURACY, Measure("old_accuracy", digits=3)), contrasts=_contrasts(), minutes=12,
 )  # fmt: skip
 def forgetting(seed: int) -> Outcome:
     """How much of the first task is forgotten, and what lessens it?

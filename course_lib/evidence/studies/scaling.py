@@ -69,8 +69,8 @@ def rows(split: str, photographs: bool) -> Rows:
 
 
 @experiment(
-    "scaling", seeds=10, arms=ARMS, measures=(ACCURACY, LOSS), contrasts=CONTRASTS, files=FILES,
-    minutes=0.5,
+    "scaling", seeds=26, arms=ARMS, measures=(ACCURACY, LOSS), contrasts=CONTRASTS, files=FILES,
+    minutes=1.5,
 )  # fmt: skip
 def on_drawn_pictures(seed: int) -> Outcome:
     """Does one number for all features make a better head than one for each? On drawn pictures.

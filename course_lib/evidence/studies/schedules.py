@@ -101,7 +101,7 @@ def one_way(way: str, rate: float, train: Part, val: Part, seed: int) -> tuple[n
                      when="the head first is set against a rising rate"),
         ),
     },
-    photographs=FOOD, minutes=80,
+    photographs=FOOD, minutes=60,
 )  # fmt: skip
 def schedules(seed: int) -> Outcome:
     """In which order, and how fast, should body and head learn on 50 photographs?

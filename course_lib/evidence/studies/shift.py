@@ -50,7 +50,7 @@ LOOKS = (digits.as_it_is, inverted, noisy, turned)
 
 
 @experiment(
-    "lp_ft", seeds=8, arms=("probe", "all at once", "LP-FT"), measures=(IN, OUT),
+    "lp_ft", seeds=30, arms=("probe", "all at once", "LP-FT"), measures=(IN, OUT),
     contrasts=(
         Contrast("out", "LP-FT", "all at once", "out", "more",
                  when="the test pictures look otherwise"),
@@ -59,7 +59,7 @@ LOOKS = (digits.as_it_is, inverted, noisy, turned)
         Contrast("probe", "probe", "all at once", "out", "more",
                  when="the probe alone is set against it, on pictures that look otherwise"),
     ),
-    minutes=0.5,
+    minutes=2,
 )  # fmt: skip
 def probe_first(seed: int) -> Outcome:
     """Does a linear probe before fine-tuning help on pictures that look otherwise?
@@ -142,7 +142,7 @@ def tuned_at(shifted: Shifted, rate: float, seed: int) -> digits.Score:
 
 
 @experiment(
-    "wise_ft", seeds=24, arms=("start", "fine-tuned", "half way"), measures=(IN, OUT),
+    "wise_ft", seeds=60, arms=("start", "fine-tuned", "half way"), measures=(IN, OUT),
     contrasts=(
         Contrast("out", "half way", "fine-tuned", "out", "more", when="the old looks count"),
         Contrast("within", "half way", "fine-tuned", "in", "same", margin=0.01,
@@ -150,7 +150,7 @@ def tuned_at(shifted: Shifted, rate: float, seed: int) -> digits.Score:
         Contrast("forgets", "fine-tuned", "start", "out", "less",
                  when="fine-tuning itself is asked what it forgets"),
     ),
-    minutes=1,
+    minutes=2.5,
 )  # fmt: skip
 def half_way(seed: int) -> Outcome:
     """Does half of the way back keep what fine-tuning forgets?
@@ -178,7 +178,7 @@ TOO_FAST = 0.1
 
 
 @experiment(
-    "soup", seeds=16,
+    "soup", seeds=40,
     arms=("best of three", "soup", "best of four", "soup of four", "greedy soup of four"),
     measures=(IN, OUT),
     contrasts=(
@@ -190,7 +190,7 @@ TOO_FAST = 0.1
         Contrast("greedy", "greedy soup of four", "best of four", "in", "more",
                  when="one of four runs was too fast and the soup is a greedy one"),
     ),
-    minutes=1,
+    minutes=2.5,
 )  # fmt: skip
 def three_runs(seed: int) -> Outcome:
     """Is the average of three fine-tuned networks better than the best of them?
@@ -228,7 +228,7 @@ LAYERS = ("all", *digits.LAYERS)
 
 
 @experiment(
-    "surgical", seeds=8, arms=tuple(f"{kind}: {layer}" for kind in KINDS for layer in LAYERS),
+    "surgical", seeds=45, arms=tuple(f"{kind}: {layer}" for kind in KINDS for layer in LAYERS),
     measures=(Measure("test_accuracy", digits=3),),
     contrasts=(
         Contrast("first", "pictures: conv1", "pictures: all", "test_accuracy", "more",
@@ -238,7 +238,7 @@ LAYERS = ("all", *digits.LAYERS)
         Contrast("last", "labels: fc", "labels: all", "test_accuracy", "more",
                  when="the labels changed and the last layer trains"),
     ),
-    minutes=1.5,
+    minutes=8.5,
 )  # fmt: skip
 def one_layer(seed: int) -> Outcome:
     """Does it help to train one layer instead of all, and which one?

@@ -80,7 +80,7 @@ def all_arms(starts: Sequence[str], amounts: Sequence[int]) -> tuple[str, ...]:
 
 
 @experiment(
-    "unlabelled", seeds=8, arms=all_arms(STARTS, AMOUNTS), measures=(ACCURACY,),
+    "unlabelled", seeds=40, arms=all_arms(STARTS, AMOUNTS), measures=(ACCURACY,),
     contrasts=(
         Contrast("contrast_few", "contrast 10: tuned", "scratch 10: tuned", "test_accuracy", "more",
                  when="by contrast, then ten labels"),
@@ -95,7 +95,7 @@ def all_arms(starts: Sequence[str], amounts: Sequence[int]) -> tuple[str, ...]:
         Contrast("others", "contrast, others 10: tuned", "scratch 10: tuned", "test_accuracy",
                  "more", when="by contrast, on pictures of other classes only"),
     ),
-    minutes=2.5,
+    minutes=12.5,
 )  # fmt: skip
 def of_digits(seed: int) -> Outcome:
     """Is a body that was pretrained without labels a better start than a new one?
