@@ -221,7 +221,7 @@ print(evidence.get("C9").design)
 # course evidence check            # whether results and experiments belong together
 # course evidence run C9 --again   # one experiment anew
 # course evidence run --again      # C1 to C21 in the laboratory: under half an hour on two cores
-# course evidence run --again --own   # with the chapters' own measurements: an hour and a quarter
+# course evidence run --again --own   # with the chapters' own measurements: 80 minutes
 # course evidence run --photographs --data FOLDER   # those on photographs, too; a stopped run goes on
 # ```
 #

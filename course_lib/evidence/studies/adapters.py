@@ -16,7 +16,7 @@ def trained(seed: int, task: digits.Task, way: str, rate: float) -> digits.Score
 
 
 @experiment(
-    "adapters", seeds=8, arms=("all layers", "head", *SMALL),
+    "adapters", seeds=21, arms=("all layers", "head", *SMALL),
     measures=(Measure("test_accuracy", digits=3), Measure("best_rate", digits=4)),
     contrasts=(
         Contrast("lora_all", "LoRA", "all layers", "test_accuracy", "same", margin=0.02,
@@ -27,7 +27,7 @@ def trained(seed: int, task: digits.Task, way: str, rate: float) -> digits.Score
         Contrast("rate", "LoRA", "all layers", "best_rate", "more", margin=3.16, ratio=True,
                  when="the best learning rate is asked for"),
     ),
-    minutes=6,
+    minutes=16,
 )  # fmt: skip
 def small_parts(seed: int) -> Outcome:
     """Is it enough to train small parts of a frozen transformer?

@@ -98,8 +98,8 @@ def all_arms(splits: dict[int, dict[str, data.ImageFolderDataset]], seed: int) -
 
 
 @experiment(
-    "picture_size", seeds=5, arms=ARMS, measures=(ACCURACY, WORK), contrasts=contrasts(),
-    files=FILES, minutes=4,
+    "picture_size", seeds=12, arms=ARMS, measures=(ACCURACY, WORK), contrasts=contrasts(),
+    files=FILES, minutes=10,
 )  # fmt: skip
 def on_drawn_pictures(seed: int) -> Outcome:
     """Is a larger picture under a linear head worth more than a trained body? On drawn pictures.
