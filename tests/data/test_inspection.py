@@ -1,7 +1,9 @@
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -183,10 +185,16 @@ def test_too_little_memory_is_not_called_damage(tmp_path, save_picture):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     large = tmp_path / "large.png"
     Image.fromarray(np.tile(noise, (80, 80, 1))).save(large)  # 79 MB of pixels in 1 MB
+    # In a process of its own: one that has run for a while holds memory that it doesn't use.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+        other.submit(opened_with_little_memory, large).result()
+    assert list(inspect([large], tmp_path).whole) == [large]
+
+
+def opened_with_little_memory(path):
     with little_memory(60 << 20):
         with pytest.raises(PictureMemoryError, match=r"large\.png"):
-            inspect([large], tmp_path)
+            inspect([path], path.parent)
         told = told_when_full("here", "Take a smaller batch.")
         with pytest.raises(OutOfMemoryError, match="a smaller batch"), told:
-            open_image(large)
-    assert list(inspect([large], tmp_path).whole) == [large]
+            open_image(path)

@@ -66,6 +66,7 @@ def test_what_lies_beside_the_folder_stays_packed(tmp_path):
         ("photos/../photos/x", "leads out of the folder"),
         ("photos/..", "leads out of the folder"),
         ("photos\\..\\..\\evil", "leads out of the folder"),
+        ("a/" * 101 + "x", "lies more than 100 folders deep"),
         ("/etc/evil", "absolute path"),
         ("//server/share/evil", "absolute path"),
         ("C:/evil", "means something else"),

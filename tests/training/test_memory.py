@@ -1,7 +1,7 @@
 """Too little memory: said as such, nothing lost, the model as it was and ready for smaller batches.
 
 The errors are the real ones: the CPU's allocator is asked for more than there is, Python likewise;
-CUDA's, where there is none, is raised as its allocator raises it.
+CUDA's, where there is none, is raised as its allocator raises it, and a thread's as Python does.
 """
 
 import os
@@ -23,10 +23,15 @@ def of_cuda():
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
 
 
+def of_threads():
+    raise RuntimeError("can't start new thread")  # as Python says it
+
+
 FULL = {
     "the CPU's allocator": lambda: torch.empty(1 << 50, dtype=torch.uint8),
     "Python": lambda: bytearray(1 << 60),
     "CUDA": of_cuda,
+    "a thread": of_threads,
 }
 
 
