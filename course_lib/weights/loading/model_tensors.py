@@ -77,10 +77,10 @@ class ModelTensors:
         """
         state = _state_dict(model)
         modules = dict(model.named_modules(remove_duplicate=False))
-        tensors = {name: value for name, value in state.items() if _is_live(name, value, modules)}
         if not state:
             raise LoadError(f"{type(model).__name__} has no parameters and no buffers to load.")
-        own = _with_own_code(modules)
+        own = _with_own_code(modules)  # without any, there is nothing but parameters and buffers
+        tensors = {n: each for n, each in state.items() if not own or _is_live(n, each, modules)}
         for name, tensor in tensors.items():
             _check(name, tensor)
         written = {n: each for n, each in tensors.items() if not is_lazy(each) and _strided(each)}
