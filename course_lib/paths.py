@@ -280,8 +280,12 @@ def read_file(path: Path | str, largest: int = 1 << 24) -> bytes:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        most = min(largest, max(status.st_size, 1 << 16)) + 1  # so much memory is asked for
-        if status.st_size > largest or len(content := file.read(most)) > largest:
+        if status.st_size > largest:
+            raise ValueError(f"it has more than {largest:,} bytes")
+        content = file.read(status.st_size + 1)  # so much memory is asked for
+        if len(content) > status.st_size:  # it grows, or has a size that the system doesn't tell
+            content += file.read(largest + 1 - len(content))
+        if len(content) > largest:
             raise ValueError(f"it has more than {largest:,} bytes")
         return content
 

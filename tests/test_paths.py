@@ -171,3 +171,19 @@ def test_hashes(tmp_path, algorithm):
     path.write_bytes(bytes(range(256)) * 5000)
     assert file_hash(path, algorithm) == hashlib.new(algorithm, path.read_bytes()).hexdigest()
     assert len(file_hash(path)) == 64
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_whole(tmp_path, monkeypatch):
+    path, told = tmp_path / "lines.txt", os.fstat
+    path.write_bytes(b"a" * 1000)
+
+    def longer(number):
+        found = told(number)
+        with path.open("ab") as file:
+            file.write(b"b" * 100_000)
+        return found
+
+    monkeypatch.setattr(os, "fstat", longer)
+    assert len(paths.read_file(path)) == 101_000
+    with pytest.raises(ValueError, match="more than 150,000 bytes"):
+        paths.read_file(path, 150_000)
